@@ -1,0 +1,59 @@
+"""Everything that Lichen raises on purpose. Each message ends with what to do about it."""
+
+from __future__ import annotations
+
+
+class LichenError(Exception):
+    """Base of all errors of this package."""
+
+
+class UsageError(LichenError):
+    """The call cannot mean anything: contradicting options, values out of range."""
+
+
+class BadInput(LichenError):
+    """The input is not what it should be."""
+
+
+class BadPicture(BadInput):
+    """Not a picture, or one that Lichen cannot code (mode, size, NaN, range)."""
+
+
+class BadFile(BadInput):
+    """Not a `.lic` file, or a damaged one: truncated, altered, contradictory."""
+
+
+class UnsupportedFile(BadFile):
+    """A sound `.lic` file that this version cannot read: newer version, unknown critical part."""
+
+
+class PictureTooLarge(BadInput):
+    """The picture, or the size that a file claims, is beyond the limit."""
+
+
+class UnknownWeights(BadInput):
+    """No weights with the wanted name or hash were found."""
+
+
+class BadCheckpoint(BadInput):
+    """A weights file that is damaged or belongs to another model."""
+
+
+class BadRecipe(BadInput):
+    """A training recipe with unknown keys or impossible values."""
+
+
+class BadData(BadInput):
+    """A data folder without usable pictures."""
+
+
+class TrainingDiverged(LichenError):
+    """Too many training steps in a row gave no finite gradient."""
+
+
+class OutputError(LichenError):
+    """The output cannot be written, or exists and must not be overwritten."""
+
+
+class DeviceError(LichenError):
+    """The wanted device is not there."""

@@ -1,0 +1,119 @@
+"""Weights on disk: safetensors, with the model's name, config and training facts in the metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lichen.errors import BadCheckpoint, UnknownWeights
+from lichen.files import write_atomically
+from lichen.models.config import ModelConfig, from_json, to_json
+from lichen.models.model import Model
+
+HASH_BYTES = 4  # of the sha256 of the weights file: what a .lic file carries
+SEARCH_VARIABLE = "LICHEN_WEIGHTS"  # folders, separated like PATH
+PACKAGED = Path(__file__).parents[1] / "weights"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model read from a file, with the hash by which `.lic` files name it."""
+
+    name: str
+    model: Model
+    config: ModelConfig
+    hash: bytes
+    facts: dict[str, Any]
+
+
+def save_checkpoint(path: Path, name: str, config: ModelConfig, state: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write weights beside `path`, then rename. Transforms are stored in float16, the rest in float32."""
+    stored = {key: _stored(key, value) for key, value in state.items()}
+    metadata = {"name": name, "config": json.dumps(to_json(config)), "facts": json.dumps(facts)}
+    write_atomically(path, save(stored, metadata), overwrite=True)
+
+
+def _stored(key: str, value: Tensor) -> Tensor:
+    half = key.startswith(("analysis.", "synthesis.", "hyper_analysis."))
+    return value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read weights and build their model, in evaluation mode. Raises `BadCheckpoint`."""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        name, facts = metadata["name"], json.loads(metadata["facts"])
+        config = from_json(json.loads(metadata["config"]))
+    except OSError as error:
+        raise UnknownWeights(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
+    if not isinstance(config, ModelConfig):
+        raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
+    model = config.build()
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
+    model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
+
+
+def _folders(extra: Path | None) -> list[Path]:
+    listed = os.environ.get(SEARCH_VARIABLE, "")
+    folders = [Path(entry) for entry in listed.split(os.pathsep) if entry]
+    return ([extra] if extra else []) + folders + [PACKAGED]
+
+
+def _candidates(extra: Path | None) -> list[Path]:
+    """All weights files in the search order: --weights, $LICHEN_WEIGHTS, the package."""
+    found: list[Path] = []
+    for place in _folders(extra):
+        found += [place] if place.is_file() else sorted(place.glob("*.safetensors"))
+    return found
+
+
+@cache
+def _hash_of(path: Path, modified_ns: int, size_bytes: int) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()[:HASH_BYTES]
+
+
+def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
+    """The weights file with this hash. Raises `UnknownWeights` with the places searched."""
+    for path in _candidates(extra):
+        stat = path.stat()
+        if _hash_of(path.resolve(), stat.st_mtime_ns, stat.st_size) == wanted:
+            return path
+    places = ", ".join(map(str, _folders(extra)))
+    raise UnknownWeights(
+        f"no weights with hash {wanted.hex()} in {places}; give them with --weights or ${SEARCH_VARIABLE}"
+    )
+
+
+def find_by_name(name: str, extra: Path | None = None) -> Path:
+    """The weights to encode with: `extra` itself if it is a file, else NAME.safetensors in the search order."""
+    if extra is not None and not extra.exists():
+        raise UnknownWeights(f"{extra}: no such weights file or folder; check --weights")
+    if extra is not None and extra.is_file():
+        return extra
+    for folder in _folders(extra):
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            return path
+    raise UnknownWeights(
+        f"no weights {name!r} in {', '.join(map(str, _folders(extra)))}; train them or give --weights"
+    )

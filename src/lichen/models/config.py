@@ -1,0 +1,149 @@
+"""What a model is made of, as frozen dataclasses with `build()`. A checkpoint carries one as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lichen.errors import BadCheckpoint
+from lichen.models.model import Gains, Model
+from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
+from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard, Schedule
+from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis
+from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
+
+LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The trained quality levels: `count` values of lambda from `low` to `high`, evenly in log.
+
+    lambda weighs 255^2 MSE against bits per pixel.
+    """
+
+    low: float = 0.0003
+    high: float = 0.2
+    count: int = 8
+
+    def lam(self, level: float) -> float:
+        """lambda at a level in [0, count - 1]."""
+        share = level / max(self.count - 1, 1)
+        return float(self.low * (self.high / self.low) ** share)
+
+    def start_gains(self) -> torch.Tensor:
+        """1 / step for each level, by high-rate theory: step^2 = 12 / (2 ln 2 * 65025 lambda)."""
+        lams = torch.tensor([self.lam(i) for i in range(self.count)])
+        return torch.sqrt(2 * math.log(2) * 65025 * lams / 12)
+
+
+@dataclass(frozen=True)
+class FastTransform:
+    """The default model's transform; channels at 1/8 and 1/16, blocks there for each side."""
+
+    latents: int = 192
+    fine: int = 128
+    coarse: int = 128
+    encoder_depth: tuple[int, int] = (3, 1)
+    decoder_depth: tuple[int, int] = (4, 1)
+
+    def build(self, levels: int) -> tuple[FastAnalysis, FastSynthesis]:
+        widths = (self.latents, self.fine, self.coarse)
+        return (
+            FastAnalysis(*widths, tuple(self.encoder_depth), levels),
+            FastSynthesis(*widths, tuple(self.decoder_depth), levels),
+        )
+
+
+@dataclass(frozen=True)
+class FastHyper:
+    """The default model's hyper transform; `features` is what it gives the context model."""
+
+    hyper_latents: int = 64
+    width: int = 96
+    features: int = 128
+
+    def build(self, latents: int, levels: int) -> tuple[FastHyperAnalysis, FastHyperSynthesis]:
+        return (
+            FastHyperAnalysis(latents, self.width, self.hyper_latents, levels),
+            FastHyperSynthesis(self.hyper_latents, self.width, self.features, levels),
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """A schedule, and the width of the sources of its second and later parts."""
+
+    schedule: Schedule
+    local: int = 128
+    hidden: int = 192
+
+    def build(self, latents: int, features: int) -> ContextModel:
+        later = self.schedule.steps - 1
+        sources: list[torch.nn.Module] = [HyperOnly(features, latents)]
+        sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
+        return ContextModel(self.schedule, sources, latents)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All of a model. `build()` gives it with fresh parameters."""
+
+    transform: FastTransform
+    hyper: FastHyper
+    context: Context
+    rates: Rates
+
+    def build(self) -> Model:
+        levels, latents = self.rates.count, self.transform.latents
+        analysis, synthesis = self.transform.build(levels)
+        hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
+        context = self.context.build(latents, self.hyper.features)
+        prior = Prior(hyper_synthesis, context, self.hyper.hyper_latents, levels)
+        gains = Gains(self.rates.start_gains(), latents)
+        return Model(analysis, synthesis, hyper_analysis, prior, gains, BLOCK, 4 * BLOCK)
+
+
+_KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        AllAtOnce,
+        Checkerboard,
+        Context,
+        DualCheckerboard,
+        FastHyper,
+        FastTransform,
+        ModelConfig,
+        Rates,
+    )
+}
+
+
+def to_json(config: Any) -> Any:
+    """A config as plain data: each dataclass a dict with its class name under `kind`."""
+    if dataclasses.is_dataclass(config):
+        fields = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {"kind": type(config).__name__, **fields}
+    if isinstance(config, tuple):
+        return [to_json(item) for item in config]
+    return config
+
+
+def from_json(data: Any) -> Any:
+    """The inverse of `to_json`. Raises `BadCheckpoint` on kinds or fields this version lacks."""
+    if isinstance(data, list):
+        return tuple(from_json(item) for item in data)
+    if not isinstance(data, dict):
+        return data
+    fields = {name: from_json(value) for name, value in data.items() if name != "kind"}
+    kind = _KINDS.get(str(data.get("kind")))
+    if kind is None:
+        raise BadCheckpoint(f"unknown part {data.get('kind')!r} in the config; a newer Lichen may know it")
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise BadCheckpoint(f"the config does not fit {kind.__name__}: {error}") from error

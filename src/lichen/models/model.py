@@ -1,0 +1,102 @@
+"""A model is its parts: a transform, a hyper transform and a prior. There is one class for all rows."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from lichen.coding.coders import Estimator
+from lichen.latents import Coded
+from lichen.picture import pad_to
+from lichen.prior.context import Prior, merged
+from lichen.prior.exact import freeze
+from lichen.transforms.blocks import LevelTable
+
+
+class Gains(nn.Module):
+    """Per-channel gains before the quantiser and after it, by quality level, log-interpolated.
+
+    Variable rate as in Cui 2021: `into(y, level)` multiplies by the gain (units of the quantisation
+    step), `out_of(y_hat, level)` by its learned inverse.
+    """
+
+    def __init__(self, start: Tensor, channels: int) -> None:
+        super().__init__()
+        log_gain = torch.log(start)[:, None].expand(-1, channels)
+        self.forward_log = LevelTable(log_gain)
+        self.backward_log = LevelTable(-log_gain)
+
+    def into(self, y: Tensor, level: Tensor) -> Tensor:
+        return y * torch.exp(self.forward_log(level))
+
+    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        return y_hat * torch.exp(self.backward_log(level))
+
+
+class Model(nn.Module):
+    """Pixels -> latents -> pixels, with a prior that prices the latents.
+
+    `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
+    between machines; `prior` is not, and codes files through its fixed-point twin (`exact_prior`).
+    """
+
+    def __init__(
+        self,
+        analysis: nn.Module,
+        synthesis: nn.Module,
+        hyper_analysis: nn.Module,
+        prior: Prior,
+        gains: Gains,
+        stride: int,
+        hyper_stride: int,
+    ) -> None:
+        super().__init__()
+        self.analysis, self.synthesis = analysis, synthesis
+        self.hyper_analysis, self.prior, self.gains = hyper_analysis, prior, gains
+        self.stride = stride  # pixels for each latent
+        self.hyper_stride = hyper_stride  # pixels for each hyper-latent
+
+    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+        """x (B, 3, H, W) in [0, 1], any size -> y (B, M, h, w) in quantisation steps, float32.
+
+        The picture is extended by its edge pixels to whole hyper-latents.
+        """
+        return self.gained(self.ungained(x, level), level)
+
+    def ungained(self, x: Tensor, level: Tensor) -> Tensor:
+        """`analyse` without its gain."""
+        y: Tensor = self.analysis(pad_to(x, self.hyper_stride), level)
+        return y.float()
+
+    def gained(self, y: Tensor, level: Tensor) -> Tensor:
+        """y of the analysis -> y in quantisation steps of this level."""
+        return self.gains.into(y, level)
+
+    def hyper_analyse(self, y: Tensor, level: Tensor) -> Tensor:
+        """y (B, M, h, w) -> z (B, Z, h', w'), float32."""
+        z: Tensor = self.hyper_analysis(y, level)
+        return z.float()
+
+    def synthesise(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor:
+        """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
+        x_hat: Tensor = self.synthesis(self.gains.out_of(y_hat, level), level)
+        return x_hat.float()[..., :height, :width]
+
+    def forward(self, x: Tensor, level: Tensor, noise: bool = False) -> Coded:
+        """One estimating pass: x (B, 3, H, W) in [0, 1], level (B,) -> `Coded`.
+
+        `noise` is for training; without it the estimate is that of a file.
+        """
+        estimator = Estimator(noise)
+        y = self.analyse(x, level)
+        z = self.hyper_analyse(y, level)
+        y_hat, belief = self.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
+        x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
+        bits_z, *bits_y = estimator.bits
+        return Coded(x_hat, torch.stack(bits_y).sum(dim=0), bits_z, merged(y, belief))
+
+    def exact_prior(self) -> Prior:
+        """The prior in fixed point, for writing and reading files; a copy."""
+        return freeze(copy.deepcopy(self.prior).cpu())

@@ -1,0 +1,142 @@
+"""Fixed point: the twin of a network that gives the same numbers on every machine.
+
+Activations are multiples of 2^-12 within +-2048 (24 bits), weights have 16 bits and a power-of-two
+step. Both are carried in float64, where every partial sum of a convolution is an integer (in units
+of the product of the steps) below 2^53, hence exact in whatever order a library adds. After each
+layer the result is rounded to the activation grid (half to even) and clamped. See docs/format.md.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lichen.errors import BadCheckpoint
+from lichen.transforms.blocks import LevelTable
+
+ACTIVATION_BITS = 12  # fractional bits
+ACTIVATION_MAX = 2048.0 - 2.0**-ACTIVATION_BITS
+WEIGHT_BITS = 14  # fractional bits of a weight at most; fewer when a layer has weights beyond 2
+WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
+
+
+def snap(x: Tensor) -> Tensor:
+    """Round to the activation grid, half to even, and clamp; float64 in and out."""
+    step = 2.0**ACTIVATION_BITS
+    return (torch.round(x.double() * step) / step).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+
+
+def _weight_bits(weight: Tensor) -> int:
+    """Fractional bits with which a layer's largest weight still fits 16 bits."""
+    largest = float(weight.abs().max()) if weight.numel() else 0.0
+    if not math.isfinite(largest):
+        raise BadCheckpoint("a weight of the prior is not finite: the weights file is damaged")
+    bits = WEIGHT_BITS
+    while round(largest * 2**bits) >= WEIGHT_LEVELS:
+        bits -= 1
+    return bits
+
+
+class ExactConv(nn.Module):
+    """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        weight = conv.weight.detach().double()
+        bits = _weight_bits(weight)
+        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+        self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
+        self.register_buffer("bias", snap(bias))
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+        self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
+        self.pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
+        units = self.weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_MAX + self.bias.abs()
+        if float(units.max()) * 2.0 ** (bits + ACTIVATION_BITS) >= 2.0**53:
+            raise BadCheckpoint("a layer of the prior is too large for exact arithmetic; retrain it")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+        if self.pointwise:
+            batch, _, height, width = x.shape
+            product = torch.matmul(self.weight[:, :, 0, 0], x.flatten(2))
+            product = product.view(batch, -1, height, width)
+        elif self.depthwise:
+            product = self._shifted(x)
+        else:
+            product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
+        return snap(product + self.bias[:, None, None])
+
+    def _shifted(self, x: Tensor) -> Tensor:
+        """A depthwise convolution as a sum over taps; float64 has no fast grouped kernel."""
+        height, width = x.shape[-2:]
+        rows, columns = self.weight.shape[-2:]
+        padded = F.pad(x, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]))
+        total = torch.zeros_like(x)
+        for row in range(rows):
+            for column in range(columns):
+                tap = self.weight[:, 0, row, column][:, None, None]
+                total += padded[..., row : row + height, column : column + width] * tap
+        return total
+
+
+class ExactLeakyReLU(nn.Module):
+    """max(x, slope x) on the grid; the slope has 16 fractional bits."""
+
+    def __init__(self, act: nn.LeakyReLU) -> None:
+        super().__init__()
+        self.slope = round(act.negative_slope * 2**16) / 2**16
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = snap(x)
+        return torch.where(x < 0, snap(x * self.slope), x)
+
+
+def _snap_table(table: LevelTable) -> LevelTable:
+    """The table with its entries on the activation grid, float64."""
+    return LevelTable(snap(table.table.detach()))
+
+
+M = TypeVar("M", bound=nn.Module)
+
+_AS_IS = (nn.PixelShuffle, nn.PixelUnshuffle, nn.Identity, nn.ReLU)  # exact on any grid
+
+
+def _twin(module: nn.Module) -> nn.Module | None:
+    """The fixed-point twin of a leaf layer, or None when the module is made of other modules."""
+    if isinstance(module, nn.Conv2d):
+        return ExactConv(module)
+    if isinstance(module, nn.LeakyReLU):
+        return ExactLeakyReLU(module)
+    if isinstance(module, LevelTable):
+        return _snap_table(module)
+    if isinstance(module, _AS_IS):
+        return module
+    if next(module.children(), None) is None:
+        raise BadCheckpoint(f"{type(module).__name__} has no fixed-point twin (lichen.prior.exact)")
+    return None
+
+
+def _replace(module: nn.Module) -> None:
+    for name, child in list(module.named_children()):
+        twin = _twin(child)
+        if twin is None:
+            _replace(child)
+        else:
+            setattr(module, name, twin)
+
+
+def freeze(module: M) -> M:
+    """A float64 copy of `module` whose leaf layers are fixed point; the original is untouched.
+
+    Composite modules keep their own `forward`, which may add, slice, mask, concatenate and reshape
+    (all exact on the grid) but not multiply. Raises `BadCheckpoint` for a layer without a twin, a
+    weight that is not finite, or sums that could leave 2^53.
+    """
+    twin = copy.deepcopy(module).requires_grad_(False).eval()
+    _replace(twin)
+    return twin

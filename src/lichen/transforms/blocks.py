@@ -1,0 +1,82 @@
+"""Building blocks shared by the transforms. Nothing here knows of entropy or bits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
+
+
+class Pointwise(nn.Conv2d):
+    """A 1 x 1 convolution, run as one matrix product over channels-last pixels.
+
+    The same parameters as `nn.Conv2d(cin, cout, 1)`; on a CPU about twice as fast in training, as
+    PyTorch's own choice for few threads unfolds.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
+        super().__init__(channels_in, channels_out, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
+        return pixels.permute(0, 3, 1, 2)
+
+
+class DepthwiseBlock(nn.Module):
+    """Residual block: depthwise k x k, then two 1 x 1 convolutions with a LeakyReLU between.
+
+    (B, C, h, w) -> (B, C, h, w). Starts as the identity: its last layer is zero.
+    """
+
+    def __init__(self, channels: int, kernel: int, expansion: int = 2) -> None:
+        super().__init__()
+        hidden = expansion * channels
+        self.spatial = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.expand = Pointwise(channels, hidden)
+        self.act = nn.LeakyReLU(SLOPE)
+        self.project = zero_(Pointwise(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.project(self.act(self.expand(self.spatial(x))))
+
+
+class LevelTable(nn.Module):
+    """A vector per trained quality level, linearly interpolated between levels.
+
+    `forward(level)` takes (B,) floats in [0, levels - 1] and gives (B, C, 1, 1). At coding time
+    `level` is a multiple of 1/512 and the table lies on a power-of-two grid (`prior.exact`), so the
+    interpolation is exact on every machine.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Parameter(values.clone())
+
+    def forward(self, level: Tensor) -> Tensor:
+        last = self.table.shape[0] - 1
+        below = level.detach().floor().clamp(0, max(last - 1, 0)).long()
+        above = (below + 1).clamp(max=last)
+        weight = (level - below).to(self.table.dtype)[:, None]
+        low, high = self.table[below], self.table[above]
+        return (low + (high - low) * weight)[:, :, None, None]
+
+
+def zero_(layer: nn.Conv2d) -> nn.Conv2d:
+    """Set a layer's weights and bias to zero in place, so that a branch starts silent."""
+    with torch.no_grad():
+        layer.weight.zero_()
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
+
+
+def down(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Half the resolution: (B, Cin, h, w) -> (B, Cout, h/2, w/2), one 1 x 1 over 2 x 2 cells."""
+    return nn.Sequential(nn.PixelUnshuffle(2), Pointwise(4 * channels_in, channels_out))
+
+
+def up(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Twice the resolution: (B, Cin, h, w) -> (B, Cout, 2h, 2w), the inverse layout of `down`."""
+    return nn.Sequential(Pointwise(channels_in, 4 * channels_out), nn.PixelShuffle(2))

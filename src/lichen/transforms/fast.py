@@ -1,0 +1,84 @@
+"""The fast transform of the default model: a learnable block transform beside a small network.
+
+The linear branch maps each 16 x 16 block to M latents; it starts as an orthonormal colour transform
+times the lowest-frequency DCT atoms, i.e. as a classical codec. The nonlinear branch works at 1/8
+and 1/16 of the resolution on all channels (depthwise + 1 x 1 blocks), and starts silent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lichen.transforms.blocks import DepthwiseBlock, LevelTable, Pointwise, down, up, zero_
+
+BLOCK = 16  # pixels: the stride of the latents
+
+# Orthonormal: luma, then blue-yellow and red-green differences (rows).
+_OPPONENT = (
+    (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
+    (-1 / math.sqrt(6), -1 / math.sqrt(6), 2 / math.sqrt(6)),
+    (1 / math.sqrt(2), -1 / math.sqrt(2), 0.0),
+)
+
+
+def dct_atoms(latents: int) -> Tensor:
+    """The (M, 3, 16, 16) orthonormal start of the block transform: 2/3 luma, 1/6 for each chroma."""
+    n = torch.arange(BLOCK, dtype=torch.float64)
+    basis = torch.cos(math.pi * (n[None] + 0.5) * n[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
+    basis[0] = math.sqrt(1 / BLOCK)
+    order = sorted(range(BLOCK * BLOCK), key=lambda i: ((i // BLOCK) ** 2 + (i % BLOCK) ** 2, i))
+    chroma = latents // 6
+    atoms = []
+    for colour, count in zip(_OPPONENT, (latents - 2 * chroma, chroma, chroma), strict=True):
+        for i in order[:count]:
+            plane = torch.outer(basis[i // BLOCK], basis[i % BLOCK])
+            atoms.append(torch.tensor(colour, dtype=torch.float64)[:, None, None] * plane)
+    return torch.stack(atoms).float()
+
+
+class FastAnalysis(nn.Module):
+    """x (B, 3, H, W) in [0, 1], H and W multiples of 16, and level (B,) -> y (B, M, H/16, W/16)."""
+
+    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int], levels: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(3, latents, BLOCK, stride=BLOCK, bias=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(dct_atoms(latents))
+        self.enter = Pointwise(3 * 64, fine)
+        self.level = LevelTable(torch.zeros(levels, fine))
+        self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
+        self.down = down(fine, coarse)
+        self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
+        self.leave = zero_(Pointwise(coarse, latents))
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        x = x - 0.5
+        cells = F.pixel_unshuffle(x, 8)
+        deep = self.fine(self.enter(cells) + self.level(level))
+        deep = self.leave(self.coarse(self.down(deep)))
+        return self.linear(x) + deep
+
+
+class FastSynthesis(nn.Module):
+    """y_hat (B, M, h, w), back in the analysis's units, and level (B,) -> x_hat (B, 3, 16 h, 16 w)."""
+
+    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int], levels: int) -> None:
+        super().__init__()
+        self.linear = Pointwise(latents, 3 * BLOCK * BLOCK, bias=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(dct_atoms(latents).reshape(latents, -1).t()[:, :, None, None])
+        self.enter = Pointwise(latents, coarse)
+        self.level = LevelTable(torch.zeros(levels, coarse))
+        self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
+        self.up = up(coarse, fine)
+        self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
+        self.leave = zero_(Pointwise(fine, 3 * 64))
+
+    def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        deep = self.coarse(self.enter(y_hat) + self.level(level))
+        deep = self.leave(self.fine(self.up(deep)))
+        return F.pixel_shuffle(self.linear(y_hat), BLOCK) + F.pixel_shuffle(deep, 8) + 0.5

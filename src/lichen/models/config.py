@@ -26,8 +26,8 @@ class Rates:
     lambda weighs 255^2 MSE against bits per pixel.
     """
 
-    low: float = 0.0003
-    high: float = 0.2
+    low: float = 0.00025
+    high: float = 0.15
     count: int = 8
 
     def lam(self, level: float) -> float:
@@ -45,7 +45,7 @@ class Rates:
 class FastTransform:
     """The default model's transform; channels at 1/8 and 1/16, blocks there for each side."""
 
-    latents: int = 192
+    latents: int = 320
     fine: int = 128
     coarse: int = 128
     encoder_depth: tuple[int, int] = (3, 1)

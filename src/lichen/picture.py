@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,7 +57,7 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
             return from_pil(image)
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(f"{name}: {error}; split it") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadPicture(f"{name}: not a picture that Pillow can read") from error
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -110,7 +110,8 @@ def to_pil(picture: Picture) -> Image.Image:
 
 def _as_grey(pixels: Bytes) -> Bytes:
     """(H, W, 3) -> (H, W): the rounded mean of the three channels."""
-    return ((pixels.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
+    grey: Bytes = ((pixels.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
+    return grey
 
 
 def from_array(array: NDArray[Any]) -> Picture:
@@ -132,7 +133,8 @@ def _from_float(array: NDArray[Any]) -> Bytes:
         raise BadPicture("the array has NaN or infinite values; replace them first")
     if array.min() < 0 or array.max() > 1:
         raise BadPicture("float values must lie in [0, 1]; divide by 255, or pass uint8")
-    return np.round(array * 255).astype(np.uint8)
+    rounded: Bytes = np.round(array * 255).astype(np.uint8)
+    return rounded
 
 
 def from_tensor(tensor: Tensor) -> Picture:
@@ -160,4 +162,5 @@ def to_float(pixels: Bytes) -> Tensor:
 def to_uint8(x: Tensor) -> Bytes:
     """(1, 3, H, W) float -> (H, W, 3) uint8, clamped and rounded."""
     pixels = torch.round(x[0].clamp(0, 1) * 255).to(torch.uint8)
-    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    array: Bytes = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    return array

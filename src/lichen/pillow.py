@@ -32,7 +32,7 @@ class LicImageFile(ImageFile.ImageFile):
         self._size = (container.header.width, container.header.height)
         self.tile = []
 
-    def load(self) -> Image.core.PixelAccess | None:  # type: ignore[override,name-defined]
+    def load(self) -> Image.core.PixelAccess | None:  # type: ignore[name-defined]
         """Decode, once."""
         if self._data is not None:
             import lichen

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.prior.density import Belief, gaussian_bits
+from lichen.prior.density import SKIP, Belief, gaussian_bits, scale_index
 
 SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
 
@@ -48,12 +48,28 @@ class Estimator:
         return torch.where(mask, belief.mean + rounded, 0.0)
 
 
-def _coded(belief: Belief, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Which latents are coded, (C, h, w) bool, and their scale indices, flat in (C, h, w) order."""
-    if belief.mean.dtype != torch.float64 or belief.mean.shape[0] != 1:
-        raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
-    coded = mask & ~belief.skipped[0]
-    return coded, belief.index[0][coded]
+class _Step:
+    """The latents of one call of `code`: flat positions, means, and which are coded by which table.
+
+    Order is (channel, row, column), as the format wants it.
+    """
+
+    def __init__(self, belief: Belief, mask: Tensor) -> None:
+        if belief.mean.dtype != torch.float64 or belief.mean.shape[0] != 1:
+            raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
+        self.shape = belief.mean.shape
+        self.positions = mask.flatten().nonzero()[:, 0]
+        self.mean = belief.mean.flatten()[self.positions]
+        index = scale_index(belief.raw.flatten()[self.positions])
+        self.coded = (index > SKIP).nonzero()[:, 0]
+        self.index = index[self.coded].cpu().numpy()
+
+    def y_hat(self, symbols: Tensor) -> Tensor:
+        """mean + symbol where coded, the mean where skipped, 0 where not of this step."""
+        values = self.mean.index_add(0, self.coded, symbols)
+        y_hat = values.new_zeros(self.shape)
+        y_hat.flatten()[self.positions] = values
+        return y_hat
 
 
 class Writer:
@@ -65,10 +81,11 @@ class Writer:
     def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
         if y is None:
             raise ValueError("a Writer needs y")
-        coded, index = _coded(belief, mask)
-        symbols = torch.round(y[0].double() - belief.mean[0]).clamp(-SYMBOL_MAX, SYMBOL_MAX)[coded]
-        self._out.write(symbols.to(torch.int32).cpu().numpy(), index.cpu().numpy())
-        return _scatter(belief, mask, coded, symbols)
+        step = _Step(belief, mask)
+        residual = y.double().flatten()[step.positions[step.coded]] - step.mean[step.coded]
+        symbols = residual.round_().clamp_(-SYMBOL_MAX, SYMBOL_MAX)
+        self._out.write(symbols.to(torch.int32).cpu().numpy(), step.index)
+        return step.y_hat(symbols)
 
     def finish(self) -> bytes:
         """The payload: everything written so far."""
@@ -82,12 +99,5 @@ class Reader:
         self._in = SymbolReader(payload)
 
     def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
-        coded, index = _coded(belief, mask)
-        symbols = torch.from_numpy(self._in.read(index.cpu().numpy())).to(belief.mean)
-        return _scatter(belief, mask, coded, symbols)
-
-
-def _scatter(belief: Belief, mask: Tensor, coded: Tensor, symbols: Tensor) -> Tensor:
-    y_hat = torch.where(mask, belief.mean[0], 0.0)
-    y_hat[coded] += symbols
-    return y_hat[None]
+        step = _Step(belief, mask)
+        return step.y_hat(torch.from_numpy(self._in.read(step.index)).to(belief.mean))

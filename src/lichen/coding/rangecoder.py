@@ -21,6 +21,7 @@ PRECISION = 24  # frequencies of a table sum to 2^24
 ESCAPE_LENGTHS = 22  # an excess has at most this many binary digits
 
 Ints = NDArray[np.int32]
+Index = NDArray[np.uint8]
 _queue = constriction.stream.queue
 _uniform = constriction.stream.model.Uniform()
 
@@ -62,12 +63,12 @@ def _radii() -> Ints:
     return np.array([(len(f) - 2) // 2 for f in load_tables()], dtype=np.int32)
 
 
-def _groups(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
+def _groups(index: Index) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
     """A stable order by index, and (index, start, stop) for each group in that order."""
-    order = np.argsort(index.astype(np.uint8), kind="stable")
+    order = np.argsort(index, kind="stable")
     counts = np.bincount(index, minlength=len(load_tables()))
     stops = np.cumsum(counts)
-    return order, [(i, int(stops[i] - counts[i]), int(stops[i])) for i in np.flatnonzero(counts)]
+    return order, [(int(i), int(stops[i] - counts[i]), int(stops[i])) for i in np.flatnonzero(counts)]
 
 
 class SymbolWriter:
@@ -76,7 +77,7 @@ class SymbolWriter:
     def __init__(self) -> None:
         self._encoder = _queue.RangeEncoder()
 
-    def write(self, symbols: Ints, index: NDArray[np.int64]) -> None:
+    def write(self, symbols: Ints, index: Index) -> None:
         """Code `symbols` (n,), each with the table of its `index` (n,) in 0 ... 63."""
         order, groups = _groups(index)
         ordered, radius = symbols[order], _radii()[index[order]]
@@ -108,7 +109,7 @@ class SymbolReader:
         padded = payload + bytes(-len(payload) % 4)
         self._decoder = _queue.RangeDecoder(np.frombuffer(padded, dtype="<u4").astype(np.uint32))
 
-    def read(self, index: NDArray[np.int64]) -> Ints:
+    def read(self, index: Index) -> Ints:
         """The symbols (n,) coded with these table indices (n,)."""
         order, groups = _groups(index)
         entries = np.empty(len(index), dtype=np.int32)

@@ -36,7 +36,9 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def save_checkpoint(path: Path, name: str, config: ModelConfig, state: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, name: str, config: ModelConfig, state: dict[str, Tensor], facts: dict[str, Any]
+) -> None:
     """Write weights beside `path`, then rename. Transforms are stored in float16, the rest in float32."""
     stored = {key: _stored(key, value) for key, value in state.items()}
     metadata = {"name": name, "config": json.dumps(to_json(config)), "facts": json.dumps(facts)}
@@ -114,6 +116,4 @@ def find_by_name(name: str, extra: Path | None = None) -> Path:
         path = folder / f"{name}.safetensors"
         if path.is_file():
             return path
-    raise UnknownWeights(
-        f"no weights {name!r} in {', '.join(map(str, _folders(extra)))}; train them or give --weights"
-    )
+    raise UnknownWeights(f"no weights {name!r} in {', '.join(map(str, _folders(extra)))}; train them or give --weights")

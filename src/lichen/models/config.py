@@ -54,8 +54,8 @@ class FastTransform:
     def build(self, levels: int) -> tuple[FastAnalysis, FastSynthesis]:
         widths = (self.latents, self.fine, self.coarse)
         return (
-            FastAnalysis(*widths, tuple(self.encoder_depth), levels),
-            FastSynthesis(*widths, tuple(self.decoder_depth), levels),
+            FastAnalysis(*widths, self.encoder_depth, levels),
+            FastSynthesis(*widths, self.decoder_depth, levels),
         )
 
 

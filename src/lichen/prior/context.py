@@ -50,9 +50,7 @@ class HyperAndLocal(nn.Module):
 
     def __init__(self, features: int, latents: int, local: int, hidden: int) -> None:
         super().__init__()
-        self.gather = nn.Sequential(
-            Pointwise(latents, local), nn.Conv2d(local, local, 5, padding=2, groups=local)
-        )
+        self.gather = nn.Sequential(Pointwise(latents, local), nn.Conv2d(local, local, 5, padding=2, groups=local))
         self.predict = nn.Sequential(
             Pointwise(features + local, hidden),
             nn.LeakyReLU(SLOPE),
@@ -107,7 +105,12 @@ class Prior(nn.Module):
         self.hyper_raw = LevelTable(torch.zeros(levels, hyper_latents))
 
     def walk(
-        self, coder: Coder, level: Tensor, shape: tuple[int, int], y: Tensor | None = None, z: Tensor | None = None
+        self,
+        coder: Coder,
+        level: Tensor,
+        shape: tuple[int, int],
+        y: Tensor | None = None,
+        z: Tensor | None = None,
     ) -> tuple[Tensor, Belief]:
         """Code z (B, Z, *shape), then y; or read both when they are None. Gives y_hat, belief of y.
 

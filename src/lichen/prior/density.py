@@ -7,6 +7,7 @@ coder uses the nearest of 64 scales, whose integer frequency tables were made on
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -23,9 +24,7 @@ SKIP = 3  # at scale indices up to this one nothing is coded and y_hat is the me
 _STEP = math.log2(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
 # Thresholds between neighbouring scales, in units of 2^-12 of raw. Frozen: these 63 integers are
 # part of the file format (docs/format.md); a test pins them.
-THRESHOLDS = tuple(
-    round((math.log2(SCALE_MIN) + (i + 0.5) * _STEP) * 2**RAW_BITS) for i in range(SCALES - 1)
-)
+THRESHOLDS = tuple(round((math.log2(SCALE_MIN) + (i + 0.5) * _STEP) * 2**RAW_BITS) for i in range(SCALES - 1))
 
 
 class _LowerBound(torch.autograd.Function):
@@ -77,12 +76,21 @@ class Belief:
         return torch.exp2(bounded.clamp(max=math.log2(SCALE_MAX)))
 
     @property
-    def index(self) -> Tensor:
-        """The coder's scale index, 0 ... 63: exact integer comparisons when raw is on its grid."""
-        units = torch.round(self.raw.double() * 2**RAW_BITS).long()
-        return torch.bucketize(units.contiguous(), torch.tensor(THRESHOLDS, device=units.device), right=True)
-
-    @property
     def skipped(self) -> Tensor:
-        """True where the coder codes nothing and y_hat is the mean."""
-        return self.index <= SKIP
+        """True where the coder codes nothing and y_hat is the mean: scale_index(raw) <= SKIP."""
+        return torch.round(self.raw.double() * 2**RAW_BITS) < THRESHOLDS[SKIP]
+
+
+@functools.cache
+def _index_of_unit() -> Tensor:
+    """The scale index for each possible raw, in units of 2^-12, from one below the first threshold on."""
+    units = torch.arange(THRESHOLDS[0] - 1, THRESHOLDS[-1] + 1)
+    return torch.bucketize(units, torch.tensor(THRESHOLDS), right=True).to(torch.uint8)
+
+
+def scale_index(raw: Tensor) -> Tensor:
+    """The coder's scale index, 0 ... 63 uint8, of raw (n,) float64 on its grid: how many thresholds are <= raw."""
+    units = (raw * 2**RAW_BITS - (THRESHOLDS[0] - 1)).round_()
+    table = _index_of_unit().to(raw.device)
+    index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
+    return index

@@ -27,8 +27,8 @@ WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
 
 def snap(x: Tensor) -> Tensor:
     """Round to the activation grid, half to even, and clamp; float64 in and out."""
-    step = 2.0**ACTIVATION_BITS
-    return (torch.round(x.double() * step) / step).clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+    scaled = x.double() * 2.0**ACTIVATION_BITS
+    return scaled.round_().mul_(2.0**-ACTIVATION_BITS).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 def _weight_bits(weight: Tensor) -> int:
@@ -45,14 +45,20 @@ def _weight_bits(weight: Tensor) -> int:
 class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or conv.dilation != (1, 1):
+            raise BadCheckpoint("a convolution of the prior has padding or dilation that is not supported")
         weight = conv.weight.detach().double()
         bits = _weight_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
         self.register_buffer("bias", snap(bias))
-        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+        self.stride, self.groups = conv.stride, conv.groups
+        self.padding: tuple[int, ...] = conv.padding
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
         self.pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
         units = self.weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_MAX + self.bias.abs()
@@ -69,7 +75,7 @@ class ExactConv(nn.Module):
             product = self._shifted(x)
         else:
             product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
-        return snap(product + self.bias[:, None, None])
+        return snap(product.add_(self.bias[:, None, None]))
 
     def _shifted(self, x: Tensor) -> Tensor:
         """A depthwise convolution as a sum over taps; float64 has no fast grouped kernel."""
@@ -80,7 +86,7 @@ class ExactConv(nn.Module):
         for row in range(rows):
             for column in range(columns):
                 tap = self.weight[:, 0, row, column][:, None, None]
-                total += padded[..., row : row + height, column : column + width] * tap
+                total.addcmul_(padded[..., row : row + height, column : column + width], tap)
         return total
 
 

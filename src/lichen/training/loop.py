@@ -54,9 +54,7 @@ class Trainer:
         self.model: Model = built.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
         self.objective = Objective(self.config.rates, recipe.balance)
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=recipe.learning_rate, fused=device.type == "cuda"
-        )
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate, fused=device.type == "cuda")
         self.step, self.skipped, self._bad_in_a_row, self.seconds = 0, 0, 0, 0.0
 
     def run(self, until: int, max_minutes: float, report: Callable[[Figures], None]) -> None:
@@ -114,7 +112,8 @@ class Trainer:
     def _average(self) -> None:
         """EMA, with a shorter memory at the start so that the first steps do not linger."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mine, theirs = list(self.model.parameters()), list(self.ema.parameters())
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs: list[Tensor] = list(self.ema.parameters())
         torch._foreach_lerp_(theirs, mine, 1 - decay)
 
     def state(self) -> dict[str, Any]:
@@ -133,9 +132,7 @@ class Trainer:
         torch.save(self.state(), buffer)
         write_atomically(folder / "state.pt", buffer.getvalue(), overwrite=True)
         name = self.recipe.model
-        save_checkpoint(
-            folder / f"{name}.safetensors", name, self.config, self.ema.state_dict(), self.facts()
-        )
+        save_checkpoint(folder / f"{name}.safetensors", name, self.config, self.ema.state_dict(), self.facts())
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of its training."""

@@ -39,7 +39,8 @@ class DepthwiseBlock(nn.Module):
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.project(self.act(self.expand(self.spatial(x))))
+        change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
+        return x + change
 
 
 class LevelTable(nn.Module):

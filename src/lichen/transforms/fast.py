@@ -60,7 +60,8 @@ class FastAnalysis(nn.Module):
         cells = F.pixel_unshuffle(x, 8)
         deep = self.fine(self.enter(cells) + self.level(level))
         deep = self.leave(self.coarse(self.down(deep)))
-        return self.linear(x) + deep
+        y: Tensor = self.linear(x) + deep
+        return y
 
 
 class FastSynthesis(nn.Module):

@@ -1,0 +1,91 @@
+"""A picture by Lichen and by other codecs at the same bytes: numbers, and one drawing."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lichen.codec import Codec
+from lichen.evaluation.metrics import ms_ssim, psnr_db
+from lichen.evaluation.peers import Peer
+
+_PANEL = 320  # pixels: side of a crop in the drawing
+_CAPTION = 52
+
+
+@dataclass(frozen=True)
+class Result:
+    """One codec on one picture. Times are of one call, entropy coding and container included."""
+
+    codec: str
+    size_bytes: int
+    bpp: float
+    psnr_db: float
+    ms_ssim: float
+    encode_s: float
+    decode_s: float
+    decoded: Image.Image
+
+
+def compare(image: Image.Image, codec: Codec, quality: float, peers: Sequence[Peer]) -> list[Result]:
+    """`image` (RGB) by Lichen at `quality`, then by each peer at no more bytes (see `Peer.at_most`)."""
+    start = time.perf_counter()
+    data = codec.encode(image, quality)
+    encoded = time.perf_counter()
+    decoded = codec.decode(data)
+    results = [_result("Lichen", image, data, decoded, encoded - start, time.perf_counter() - encoded)]
+    for peer in peers:
+        found = peer.at_most(image, len(data))
+        start = time.perf_counter()
+        peer.encode(image, found.setting)
+        encoded = time.perf_counter()
+        decoded = Image.open(io.BytesIO(found.data)).convert("RGB")
+        seconds = (encoded - start, time.perf_counter() - encoded)
+        results.append(_result(peer.name, image, found.data, decoded, *seconds))
+    return results
+
+
+def _result(
+    name: str, image: Image.Image, data: bytes, decoded: Image.Image, encode_s: float, decode_s: float
+) -> Result:
+    original, back = np.asarray(image), np.asarray(decoded)
+    bpp = 8 * len(data) / (image.width * image.height)
+    quality = psnr_db(original, back), ms_ssim(original, back)
+    return Result(name, len(data), bpp, *quality, encode_s, decode_s, decoded)
+
+
+def draw(rows: Sequence[tuple[str, Image.Image, Sequence[Result]]]) -> Image.Image:
+    """A sheet: a row for each (title, original, results), the same crop by each codec, captions below."""
+    columns = 1 + max(len(results) for _, _, results in rows)
+    sheet = Image.new("RGB", (columns * (_PANEL + 8) + 8, len(rows) * (_PANEL + _CAPTION) + 8), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    for number, (title, image, results) in enumerate(rows):
+        top = number * (_PANEL + _CAPTION) + 8
+        panels = [(image, title, f"original, {image.width} x {image.height}")]
+        panels += [
+            (r.decoded, f"{r.codec}  {r.size_bytes} bytes", f"{r.psnr_db:.2f} dB, {r.bpp:.3f} bpp") for r in results
+        ]
+        for column, (picture, first, second) in enumerate(panels):
+            left = column * (_PANEL + 8) + 8
+            sheet.paste(_detail(picture, image), (left, top))
+            pen.text((left, top + _PANEL + 4), first, fill="black", font=font)
+            pen.text((left, top + _PANEL + 24), second, fill="#555555", font=font)
+    return sheet
+
+
+def _detail(picture: Image.Image, original: Image.Image) -> Image.Image:
+    """The crop with the most contrast in the original, so that all codecs are shown at the hardest place."""
+    grey = np.asarray(original.convert("L"), dtype=np.float64)
+    side = min(_PANEL, *original.size)
+    places = [
+        (float(grey[y : y + side, x : x + side].std()), x, y)
+        for y in range(0, original.height - side + 1, max(side // 4, 1))
+        for x in range(0, original.width - side + 1, max(side // 4, 1))
+    ]
+    _, x, y = max(places)
+    return picture.crop((x, y, x + side, y + side)).resize((_PANEL, _PANEL), Image.Resampling.NEAREST)

@@ -1,0 +1,41 @@
+"""Measures of a picture against its original, on 8-bit RGB."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lichen.errors import UsageError
+
+MS_SSIM_SIDE_MIN = 161  # pixels: four halvings of an 11-pixel window
+
+
+def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """10 log10(255^2 / MSE) over all samples of two (H, W, C) uint8 pictures; inf when equal."""
+    if a.shape != b.shape:
+        raise UsageError(f"pictures of different shapes cannot be compared: {a.shape}, {b.shape}")
+    mse = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
+    return 10 * math.log10(255**2 / mse) if mse else math.inf
+
+
+def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """MS-SSIM of two (H, W, 3) uint8 pictures, 0 ... 1; nan when a side is below 161 pixels.
+
+    Needs the `eval` extra (pytorch-msssim).
+    """
+    import torch
+    from pytorch_msssim import ms_ssim as reference
+
+    if a.shape != b.shape:
+        raise UsageError(f"pictures of different shapes cannot be compared: {a.shape}, {b.shape}")
+    if min(a.shape[:2]) < MS_SSIM_SIDE_MIN:
+        return math.nan
+    x, y = (torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() for p in (a, b))
+    return float(reference(x, y, data_range=255))
+
+
+def decibels(similarity: float) -> float:
+    """MS-SSIM in dB: -10 log10(1 - MS-SSIM)."""
+    return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf

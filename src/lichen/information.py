@@ -1,0 +1,48 @@
+"""What a `.lic` file says of itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from lichen.bitstream.container import Kind, read_container
+from lichen.bitstream.fields import GREY, VERSION, describe_header
+from lichen.errors import BadInput, UnknownWeights
+from lichen.models.checkpoint import find_by_hash
+from lichen.models.zoo import name_of
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Plain facts of a file; `-` is standard input. Raises `BadFile` or `BadInput`."""
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        container = read_container(data)
+    except BadInput as error:
+        raise type(error)(f"{path}: {error}") from error
+    header = container.header
+    payload_bytes = len(container.sections[Kind.LATENTS])
+    extras = {Kind(k).name.lower(): len(v) for k, v in container.sections.items() if k != Kind.LATENTS}
+    return {
+        "file": str(path),
+        "format": VERSION,
+        **describe_header(header),
+        "model": name_of(header.model) or header.model,
+        "weights_at": _weights_at(header.weights),
+        "grey": bool(header.flags & GREY),
+        "size_bytes": len(data),
+        "bpp": round(8 * len(data) / (header.width * header.height), 4),
+        "latents_bytes": payload_bytes,
+        "extras_bytes": extras,
+        "overhead_bytes": len(data) - payload_bytes - sum(extras.values()),
+    }
+
+
+def _weights_at(wanted: bytes) -> str | None:
+    try:
+        return str(find_by_hash(wanted))
+    except UnknownWeights:
+        return None

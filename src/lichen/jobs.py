@@ -1,0 +1,211 @@
+"""Jobs over files and folders: which output belongs to which input, and one bad picture stops no other."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lichen.codec import Codec
+from lichen.errors import BadInput, LichenError, OutputError, UsageError
+from lichen.files import write_atomically
+from lichen.picture import open_picture
+
+STANDARD = Path("-")
+LIC = ".lic"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One input and where its result goes; `STANDARD` is standard input or output."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task: sizes in bytes and pixels, or the error."""
+
+    task: Task
+    size_in_bytes: int = 0
+    size_out_bytes: int = 0
+    width: int = 0
+    height: int = 0
+    error: LichenError | None = None
+
+
+def picture_endings() -> set[str]:
+    """Endings of the files that Pillow opens, `.lic` aside."""
+    Image.init()
+    return {e for e, name in Image.registered_extensions().items() if name in Image.OPEN} - {LIC}
+
+
+def _walk(folder: Path, endings: set[str], recursive: bool) -> list[Path]:
+    entries = folder.rglob("*") if recursive else folder.glob("*")
+    found = sorted(p for p in entries if p.suffix.lower() in endings and p.is_file())
+    if not found:
+        hint = "" if recursive else "; --recursive looks in its folders too"
+        raise BadInput(f"{folder}: nothing in it to work on{hint}")
+    return found
+
+
+def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set[str], recursive: bool) -> list[Task]:
+    """The tasks for these files and folders.
+
+    One input file: `output` names the result, or the folder for it. Several, or a folder: `output` is a
+    folder, in which folders keep their tree. Without `output` results lie beside their inputs. Raises
+    `UsageError` when two inputs would become one file, `BadInput` when there is nothing to do.
+    """
+    given = list(inputs)
+    single = len(given) == 1 and not given[0].is_dir()
+    tasks: list[Task] = []
+    for source in given:
+        if source == STANDARD:
+            tasks.append(Task(source, output if single and output else STANDARD))
+        elif source.is_dir():
+            base = output or source
+            members = _walk(source, accepted, recursive)
+            tasks += [Task(m, (base / m.relative_to(source)).with_suffix(ending)) for m in members]
+        else:
+            name = source.with_suffix(ending)
+            if output is None:
+                tasks.append(Task(source, name))
+            elif single and not output.is_dir():
+                tasks.append(Task(source, output))
+            else:
+                tasks.append(Task(source, output / name.name))
+    _refuse_collisions(tasks)
+    return tasks
+
+
+def _refuse_collisions(tasks: list[Task]) -> None:
+    taken: dict[Path, Path] = {}
+    for task in tasks:
+        if task.target == STANDARD:
+            continue
+        if task.target == task.source:
+            raise UsageError(f"{task.source} would overwrite itself; give another --output")
+        if task.target in taken:
+            raise UsageError(
+                f"{taken[task.target]} and {task.source} would both become {task.target}; work on them apart"
+            )
+        taken[task.target] = task.source
+    if len(tasks) > 1 and any(task.target == STANDARD for task in tasks):
+        raise UsageError("standard input and output take one picture at a time")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if path == STANDARD else path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _write(path: Path, data: bytes, force: bool) -> None:
+    if path == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_atomically(path, data, overwrite=force)
+
+
+def run(tasks: list[Task], work: Callable[[Task], Done]) -> Iterator[Done]:
+    """Do the tasks in turn; an error of one is in its `Done`, and the next goes on."""
+    for task in tasks:
+        try:
+            yield work(task)
+        except LichenError as error:
+            yield Done(task, error=error)
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Encodes one task's picture, at a quality or for a target."""
+
+    codec: Codec
+    quality: float
+    target_size_bytes: int | None
+    target_bpp: float | None
+    force: bool
+    max_pixels: int
+
+    def __call__(self, task: Task) -> Done:
+        _refuse_existing(task.target, self.force)
+        raw = _read(task.source)
+        try:
+            picture = open_picture(raw, self.max_pixels)
+            data = self.codec.encode(
+                picture,
+                self.quality,
+                target_size_bytes=self.target_size_bytes,
+                target_bpp=self.target_bpp,
+            )
+        except BadInput as error:
+            raise _named(error, task.source) from error
+        _write(task.target, data, self.force)
+        height, width = picture.pixels.shape[:2]
+        return Done(task, len(raw), len(data), width, height)
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Decodes one task's file into whatever its target's ending (or `ending`) says."""
+
+    codec: Codec
+    ending: str
+    force: bool
+
+    def __call__(self, task: Task) -> Done:
+        _refuse_existing(task.target, self.force)
+        raw = _read(task.source)
+        try:
+            image = self.codec.decode(raw)
+        except BadInput as error:
+            raise _named(error, task.source) from error
+        data = _render(image, self.ending if task.target == STANDARD else task.target.suffix)
+        _write(task.target, data, self.force)
+        return Done(task, len(raw), len(data), *image.size)
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    if path != STANDARD and path.exists() and not force:
+        raise OutputError(f"{path} exists; use --force to overwrite it")
+    if path != STANDARD and path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name")
+
+
+def _named(error: BadInput, path: Path) -> BadInput:
+    """The same error, its message beginning with the file's name."""
+    text = str(error).removeprefix("standard input: ")
+    return type(error)(f"{'standard input' if path == STANDARD else path}: {text}")
+
+
+def writable_format(ending: str) -> str:
+    """Pillow's name of the format with this ending. Raises `UsageError` when it cannot be written."""
+    Image.init()
+    name = Image.registered_extensions().get(ending.lower())
+    if name is None or name not in Image.SAVE or ending.lower() == LIC:
+        raise UsageError(f"no picture format for the ending {ending!r}; try .png, .jpg or .webp")
+    return name
+
+
+def _render(image: Image.Image, ending: str) -> bytes:
+    name = writable_format(ending)
+    if name == "JPEG" and image.mode in {"LA", "RGBA"}:
+        raise OutputError("JPEG has no transparency; decode to .png or .webp")
+    options: dict[str, object] = {k: image.info[k] for k in ("icc_profile", "exif") if k in image.info}
+    if name == "WEBP":
+        options["lossless"] = True
+    if name == "JPEG":
+        options["quality"] = 95
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, name, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise OutputError(f"Pillow cannot write this picture as {name} ({error}); try .png") from error
+    return buffer.getvalue()

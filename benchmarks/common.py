@@ -1,0 +1,63 @@
+"""What every benchmark does at its end: print a table, write JSON beside it, exit 1 on a missed bar."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lichen.files import write_atomically
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A claim: `value` must not be above `limit`."""
+
+    what: str
+    value: float
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; floats with four significant digits."""
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=140).print(table)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def finish(name: str, facts: dict[str, Any], bars: Sequence[Bar]) -> None:
+    """Write results/NAME.json, print the bars, exit 1 if one is missed."""
+    show("bars", ("claim", "measured", "limit", ""), [(b.what, b.value, b.limit, "met" if b.met else "MISSED") for b in bars])
+    stored = {**facts, "machine": machine(), "bars": [{**vars(b), "met": b.met} for b in bars]}
+    write_atomically(RESULTS / f"{name}.json", (json.dumps(stored, indent=1) + "\n").encode(), overwrite=True)
+    if not all(b.met for b in bars):
+        sys.exit(1)

@@ -1,0 +1,211 @@
+"""The laws of the design (section 4), for every row of the zoo, at small widths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lichen.bitstream.container import Kind, read_container
+from lichen.bitstream.fields import header_size_bytes
+from lichen.codec import Codec
+from lichen.coding.coders import Estimator, Writer
+from lichen.models.zoo import ZOO
+from lichen.prior.context import ContextModel
+from lichen.prior.density import Belief
+from tests.conftest import scene, small
+
+LEVEL = 700  # between two trained levels
+
+
+class Given:
+    """A coder that codes nothing: y_hat is the given latent itself, so that gradients pass."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
+        assert y is not None
+        self.calls += 1
+        return torch.where(mask, y, 0.0)
+
+
+def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
+    pixels = np.asarray(scene(150, 90, seed))
+    with torch.no_grad():
+        return codec._own.latents(pixels, LEVEL)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
+    """The largest gradient of a part's belief with respect to latents of its own or a later part."""
+    y = y.detach().requires_grad_()
+    _, belief = context.walk(Given(), features, y)
+    parts = context.schedule.parts(y.shape[1], y.shape[2], y.shape[3], y.device)
+    worst = 0.0
+    for part in parts:
+        forbidden = torch.stack([later.mask for later in parts[part.index :]]).any(dim=0)
+        weight = torch.randn(belief.mean.shape) * part.mask
+        value = (weight * belief.mean + weight * belief.raw).sum()
+        (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
+        if grad is not None:
+            worst = max(worst, float((grad.abs() * forbidden).max()))
+    return worst
+
+
+def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
+    """Whether the last part's belief depends on the parts before it."""
+    y = y.detach().requires_grad_()
+    _, belief = context.walk(Given(), features, y)
+    (grad,) = torch.autograd.grad(belief.mean.sum(), y, allow_unused=True)
+    return grad is not None and bool((grad != 0).any())
+
+
+@pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
+def test_schedule_tiles_the_latents_once(row, size):
+    parts = row.config.context.schedule.parts(10, *size, torch.device("cpu"))
+    assert len(parts) == row.config.context.schedule.steps
+    assert [part.index for part in parts] == list(range(len(parts)))
+    assert torch.equal(sum(part.mask.int() for part in parts), torch.ones(10, *size, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
+def test_causal_by_gradient(row):
+    torch.manual_seed(1)
+    config = small(row.config)
+    context = config.build().prior.context
+    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8)
+    assert leaks(context, features, y) == 0
+    assert uses_context(context, features, y) == (row.config.context.schedule.steps > 1)
+
+
+def test_a_planted_leak_is_caught():
+    torch.manual_seed(1)
+
+    class Leaky(ContextModel):
+        def _predict(self, part, features, known):
+            return super()._predict(part, features, known + 0.01 * self.peek)
+
+    config = small(ZOO[0].config)
+    honest = config.build().prior.context
+    leaky = Leaky(honest.schedule, list(honest.sources), honest.latents)
+    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
+    leaky.peek = y
+    _, belief = leaky.walk(Given(), features, y)
+    first = leaky.schedule.parts(24, 6, 8, y.device)[1].mask
+    (grad,) = torch.autograd.grad((belief.mean * first).sum(), y)
+    assert float((grad.abs() * first).max()) > 0
+
+
+def test_a_shifted_mask_is_caught():
+    class Shifted:
+        steps = 2
+
+        def parts(self, channels, height, width, device):
+            first, second = ZOO[0].config.context.schedule.parts(channels, height, width, device)
+            return [first, type(second)(1, second.mask.roll(1, dims=2))]
+
+    parts = Shifted().parts(4, 4, 4, torch.device("cpu"))
+    assert not torch.equal(sum(p.mask.int() for p in parts), torch.ones(4, 4, 4, dtype=torch.int32))
+
+
+@torch.no_grad()
+def test_training_parameters_are_coding_parameters(codec):
+    y, z = latents_of(codec)
+    model, prior = codec.checkpoint.model, codec._own.prior
+    _, rough = model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)
+    _, exact = prior.walk(
+        Given(), torch.tensor([LEVEL / 512], dtype=torch.float64), z.shape[2:], y.double(), z.double()
+    )
+    for a, b in ((rough.mean, exact.mean), (rough.raw, exact.raw)):
+        assert float((a.double() - b).abs().max()) < 0.02 * max(1.0, float(b.abs().max()))
+    assert float((rough.mean.double() - exact.mean).abs().mean()) < 2e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", [0, LEVEL, 1024])
+def test_decode_of_encode_is_y_hat(codec, level):
+    y, z = latents_of(codec)
+    payload, y_hat = codec._own.write(y, z, level)
+    assert torch.equal(codec._own.read(payload, level, 90, 150), y_hat)
+    assert float((y_hat - y.double()).abs().max()) <= 256  # skipped latents aside they are near
+    assert payload == codec._own.write(y, z, level)[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", [0, LEVEL, 1024])
+def test_estimate_is_the_file(codec, level):
+    picture = torch.from_numpy(np.array(scene(300, 200))).permute(2, 0, 1)[None] / 255
+    coded = codec.checkpoint.model(picture, torch.tensor([level / 512]))
+    y, z = codec._own.latents(np.asarray(scene(300, 200)), level)
+    size_bytes = len(codec._own.write(y, z, level)[0])
+    assert abs(float(coded.bits) / 8 - size_bytes) <= 0.01 * size_bytes + 64
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_same_bytes_and_latents_under_other_thread_counts(codec, count):
+    y, z = latents_of(codec)
+    payload, y_hat = codec._own.write(y, z, LEVEL)
+    with threads(count):
+        assert codec._own.write(y, z, LEVEL)[0] == payload
+        assert torch.equal(codec._own.read(payload, LEVEL, 90, 150), y_hat)
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+            assert torch.equal(codec._own.read(payload, LEVEL, 90, 150), y_hat)
+
+
+@torch.no_grad()
+def test_same_parameters_with_batch_neighbours(codec):
+    prior, level = codec._own.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
+    pairs = [latents_of(codec, seed) for seed in range(3)]
+    y, z = (torch.cat(tensors).double() for tensors in zip(*pairs, strict=True))
+    _, joint = prior.walk(Given(), level.expand(3), z.shape[2:], y, z)
+    for i in range(3):
+        _, alone = prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1])
+        assert torch.equal(joint.mean[i], alone.mean[0]) and torch.equal(joint.raw[i], alone.raw[0])
+
+
+@torch.no_grad()
+def test_a_float_prior_does_not_write(codec):
+    y, z = latents_of(codec)
+    with pytest.raises(ValueError, match="fixed point"):
+        codec.checkpoint.model.prior.walk(Writer(), torch.tensor([1.0]), z.shape[2:], y, z)
+
+
+def test_overhead_of_a_file(codec):
+    data = codec.encode(scene(768, 512), 50)
+    container = read_container(data)
+    overhead = len(data) - len(container.sections[Kind.LATENTS])
+    assert overhead <= 24
+    assert header_size_bytes(container.header) < overhead
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (63, 65), (64, 64), (17, 3)])
+def test_any_size(codec, size):
+    image = scene(*size)
+    decoded = codec.decode(codec.encode(image, 90))
+    assert decoded.size == size and decoded.mode == "RGB"
+
+
+def test_training_noise_prices_like_rounding():
+    torch.manual_seed(0)
+    y, zeros = torch.randn(1, 4, 32, 32) * 3, torch.zeros(1, 4, 32, 32)
+    mask = torch.ones(4, 32, 32, dtype=torch.bool)
+    belief = Belief(zeros, zeros + np.log2(3))
+    noisy, rounded = Estimator(noise=True), Estimator(noise=False)
+    noisy.code(y, belief, mask), rounded.code(y, belief, mask)
+    assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)

@@ -34,14 +34,16 @@ class Container:
 
 def write_container(container: Container) -> bytes:
     """The bytes of a file, sections in ascending order of kind."""
-    out = bytearray(write_header(container.header))
+    header = write_header(container.header)
+    out, check = [header], zlib.crc32(header)
     kinds = sorted(container.sections)
     for kind in kinds:
         payload = container.sections[kind]
-        out.append(kind | (_MORE if kind != kinds[-1] else 0))
-        out += _LENGTH.write(len(payload)) + payload
-        out += zlib.crc32(out).to_bytes(_CHECK_BYTES, "little")
-    return bytes(out)
+        tag = kind | (_MORE if kind != kinds[-1] else 0)
+        section = bytes([tag]) + _LENGTH.write(len(payload)) + payload
+        check = zlib.crc32(section, check)
+        out += [section, check.to_bytes(_CHECK_BYTES, "little")]
+    return b"".join(out)
 
 
 def read_container(data: bytes) -> Container:
@@ -51,14 +53,16 @@ def read_container(data: bytes) -> Container:
     """
     cursor = Cursor(data)
     header = read_header(cursor)
+    check = zlib.crc32(data[: cursor.at])
     sections: dict[int, bytes] = {}
     more = True
     while more:
+        start = cursor.at
         tag = cursor.take(1)[0]
         kind, more = tag & ~_MORE, bool(tag & _MORE)
         payload = cursor.take(_LENGTH.read(cursor))
-        computed = zlib.crc32(memoryview(data)[: cursor.at])
-        if cursor.take(_CHECK_BYTES) != computed.to_bytes(_CHECK_BYTES, "little"):
+        check = zlib.crc32(memoryview(data)[start : cursor.at], check)
+        if cursor.take(_CHECK_BYTES) != check.to_bytes(_CHECK_BYTES, "little"):
             raise BadFile("a checksum does not match: the file is damaged; get it anew")
         if kind in sections:
             raise BadFile("a section appears twice: the file is damaged; get it anew")

@@ -1,0 +1,86 @@
+"""Symbols <-> bytes: frozen tables, escapes, and any sequence."""
+
+from __future__ import annotations
+
+import hashlib
+
+import constriction
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lichen.coding import rangecoder
+from lichen.coding.coders import SYMBOL_MAX
+from lichen.coding.rangecoder import SymbolReader, SymbolWriter, load_tables
+from lichen.errors import BadFile
+from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, THRESHOLDS, scale_index
+
+
+def test_tables_are_frozen():
+    flat = np.concatenate(load_tables())
+    digest = hashlib.sha256(flat.astype("<u4").tobytes()).hexdigest()
+    assert digest == "ad726b58f2d5d0dfd7271b1fa91abc80008361c6bfb45758682cfdfd318303db"
+    assert len(load_tables()) == SCALES
+    assert all(int(t.sum()) == 2**24 and t.min() >= 1 for t in load_tables())
+
+
+def test_thresholds_are_frozen():
+    digest = hashlib.sha256(np.array(THRESHOLDS, dtype="<i8").tobytes()).hexdigest()
+    assert digest == "46b6c166d75489865952cba7bbc62a2f80a66f27f82b1e3fce4c1135829edf26"
+
+
+def test_scale_index_is_the_nearest_scale():
+    import torch
+
+    raws = torch.linspace(-5, 10, 4001, dtype=torch.float64)
+    raws = torch.round(raws * 4096) / 4096
+    scales = np.log2(SCALE_MIN) + np.arange(SCALES) * np.log2(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
+    nearest = np.abs(raws.numpy()[:, None] - scales).argmin(axis=1)
+    assert np.abs(scale_index(raws).numpy().astype(int) - nearest).max() <= 1
+    assert (scale_index(raws).numpy() == nearest).mean() > 0.999
+
+
+def test_constriction_uses_exactly_our_frequencies():
+    """Seen from outside: the code length of each symbol is -log2(frequency / 2^24)."""
+    frequencies = load_tables()[20]
+    for symbol in (0, 5, len(frequencies) // 2, len(frequencies) - 1):
+        encoder = constriction.stream.queue.RangeEncoder()
+        encoder.encode(np.full(2000, symbol, dtype=np.int32), rangecoder._models()[20])
+        wanted = 2000 * (24 - np.log2(float(frequencies[symbol])))
+        assert encoder.num_bits() == pytest.approx(wanted, abs=66)
+
+
+def test_golden_bytes():
+    """The format's bytes for a fixed input; they change only with the format version."""
+    writer = SymbolWriter()
+    symbols = np.array([0, -3, 7, 1, -40, 100000, -SYMBOL_MAX, 2, 0, 0], dtype=np.int32)
+    index = np.array([10, 30, 45, 10, 20, 63, 0, 5, 5, 30], dtype=np.uint8)
+    writer.write(symbols, index)
+    assert writer.finish().hex() == "fffffffff4e6fffdf473880c253092074a3e6fb60a3dcb7f0000b0f6"
+
+
+symbol = st.one_of(st.integers(-3, 3), st.integers(-2000, 2000), st.integers(-SYMBOL_MAX, SYMBOL_MAX))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.tuples(symbol, st.integers(0, SCALES - 1)), max_size=60), max_size=4))
+def test_any_sequence_comes_back(calls):
+    writer = SymbolWriter()
+    for call in calls:
+        pairs = np.array(call, dtype=np.int64).reshape(-1, 2)
+        writer.write(pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.uint8))
+    reader = SymbolReader(writer.finish())
+    for call in calls:
+        pairs = np.array(call, dtype=np.int64).reshape(-1, 2)
+        assert reader.read(pairs[:, 1].astype(np.uint8)).tolist() == pairs[:, 0].tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=64))
+def test_arbitrary_bytes_give_symbols_or_our_error(payload):
+    index = np.tile(np.arange(SCALES, dtype=np.uint8), 8)
+    try:
+        assert len(SymbolReader(payload).read(index)) == len(index)
+    except BadFile:
+        pass

@@ -56,7 +56,11 @@ def _cpu_name() -> str:
 
 def finish(name: str, facts: dict[str, Any], bars: Sequence[Bar]) -> None:
     """Write results/NAME.json, print the bars, exit 1 if one is missed."""
-    show("bars", ("claim", "measured", "limit", ""), [(b.what, b.value, b.limit, "met" if b.met else "MISSED") for b in bars])
+    show(
+        "bars",
+        ("claim", "measured", "limit", ""),
+        [(b.what, b.value, b.limit, "met" if b.met else "MISSED") for b in bars],
+    )
     stored = {**facts, "machine": machine(), "bars": [{**vars(b), "met": b.met} for b in bars]}
     write_atomically(RESULTS / f"{name}.json", (json.dumps(stored, indent=1) + "\n").encode(), overwrite=True)
     if not all(b.met for b in bars):

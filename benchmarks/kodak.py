@@ -141,7 +141,11 @@ def main() -> None:
     if VTM.exists() and not args.quick:
         curves["VTM (published)"] = Curve.load(VTM)
     rates = bd_rates(curves)
-    show("BD-rate (PSNR)", ("over", "%", "overlap dB"), [(n, v, f"{o[0]:.2f} ... {o[1]:.2f}") for n, (v, o) in rates.items()])
+    show(
+        "BD-rate (PSNR)",
+        ("over", "%", "overlap dB"),
+        [(n, v, f"{o[0]:.2f} ... {o[1]:.2f}") for n, (v, o) in rates.items()],
+    )
     if args.quick:
         return
     write_table(rows)
@@ -153,7 +157,11 @@ def main() -> None:
         "bd_rate_percent": {n: {"value": v, "overlap_db": o} for n, (v, o) in rates.items()},
     }
     jpeg = max(rates[n][0] for n in rates if n.startswith("JPEG 4"))
-    finish("kodak", facts, [Bar("BD-rate over WebP, %", rates["WebP"][0], 0.0), Bar("BD-rate over the better JPEG, %", jpeg, -40.0)])
+    finish(
+        "kodak",
+        facts,
+        [Bar("BD-rate over WebP, %", rates["WebP"][0], 0.0), Bar("BD-rate over the better JPEG, %", jpeg, -40.0)],
+    )
 
 
 if __name__ == "__main__":

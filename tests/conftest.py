@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from PIL import Image
 
@@ -77,6 +78,15 @@ def scene(width: int, height: int, seed: int = 0) -> Image.Image:
     """A picture with edges, slopes and some noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
-    planes = [128 + 60 * np.sin(columns / (5 + 7 * c)) * np.cos(rows / (9 + c)) + 40 * (rows > columns) for c in range(3)]
+    planes = [
+        128 + 60 * np.sin(columns / (5 + 7 * c)) * np.cos(rows / (9 + c)) + 40 * (rows > columns) for c in range(3)
+    ]
     pixels = np.stack(planes, axis=2) + rng.normal(0, 6, (height, width, 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def sample() -> Image.Image:
+    """A real photograph, 300 x 200, from scikit-image."""
+    path = Path(skimage.__file__).parent / "data" / "coffee.png"
+    return Image.open(path).convert("RGB").crop((100, 100, 400, 300))

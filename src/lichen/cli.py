@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lichen.errors import LichenError, UsageError
 from lichen.version import __version__
 
-EXIT_USAGE, EXIT_INPUT, EXIT_STOPPED = 2, 3, 130
+EXIT_USAGE, EXIT_INPUT = 2, 3
 
 app = typer.Typer(
     help="Smaller pictures by a learned codec, the same bits on every machine.",
@@ -216,13 +216,7 @@ def train(
 def main() -> None:
     """Entry point: typed errors become one line and an exit code."""
     try:
-        app(standalone_mode=False)
+        app()
     except LichenError as error:
         console.print(f"lichen: {error}", markup=False)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
-    except typer.Abort:
-        console.print("lichen: stopped")
-        sys.exit(EXIT_STOPPED)
-    except KeyboardInterrupt:
-        console.print("lichen: stopped")
-        sys.exit(EXIT_STOPPED)

@@ -109,7 +109,7 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._extra = Path(weights) if weights is not None else None
-        self._device = _device(device)
+        self._device = find_device(device)
         self._max_pixels = max_pixels
         self._lock = threading.Lock()
         self._engines: dict[bytes, Engine] = {}
@@ -244,7 +244,8 @@ class Codec:
         return best
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """cpu or cuda. Raises `DeviceError` when it is not there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError("there is no CUDA device; use --device cpu")
     if name not in {"cpu", "cuda"}:

@@ -71,8 +71,8 @@ def from_pil(image: Image.Image) -> Picture:
     if 0 in image.size:
         raise BadPicture("the picture is empty: it needs at least one pixel")
     icc = image.info.get("icc_profile") or None
+    image = ImageOps.exif_transpose(image)  # a copy
     exif = _exif_without_orientation(image)
-    image = ImageOps.exif_transpose(image)
     if image.mode in {"P", "PA"}:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode == "1":

@@ -44,6 +44,9 @@ class LicImageFile(ImageFile.ImageFile):
             self.im = decoded.im
             self.info.update(decoded.info)
             self._data = None
+            if self._exclusive_fp and self.fp is not None:  # Pillow opened the file itself
+                self.fp.close()
+            self.fp = None
         return super().load()
 
 

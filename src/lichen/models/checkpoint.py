@@ -22,6 +22,7 @@ from lichen.models.model import Model
 
 HASH_BYTES = 4  # of the sha256 of the weights file: what a .lic file carries
 SEARCH_VARIABLE = "LICHEN_WEIGHTS"  # folders, separated like PATH
+_ABOUT = "lichen"  # the metadata entry: name, config and facts as JSON
 PACKAGED = Path(__file__).parents[1] / "weights"
 
 
@@ -41,8 +42,9 @@ def save_checkpoint(
 ) -> None:
     """Write weights beside `path`, then rename. Transforms are stored in float16, the rest in float32."""
     stored = {key: _stored(key, value) for key, value in state.items()}
-    metadata = {"name": name, "config": json.dumps(to_json(config)), "facts": json.dumps(facts)}
-    write_atomically(path, save(stored, metadata), overwrite=True)
+    about = {"name": name, "config": to_json(config), "facts": facts}
+    # One entry: safetensors writes several in no fixed order, and the file's hash is its name.
+    write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=True)
 
 
 def _stored(key: str, value: Tensor) -> Tensor:
@@ -55,13 +57,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         digest = hashlib.sha256(path.read_bytes()).digest()
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {})[_ABOUT])
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        name, facts = metadata["name"], json.loads(metadata["facts"])
-        config = from_json(json.loads(metadata["config"]))
+        name, facts, config = about["name"], about["facts"], from_json(about["config"])
     except OSError as error:
         raise UnknownWeights(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
     if not isinstance(config, ModelConfig):
         raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")

@@ -78,7 +78,8 @@ class Belief:
     @property
     def skipped(self) -> Tensor:
         """True where the coder codes nothing and y_hat is the mean: scale_index(raw) <= SKIP."""
-        return torch.round(self.raw.double() * 2**RAW_BITS) < THRESHOLDS[SKIP]
+        skipped: Tensor = torch.round(self.raw.double() * 2**RAW_BITS) < THRESHOLDS[SKIP]
+        return skipped
 
 
 @functools.cache

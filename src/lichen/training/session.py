@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import deque
@@ -10,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.codec import Codec, _device
-from lichen.errors import LichenError
+from lichen.codec import Codec, find_device
+from lichen.errors import BadPicture
 from lichen.evaluation.metrics import psnr_db
 from lichen.files import write_atomically
 from lichen.picture import Picture, open_picture
@@ -68,6 +69,59 @@ def _valid_line(weights: Path, pictures: list[Picture], device: str) -> str:
     return "valid (files): " + ", ".join(parts)
 
 
+def _readable(folder: Path) -> list[Picture]:
+    """The first pictures of a folder that can be read."""
+    found: list[Picture] = []
+    for path in list_pictures(folder):
+        with contextlib.suppress(BadPicture):
+            found.append(open_picture(path))
+        if len(found) == VALID_PICTURES:
+            break
+    return found
+
+
+class _Session:
+    """What happens around the steps of a training: bar, lines, checkpoints, validation."""
+
+    def __init__(self, trainer: Trainer, checks: list[Picture], output: Path, device: str, console: Console) -> None:
+        self.trainer, self.checks, self.output, self.device = trainer, checks, output, device
+        self.weights = output / f"{trainer.recipe.model}.safetensors"
+        self.log = _Log(output)
+        self.saved = self.validated = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=console)
+        self.bar = self.progress.add_task("training", total=trainer.recipe.steps, completed=trainer.step)
+
+    def run(self, max_minutes: float) -> None:
+        with self.progress:
+            try:
+                self.trainer.run(self.trainer.recipe.steps, max_minutes, self._report)
+            finally:
+                self.save()
+        self.validate()
+
+    def save(self) -> None:
+        self.trainer.save(self.output)
+        self.log.save()
+        self.saved = time.monotonic()
+
+    def validate(self) -> None:
+        if self.checks:
+            self.progress.console.print(_valid_line(self.weights, self.checks, self.device))
+            self.validated = time.monotonic()
+
+    def _report(self, figures: Figures) -> None:
+        self.progress.update(self.bar, completed=figures.step)
+        line, now = self.log.add(figures), time.monotonic()
+        if line:
+            self.progress.console.print(line)
+        if now - self.saved > SAVE_SECONDS:
+            self.save()
+        if now - self.validated > VALID_SECONDS:
+            self.save()
+            self.validate()
+
+
 def train_session(
     recipe_path: Path,
     data: Path,
@@ -83,38 +137,10 @@ def train_session(
     recipe = dataclasses.replace(recipe, steps=steps) if steps else recipe
     crops = Crops.of_folder(data)
     console.print(f"{len(crops.pictures)} pictures, {crops.unreadable} unreadable")
-    checks = [open_picture(p) for p in list_pictures(valid)[:VALID_PICTURES]] if valid else []
-    trainer = Trainer(recipe, crops, _device(device))
+    checks = _readable(valid) if valid else []
+    trainer = Trainer(recipe, crops, find_device(device))
     if trainer.resume(output):
         console.print(f"resumed at step {trainer.step}")
-    log, weights = _Log(output), output / f"{recipe.model}.safetensors"
-    saved = validated = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("training", total=recipe.steps, completed=trainer.step)
-
-        def report(figures: Figures) -> None:
-            nonlocal saved, validated
-            progress.update(bar, completed=figures.step)
-            line, now = log.add(figures), time.monotonic()
-            if line:
-                progress.console.print(line)
-            if now - saved > SAVE_SECONDS:
-                trainer.save(output)
-                log.save()
-                saved = now
-            if checks and now - validated > VALID_SECONDS:
-                trainer.save(output)
-                progress.console.print(_valid_line(weights, checks, device))
-                validated = time.monotonic()
-
-        try:
-            trainer.run(recipe.steps, max_minutes, report)
-        finally:
-            trainer.save(output)
-            log.save()
-    if checks:
-        console.print(_valid_line(weights, checks, device))
-    console.print(f"{weights} holds the weights of step {trainer.step}; give it to --weights")
-    if trainer.step == 0:
-        raise LichenError("no step was made; give more --max-minutes")
+    session = _Session(trainer, checks, output, device, console)
+    session.run(max_minutes)
+    console.print(f"{session.weights} holds the weights of step {trainer.step}; give it to --weights")

@@ -1,0 +1,180 @@
+"""The command line as a person or a script meets it, each call in a process of its own or in ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lichen import cli
+from lichen.codec import Codec
+from lichen.jobs import Done, Task
+from lichen.models.zoo import ZOO
+from lichen.version import __version__
+from tests.conftest import scene, small_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, with pictures, and small weights where they are looked for."""
+    small_checkpoint(ZOO[0], tmp_path / "weights")
+    monkeypatch.setenv("LICHEN_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in/deep").mkdir(parents=True)
+    scene(60, 40).save("in/a.png")
+    scene(50, 70, 1).save("in/deep/b.jpg")
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    """The exit code of a call in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lichen", *arguments])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
+
+
+def size_of(path: str) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def errors_of(capsys) -> str:
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    return text
+
+
+def test_encode_and_decode_one_file(folder, capsys):
+    assert run("encode", "in/a.png", "-q", "60") == 0
+    assert Path("in/a.lic").stat().st_size > 0
+    assert run("decode", "in/a.lic", "-o", "back.webp") == 0
+    assert size_of("back.webp") == (60, 40)
+    assert "smaller" in errors_of(capsys)
+
+
+def test_folders_keep_their_tree(folder, capsys):
+    assert run("encode", "in", "-r", "-o", "out") == 0
+    assert sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.lic")) == ["a.lic", "deep/b.lic"]
+    assert run("decode", "out", "-r", "-o", "pictures", "--to", "jpg") == 0
+    assert size_of("pictures/deep/b.jpg") == (50, 70)
+    assert "2 done, 0 failed" in errors_of(capsys)
+
+
+def test_a_bad_picture_among_good_ones(folder, capsys):
+    Path("in/broken.png").write_bytes(b"not a picture")
+    assert run("encode", "in", "-r", "-o", "out") == 3
+    text = errors_of(capsys)
+    assert "broken.png: not a picture" in text and "2 done, 1 failed" in text
+    assert len(list(Path("out").rglob("*.lic"))) == 2
+
+
+def test_targets(folder):
+    assert run("encode", "in/a.png", "-o", "a.lic", "--target-size", "0.2kB") == 0
+    assert 150 <= Path("a.lic").stat().st_size <= 200
+    assert run("encode", "in/a.png", "-o", "b.lic", "--target-bpp", "0.6") == 0
+    assert Path("b.lic").stat().st_size <= 0.6 * 60 * 40 / 8
+
+
+def test_info(folder, capsys):
+    run("encode", "in/a.png", "-o", "a.lic", "-q", "50")
+    capsys.readouterr()
+    assert run("info", "--json", "a.lic") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["width"], facts["height"], facts["model"]) == (60, 40, "lichen")
+    assert facts["size_bytes"] == Path("a.lic").stat().st_size
+    assert facts["overhead_bytes"] + facts["latents_bytes"] == facts["size_bytes"]
+    assert run("info", "a.lic") == 0
+    assert "weights_at" in capsys.readouterr().out
+
+
+def test_standard_input_and_output(folder):
+    picture = Path("in/a.png").read_bytes()
+    command = [sys.executable, "-m", "lichen"]
+    data = subprocess.run([*command, "encode", "-"], input=picture, capture_output=True, check=True).stdout
+    assert data == Codec().encode(Image.open("in/a.png"))
+    back = subprocess.run([*command, "decode", "-", "--to", "png"], input=data, capture_output=True, check=True).stdout
+    Path("back.png").write_bytes(back)
+    assert np.array_equal(np.asarray(Image.open("back.png")), Codec().decode_array(data))
+
+
+def test_version_names_the_weights(folder, capsys):
+    assert run("--version") == 0
+    out = capsys.readouterr().out
+    assert __version__ in out and Codec().checkpoint.hash.hex() in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["encode"], 2, "Missing argument"),
+        (["encode", "in/a.png", "-q", "101"], 2, "100"),
+        (["encode", "in/a.png", "--target-size", "big"], 2, "40kB"),
+        (["encode", "in/a.png", "--target-size", "1kB", "--target-bpp", "1"], 2, "one target"),
+        (["encode", "in/a.png", "--device", "tpu"], 2, "cpu or cuda"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["decode", "in/a.lic", "-o", "a.xyz"], 2, ".png"),
+        (["encode", "in/a.png", "in/a.png", "-o", "out"], 2, "would both become"),
+        (["encode", "absent.png"], 3, "absent.png: cannot be read"),
+        (["encode", "empty.png"], 3, "empty.png: not a picture"),
+        (["decode", "in/a.png", "-o", "b.png"], 3, "not a .lic file"),
+        (["encode", "in/a.png", "-o", "/proc/nowhere/a.lic"], 3, "cannot be written"),
+        (["encode", "in/a.png", "--weights", "absent"], 3, "check --weights"),
+        (["encode", "in/a.png", "--weights", "in/a.png"], 3, "not a Lichen weights file"),
+        (["encode", "in/a.png", "--max-pixels", "100"], 3, "--max-pixels"),
+        (["encode", "nothing"], 3, "nothing in it"),
+        (["info", "in/a.png"], 3, "not a .lic file"),
+        (["train", "absent.toml", "--data", "in"], 3, "cannot be read"),
+    ],
+)
+def test_bad_calls(folder, capsys, arguments, code, hint):
+    Path("empty.png").touch()
+    Path("nothing").mkdir()
+    before = sorted(folder.rglob("*"))
+    assert run(*arguments) == code
+    assert hint in errors_of(capsys)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_existing_outputs_are_kept_without_force(folder, capsys):
+    Path("a.lic").write_bytes(b"precious")
+    assert run("encode", "in/a.png", "-o", "a.lic") == 3
+    assert "--force" in errors_of(capsys) and Path("a.lic").read_bytes() == b"precious"
+    assert run("encode", "in/a.png", "-o", "a.lic", "--force") == 0
+    assert Path("a.lic").read_bytes() != b"precious"
+
+
+def test_damaged_files_leave_no_output(folder, capsys):
+    run("encode", "in/a.png", "-o", "a.lic")
+    data = Path("a.lic").read_bytes()
+    Path("cut.lic").write_bytes(data[:-3])
+    Path("bent.lic").write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    for name in ("cut", "bent"):
+        assert run("decode", f"{name}.lic") == 3
+        assert not Path(f"{name}.png").exists()
+    assert "damaged" in errors_of(capsys)
+
+
+def test_alpha_does_not_go_into_jpeg(folder, capsys):
+    scene(20, 20).convert("RGBA").save("alpha.png")
+    run("encode", "alpha.png")
+    assert run("decode", "alpha.lic", "-o", "alpha.jpg") == 3
+    assert "transparency" in errors_of(capsys) and not Path("alpha.jpg").exists()
+
+
+def test_a_source_that_is_smaller_is_reported():
+    task = Task(Path("a.jpg"), Path("a.lic"))
+    assert "already smaller" in cli._encoded(Done(task, 100, 120, 8, 8))
+    assert "already smaller" not in cli._encoded(Done(task, 120, 100, 8, 8))
+
+
+def test_sizes():
+    assert [cli.parse_size(t) for t in ("40kB", "1.5 MB", "40000", "3k")] == [40000, 1_500_000, 40000, 3000]

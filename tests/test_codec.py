@@ -1,0 +1,253 @@
+"""Pictures of every kind in and out, and what bad input gets."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+import lichen
+from lichen.bitstream.container import Container, Kind, read_container, write_container
+from lichen.bitstream.fields import Header
+from lichen.codec import Codec
+from lichen.errors import (
+    BadFile,
+    BadPicture,
+    DeviceError,
+    LichenError,
+    PictureTooLarge,
+    UnknownWeights,
+    UnsupportedFile,
+    UsageError,
+)
+from lichen.evaluation.metrics import psnr_db
+from lichen.models.zoo import ZOO
+from lichen.picture import from_pil, open_picture
+from tests.conftest import scene, small_checkpoint
+
+
+def reheaded(data: bytes, **changes: object) -> bytes:
+    """The same file with other header fields and sound checksums."""
+    container = read_container(data)
+    return write_container(Container(Header(**{**vars(container.header), **changes}), container.sections))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "1"])
+def test_modes(tiny, mode):
+    image = scene(70, 50).convert("RGBA" if mode == "P" else mode)
+    if mode in {"LA", "RGBA"}:
+        image.putalpha(scene(70, 50, seed=3).convert("L"))
+    if mode == "P":
+        image = scene(70, 50).quantize(64)
+    decoded = tiny.decode(tiny.encode(image, 100))
+    assert decoded.size == image.size
+    assert decoded.mode == {"P": "RGB", "1": "L"}.get(mode, mode)
+    if mode in {"LA", "RGBA"}:
+        assert np.array_equal(np.asarray(decoded.getchannel("A")), np.asarray(image.getchannel("A")))
+    if mode == "1":  # dithered: no codec of this kind comes near
+        return
+    wanted = image.convert(decoded.mode)
+    assert np.abs(np.asarray(decoded, dtype=int) - np.asarray(wanted)).mean() < 40
+
+
+def test_palette_with_transparency(tiny):
+    image = scene(40, 40).quantize(8)
+    image.info["transparency"] = 0
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    picture = open_picture(buffer.getvalue())
+    decoded = tiny.decode(tiny.encode(picture))
+    assert decoded.mode == "RGBA"
+    assert np.array_equal(np.asarray(decoded.getchannel("A")), picture.alpha)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "I;16", "F", "HSV", "YCbCr"])
+def test_other_modes_are_refused_with_the_remedy(tiny, mode):
+    with pytest.raises(BadPicture, match="convert"):
+        tiny.encode(Image.new(mode, (8, 8)))
+
+
+def test_orientation_is_applied_and_exif_kept():
+    image = scene(60, 40)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=100)
+    picture = open_picture(buffer.getvalue())
+    assert picture.pixels.shape == (60, 40, 3)
+    kept = Image.Exif()
+    kept.load(picture.exif)
+    assert kept[0x010F] == "Maker" and 0x0112 not in kept
+
+
+def test_icc_profile_is_kept(tiny):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = scene(20, 20)
+    image.info["icc_profile"] = profile
+    assert tiny.decode(tiny.encode(image)).info["icc_profile"] == profile
+
+
+def test_arrays_and_tensors(tiny):
+    pixels = np.asarray(scene(50, 30))
+    data = tiny.encode(pixels, 70)
+    assert tiny.encode(pixels.astype(np.float32) / 255, 70) == data
+    assert tiny.encode(scene(50, 30), 70) == data
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    assert tiny.encode(tensor, 70) == data
+    assert tiny.encode_batch(torch.stack([tensor, tensor]).double() / 255, 70) == [data, data]
+    assert tiny.decode_array(data).shape == (30, 50, 3)
+    assert np.array_equal(tiny.decode_array(data), np.asarray(tiny.decode(data)))
+    back = tiny.decode_tensor(data)
+    assert back.shape == (3, 30, 50) and back.dtype == torch.float32 and float(back.max()) <= 1
+    grey = tiny.encode(pixels[:, :, :1], 70)
+    assert tiny.decode(grey).mode == "L" and tiny.decode_array(grey).shape == (30, 50, 1)
+
+
+@pytest.mark.parametrize(
+    ("array", "hint"),
+    [
+        (np.full((4, 4, 3), np.nan), "NaN"),
+        (np.full((4, 4, 3), 200.0), "divide by 255"),
+        (np.full((4, 4, 3), -0.1), "divide by 255"),
+        (np.zeros((4, 4, 2), np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((0, 4, 3), np.uint8), "empty"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((4, 4, 3), np.int64), "uint8"),
+    ],
+)
+def test_bad_arrays(tiny, array, hint):
+    with pytest.raises(BadPicture, match=hint):
+        tiny.encode(array)
+
+
+def test_bad_calls(tiny):
+    with pytest.raises(BadPicture, match=r"\(C, H, W\)"):
+        tiny.encode(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(UsageError, match=r"0 \.\.\. 100"):
+        tiny.encode(scene(8, 8), 101)
+    with pytest.raises(UsageError, match="not both"):
+        tiny.encode(scene(8, 8), target_bpp=1, target_size_bytes=100)
+    with pytest.raises(UsageError, match="Pillow image"):
+        tiny.encode("photo.png")
+    with pytest.raises(UsageError, match="cpu or cuda"):
+        Codec(device="tpu")
+    with pytest.raises(UnknownWeights, match="there are"):
+        Codec("moss")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="--device cpu"):
+            Codec(device="cuda")
+
+
+def test_targets_are_met_by_the_file(tiny):
+    image = scene(200, 150)
+    for share in (0.3, 0.8):
+        low, high = len(tiny.encode(image, 0)), len(tiny.encode(image, 100))
+        wanted = int(low + share * (high - low))
+        size = len(tiny.encode(image, target_size_bytes=wanted))
+        assert wanted * 0.97 <= size <= wanted
+    bpp = 8 * len(tiny.encode(image, target_bpp=0.4)) / (200 * 150)
+    assert 0.38 < bpp <= 0.4
+    with pytest.raises(UsageError, match="smallest"):
+        tiny.encode(image, target_size_bytes=30)
+
+
+def test_size_limits_hold_before_anything_is_allocated(tiny):
+    data = tiny.encode(scene(8, 8))
+    with pytest.raises(PictureTooLarge, match="max-pixels"):
+        tiny.decode(reheaded(data, width=60000, height=60000))
+    buffer = io.BytesIO()
+    scene(50, 50).save(buffer, "PNG")
+    with pytest.raises(PictureTooLarge):
+        open_picture(buffer.getvalue(), max_pixels=100)
+
+
+def test_files_of_other_models_and_weights(tiny, tmp_path):
+    data = tiny.encode(scene(20, 20))
+    with pytest.raises(UnsupportedFile, match="model 999"):
+        tiny.decode(reheaded(data, model=999))
+    with pytest.raises(UnknownWeights, match="LICHEN_WEIGHTS"):
+        tiny.decode(reheaded(data, weights=b"nope"))
+    with pytest.raises(BadFile, match="belong"):
+        tiny.decode(reheaded(data, model=2))
+    with pytest.raises(BadFile, match="quality"):
+        tiny.decode(reheaded(data, level=60000))
+
+
+def test_weights_are_found_by_hash_in_the_search_path(tiny, tmp_path, monkeypatch):
+    data = tiny.encode(scene(20, 20))
+    other = Codec(weights=small_checkpoint(ZOO[0], tmp_path / "a", seed=5))
+    with pytest.raises(UnknownWeights):
+        other.decode(data)
+    small_checkpoint(ZOO[0], tmp_path / "b", seed=0)
+    monkeypatch.setenv("LICHEN_WEIGHTS", str(tmp_path / "b"))
+    assert np.array_equal(other.decode_array(data), tiny.decode_array(data))
+
+
+def test_alpha_of_another_size_is_an_error(tiny):
+    image = scene(20, 20).convert("RGBA")
+    data = tiny.encode(image)
+    alpha = read_container(tiny.encode(scene(9, 9).convert("RGBA"))).sections[Kind.ALPHA]
+    container = read_container(data)
+    for bad in (alpha, b"not a png", b""):
+        with pytest.raises(BadFile, match="alpha"):
+            tiny.decode(write_container(Container(container.header, {**container.sections, Kind.ALPHA: bad})))
+    for bad in (b"junk", b""):
+        with pytest.raises(BadFile, match="profile"):
+            tiny.decode(write_container(Container(container.header, {**container.sections, Kind.ICC: bad})))
+
+
+def test_threads_share_a_codec(tiny):
+    images = [scene(90, 70, seed) for seed in range(8)]
+    alone = [tiny.encode(image, 60) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda image: tiny.encode(image, 60), images)) == alone
+        decoded = list(pool.map(tiny.decode_array, alone))
+    assert all(np.array_equal(a, tiny.decode_array(b)) for a, b in zip(decoded, alone, strict=True))
+
+
+def test_truncated_or_altered_files_never_give_a_picture(tiny):
+    data = tiny.encode(scene(40, 30))
+    rng = np.random.default_rng(0)
+    for length in range(len(data)):
+        with pytest.raises(BadFile):
+            tiny.decode(data[:length])
+    for _ in range(200):
+        bad = bytearray(data)
+        bad[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        with pytest.raises(LichenError):
+            tiny.decode(bytes(bad))
+
+
+def test_altered_payloads_with_sound_checksums_give_our_error_or_a_picture(tiny):
+    container = read_container(tiny.encode(scene(40, 30)))
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        payload = rng.bytes(rng.integers(0, 400))
+        data = write_container(Container(container.header, {Kind.LATENTS: payload}))
+        with contextlib.suppress(LichenError):
+            assert tiny.decode(data).size == (40, 30)
+
+
+def test_the_shipped_model(sample):
+    """What the package promises of its own weights: it works, and more quality is more of both."""
+    codec = Codec()
+    points = []
+    for quality in range(0, 101, 10):
+        data = codec.encode(sample, quality)
+        points.append((len(data), psnr_db(codec.decode_array(data), np.asarray(sample))))
+    assert points == sorted(points) and points[0][1] < points[-1][1]
+    assert all(a[1] < b[1] for a, b in itertools.pairwise(points))
+    assert lichen.decode(lichen.encode(sample)).size == sample.size
+
+
+def test_from_pil_does_not_change_its_input():
+    image = scene(10, 10).convert("RGBA")
+    before = image.copy()
+    from_pil(image)
+    assert image.tobytes() == before.tobytes() and image.mode == "RGBA"

@@ -1,0 +1,107 @@
+"""The house rules: imports go one way, files and functions stay small, the default model its budget."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lichen.models.zoo import ZOO, row
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src/lichen").rglob("*.py"))
+
+# room -> rooms (or modules) of lichen it may import, itself and `errors`, `latents` aside
+ALLOWED = {
+    "transforms": set(),
+    "prior": {"transforms"},
+    "bitstream": set(),
+    "coding": {"prior.density"},
+    "losses": {"models.config"},
+    "models": {"transforms", "prior", "coding.coders", "picture", "files"},
+}
+FORBIDDEN = {
+    "transforms": {"constriction", "safetensors", "PIL"},
+    "prior": {"constriction", "safetensors", "PIL"},
+    "bitstream": {"torch", "numpy", "constriction", "PIL"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_imports_go_one_way(room):
+    for path in (ROOT / "src/lichen" / room).glob("*.py"):
+        for name in imports_of(path):
+            if name.startswith("lichen."):
+                inside = name.removeprefix("lichen.")
+                fine = ALLOWED[room] | {room, "errors", "latents"}
+                assert any(inside == f or inside.startswith(f + ".") for f in fine), f"{path.name} imports {name}"
+            assert name.split(".")[0] not in FORBIDDEN.get(room, set()), f"{path.name} imports {name}"
+
+
+def test_only_the_range_coder_imports_constriction():
+    users = [p.name for p in SOURCES if any(n.split(".")[0] == "constriction" for n in imports_of(p))]
+    assert users == ["rangecoder.py"]
+
+
+def test_nothing_imports_the_command_line():
+    users = [p.name for p in SOURCES if "lichen.cli" in imports_of(p)]
+    assert users == ["__main__.py"]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda p: p.name)
+def test_files_and_functions_are_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and not path.name.startswith("test_"):
+            body = node.end_lineno - node.lineno + 1
+            assert body <= 40, f"{path.name}: {node.name} has {body} lines"
+
+
+def test_ids_and_names_of_the_zoo_are_unique():
+    assert len({r.id for r in ZOO}) == len({r.name for r in ZOO}) == len(ZOO)
+    assert {r.name: r.id for r in ZOO}["lichen"] == 1
+
+
+def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
+    """Multiply-adds of all convolutions in one call (biases, activations and gains left out)."""
+    total = 0
+
+    def count(layer: nn.Conv2d, _: object, out: torch.Tensor) -> None:
+        nonlocal total
+        total += out.numel() * layer.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        module(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def test_the_default_model_keeps_its_budget():
+    """At most 20 kMAC/pixel to decode and 30 to encode, hyper and prior included."""
+    model, side = row("lichen").config.build(), 256
+    level = torch.zeros(1)
+    every = multiply_adds(model, torch.rand(1, 3, side, side), level) / side**2
+    y = torch.zeros(1, 320, 16, 16)
+    analysis = multiply_adds(model.analysis, torch.rand(1, 3, side, side), level) / side**2
+    synthesis = multiply_adds(model.synthesis, y, level) / side**2
+    hyper = multiply_adds(model.hyper_analysis, y, level) / side**2
+    prior = every - analysis - synthesis - hyper
+    assert synthesis + prior <= 20_000
+    assert analysis + hyper + prior <= 30_000
+    assert prior <= 2_000  # runs in float64

@@ -48,9 +48,11 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
         raw[-1] = -4
         for source in model.prior.context.sources:
             last = source.predict if isinstance(source, HyperOnly) else source.predict[-1]
-            last.bias.copy_(torch.cat([y.mean(dim=(0, 2, 3)), raw]))
-            last.weight *= 0.3
-        model.prior.hyper_raw.table += 0.5
+            last.weight.normal_(std=0.6 / last.in_channels**0.5)
+            last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
+        model.prior.context.base_raw.table.copy_(raw.expand(3, -1))
+        model.hyper_analysis.body[-1].weight *= 40  # z is lively too
+        model.prior.hyper_raw.table += 2
     path = folder / f"{row.name}.safetensors"
     save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
     return path

@@ -53,7 +53,7 @@ def threads(count: int) -> Iterator[None]:
 def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
     """The largest gradient of a part's belief with respect to latents of its own or a later part."""
     y = y.detach().requires_grad_()
-    _, belief = context.walk(Given(), features, y)
+    _, belief = context.walk(Given(), features, torch.ones(1), y)
     parts = context.schedule.parts(y.shape[1], y.shape[2], y.shape[3], y.device)
     worst = 0.0
     for part in parts:
@@ -66,10 +66,17 @@ def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
     return worst
 
 
+def lively(context: ContextModel) -> ContextModel:
+    """Random weights in place of the zeros that a context model starts with."""
+    for parameter in context.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return context
+
+
 def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
     """Whether the last part's belief depends on the parts before it."""
     y = y.detach().requires_grad_()
-    _, belief = context.walk(Given(), features, y)
+    _, belief = context.walk(Given(), features, torch.ones(1), y)
     (grad,) = torch.autograd.grad(belief.mean.sum(), y, allow_unused=True)
     return grad is not None and bool((grad != 0).any())
 
@@ -87,7 +94,7 @@ def test_schedule_tiles_the_latents_once(row, size):
 def test_causal_by_gradient(row):
     torch.manual_seed(1)
     config = small(row.config)
-    context = config.build().prior.context
+    context = lively(config.build().prior.context)
     features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8)
     assert leaks(context, features, y) == 0
     assert uses_context(context, features, y) == (row.config.context.schedule.steps > 1)
@@ -97,15 +104,15 @@ def test_a_planted_leak_is_caught():
     torch.manual_seed(1)
 
     class Leaky(ContextModel):
-        def _predict(self, part, features, known):
-            return super()._predict(part, features, known + 0.01 * self.peek)
+        def _predict(self, part, features, known, base):
+            return super()._predict(part, features, known + 0.01 * self.peek, base)
 
     config = small(ZOO[0].config)
     honest = config.build().prior.context
-    leaky = Leaky(honest.schedule, list(honest.sources), honest.latents)
+    leaky = lively(Leaky(honest.schedule, list(honest.sources), honest.base_raw.table.detach()))
     features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
-    _, belief = leaky.walk(Given(), features, y)
+    _, belief = leaky.walk(Given(), features, torch.ones(1), y)
     first = leaky.schedule.parts(24, 6, 8, y.device)[1].mask
     (grad,) = torch.autograd.grad((belief.mean * first).sum(), y)
     assert float((grad.abs() * first).max()) > 0

@@ -65,7 +65,7 @@ def test_resumed_training_repeats_the_same_steps(folder, tmp_path):
 def test_it_learns_a_picture(folder):
     recipe = dataclasses.replace(RECIPE, steps=60, learning_rate=3e-3)
     seen = losses(trainer_on(folder, recipe), 60)
-    assert sum(seen[-10:]) < 0.8 * sum(seen[:10])
+    assert sum(seen[-10:]) < 0.9 * sum(seen[:10])
 
 
 def test_the_session_writes_weights_that_code(folder, tmp_path, capsys):

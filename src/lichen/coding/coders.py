@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.prior.density import SKIP, Belief, gaussian_bits, scale_index
+from lichen.prior.density import SKIP, Belief, gaussian_bits, gaussian_bits_far, scale_index
 
 SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
 
@@ -37,13 +37,14 @@ class Estimator:
             raise ValueError("an Estimator needs y")
         residual = y - belief.mean
         if self.noise:
-            priced = residual.float() + torch.rand_like(residual, dtype=torch.float32) - 0.5
             rounded, counted = ste_round(residual), mask.expand_as(residual)
+            noisy = residual.float() + torch.rand_like(residual, dtype=torch.float32) - 0.5
+            priced = gaussian_bits_far(noisy, belief.scale)
         else:
             counted = mask & ~belief.skipped
             rounded = torch.where(counted, torch.round(residual), 0.0)
-            priced = rounded.float()
-        bits = torch.where(counted, gaussian_bits(priced, belief.scale), 0.0)
+            priced = gaussian_bits(rounded.float(), belief.scale)
+        bits = torch.where(counted, priced, 0.0)
         self.bits.append(bits.sum(dim=(1, 2, 3)))
         return torch.where(mask, belief.mean + rounded, 0.0)
 

@@ -13,7 +13,7 @@ from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard, Schedule
-from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis
+from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis, atom_spreads
 from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
@@ -82,11 +82,12 @@ class Context:
     local: int = 128
     hidden: int = 192
 
-    def build(self, latents: int, features: int) -> ContextModel:
+    def build(self, base_raw: torch.Tensor, features: int) -> ContextModel:
+        latents = base_raw.shape[1]
         later = self.schedule.steps - 1
         sources: list[torch.nn.Module] = [HyperOnly(features, latents)]
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
-        return ContextModel(self.schedule, sources, latents)
+        return ContextModel(self.schedule, sources, base_raw)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class ModelConfig:
         levels, latents = self.rates.count, self.transform.latents
         analysis, synthesis = self.transform.build(levels)
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
-        context = self.context.build(latents, self.hyper.features)
+        base_raw = torch.log2(self.rates.start_gains()[:, None] * atom_spreads(latents))
+        context = self.context.build(base_raw, self.hyper.features)
         prior = Prior(hyper_synthesis, context, self.hyper.hyper_latents, levels)
         gains = Gains(self.rates.start_gains(), latents)
         return Model(analysis, synthesis, hyper_analysis, prior, gains, BLOCK, 4 * BLOCK)

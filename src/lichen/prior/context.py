@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lichen.latents import Latents
 from lichen.prior.density import Belief
 from lichen.prior.parts import Part, Schedule
-from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise
+from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
 
 class Coder(Protocol):
@@ -33,7 +33,7 @@ class HyperOnly(nn.Module):
 
     def __init__(self, features: int, latents: int) -> None:
         super().__init__()
-        self.predict = Pointwise(features, 2 * latents)
+        self.predict = zero_(Pointwise(features, 2 * latents))
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
         out: Tensor = self.predict(features)
@@ -54,7 +54,7 @@ class HyperAndLocal(nn.Module):
         self.predict = nn.Sequential(
             Pointwise(features + local, hidden),
             nn.LeakyReLU(SLOPE),
-            Pointwise(hidden, 2 * latents),
+            zero_(Pointwise(hidden, 2 * latents)),
         )
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
@@ -63,31 +63,37 @@ class HyperAndLocal(nn.Module):
 
 
 class ContextModel(nn.Module):
-    """Predicts and codes y, given features of the hyper-latent: a schedule and a source per part."""
+    """Predicts and codes y, given features of the hyper-latent: a schedule and a source per part.
 
-    def __init__(self, schedule: Schedule, sources: list[nn.Module], latents: int) -> None:
+    `base_raw` (levels, M) is where log2 of the scales starts; the sources predict the difference.
+    """
+
+    def __init__(self, schedule: Schedule, sources: list[nn.Module], base_raw: Tensor) -> None:
         super().__init__()
+        latents = base_raw.shape[1]
         if len(sources) != schedule.steps:
             raise ValueError(f"{schedule.steps} parts need as many sources, not {len(sources)}")
         self.schedule = schedule
         self.sources = nn.ModuleList(sources)
         self.latents = latents
+        self.base_raw = LevelTable(base_raw)
 
-    def walk(self, coder: Coder, features: Tensor, y: Tensor | None = None) -> tuple[Tensor, Belief]:
+    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Belief]:
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and the merged belief."""
         height, width = features.shape[-2:]
         known = features.new_zeros(features.shape[0], self.latents, height, width)
         mean, raw = torch.zeros_like(known), torch.zeros_like(known)
+        base = self.base_raw(level)
         for part in self.schedule.parts(self.latents, height, width, features.device):
-            belief = self._predict(part, features, known)
+            belief = self._predict(part, features, known, base)
             known = known + coder.code(y, belief, part.mask)
             mean = torch.where(part.mask, belief.mean, mean)
             raw = torch.where(part.mask, belief.raw, raw)
         return known, Belief(mean, raw)
 
-    def _predict(self, part: Part, features: Tensor, known: Tensor) -> Belief:
+    def _predict(self, part: Part, features: Tensor, known: Tensor, base: Tensor) -> Belief:
         mean, raw = self.sources[part.index](features, known).chunk(2, dim=1)
-        return Belief(mean, raw)
+        return Belief(mean, raw + base)
 
 
 class Prior(nn.Module):
@@ -120,7 +126,7 @@ class Prior(nn.Module):
         size = (-1, -1, *shape)
         everywhere = torch.ones(mean.shape[1], *shape, dtype=torch.bool, device=mean.device)
         z_hat = coder.code(z, Belief(mean.expand(size), raw.expand(size)), everywhere)
-        return self.context.walk(coder, self.synthesis(z_hat, level), y)
+        return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
 
 
 def merged(y: Tensor, belief: Belief) -> Latents:

@@ -52,14 +52,28 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
     """-log2 P(residual rounded) under N(0, scale^2) * U(-1/2, 1/2), elementwise (paper eq. 3).
 
-    `residual` is y - mean, noisy or rounded; `scale` is at least SCALE_MIN. Floored at the coder's
-    smallest probability, 2^-24.
+    `residual` is y - mean, rounded; `scale` is at least SCALE_MIN. Floored at the coder's smallest
+    probability, 2^-24. Its gradient vanishes far out; training uses `gaussian_bits_far`.
     """
     distance = residual.abs()
     inverse = (2**-0.5) / scale
     upper = torch.erfc((distance - 0.5) * inverse)
     lower = torch.erfc((distance + 0.5) * inverse)
-    return -torch.log2(lower_bound((upper - lower) * 0.5, FLOOR))
+    return -torch.log2(((upper - lower) * 0.5).clamp(min=FLOOR))
+
+
+def gaussian_bits_far(residual: Tensor, scale: Tensor) -> Tensor:
+    """As `gaussian_bits`, but with a useful gradient at any distance.
+
+    Computed from log-probabilities, which do not underflow. Beyond 16 bits, where a file would escape,
+    bits grow with their logarithm only, so that outliers still pull but do not rule.
+    """
+    distance = residual.abs()
+    near, far = (0.5 - distance) / scale, (-0.5 - distance) / scale
+    log_near, log_far = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
+    log_mass = log_near + torch.log1p(-torch.exp((log_far - log_near).clamp(max=-1e-6)))
+    bits = log_mass * (-1 / math.log(2))
+    return torch.where(bits > 16, 16 * (1 + torch.log(bits.clamp(min=16) / 16)), bits)
 
 
 @dataclass(frozen=True)

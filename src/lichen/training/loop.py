@@ -54,7 +54,10 @@ class Trainer:
         self.model: Model = built.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
         self.objective = Objective(self.config.rates, recipe.balance)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate, fused=device.type == "cuda")
+        blocks = [p for name, p in self.model.named_parameters() if ".linear." in name]
+        others = [p for name, p in self.model.named_parameters() if ".linear." not in name]
+        groups = [{"params": others, "scale": 1.0}, {"params": blocks, "scale": recipe.block_rate}]
+        self.optimiser = torch.optim.Adam(groups, lr=recipe.learning_rate, fused=device.type == "cuda")
         self.step, self.skipped, self._bad_in_a_row, self.seconds = 0, 0, 0, 0.0
 
     def run(self, until: int, max_minutes: float, report: Callable[[Figures], None]) -> None:
@@ -83,7 +86,7 @@ class Trainer:
         x = x.contiguous(memory_format=torch.channels_last)
         level = self._levels()
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.rate_at(self.step)
+            group["lr"] = group["scale"] * recipe.rate_at(self.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bfloat16):
             coded = self.model(x, level, noise=True)
         loss, figures = self.objective(coded, x, level)

@@ -19,7 +19,8 @@ class Recipe:
     """All that decides a training, apart from the data.
 
     The learning rate warms up, stays, and falls along a cosine over the last `cooldown` share of
-    the steps. `balance` is that of `losses.objective`. `bfloat16` autocasts the transforms.
+    the steps. `balance` is that of `losses.objective`. `bfloat16` autocasts the transforms. `block_rate` scales the learning rate of the block transform (the layers
+    named `linear`), whose start is already good: jitter there shows as noise at high rates.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Recipe:
     crop: int = 128
     batch: int = 8
     learning_rate: float = 5e-4
+    block_rate: float = 0.1
     warmup: int = 200
     cooldown: float = 0.3
     ema: float = 0.999

@@ -40,6 +40,16 @@ def dct_atoms(latents: int) -> Tensor:
     return torch.stack(atoms).float()
 
 
+def atom_spreads(latents: int) -> Tensor:
+    """Typical standard deviations (M,) of the starting atoms' latents on photographs, pixels in [0, 1].
+
+    About 2 / (1 + i)^0.75 for the i-th luma atom, half that for chroma (looked at on photographs; a start only).
+    """
+    chroma = latents // 6
+    falls = [2 / (1 + torch.arange(count)) ** 0.75 for count in (latents - 2 * chroma, chroma, chroma)]
+    return torch.cat([falls[0], falls[1] / 2, falls[2] / 2])
+
+
 class FastAnalysis(nn.Module):
     """x (B, 3, H, W) in [0, 1], H and W multiples of 16, and level (B,) -> y (B, M, H/16, W/16)."""
 

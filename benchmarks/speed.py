@@ -1,0 +1,196 @@
+"""Speed of the default model on one Kodak-sized picture, model loaded, the whole path with files.
+
+    python -m benchmarks.speed [PICTURE] [--weights FILE]
+
+Bars (ratios within one run, so that any machine can be held to them): encode and decode each take at most
+twice what the machine needs for the transform's multiply-adds at its measured convolution peak, plus
+20 ms; entropy coding takes at most 15 % of decode; `lichen decode` as a process takes at most 3 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from benchmarks.common import Bar, finish, show
+from lichen.bitstream.container import Kind, read_container, write_container
+from lichen.codec import Codec, Engine
+from lichen.coding.coders import Reader, Writer
+
+SIZE = (768, 512)
+QUALITY = 50
+REPEATS = 15
+SLACK_S = 0.020
+
+
+def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    for _ in range(3):
+        work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak_multiply_adds_per_s(dtype: torch.dtype) -> float:
+    """The best of some convolutions of the sizes that matter here."""
+    best = 0.0
+    for channels, kernel in ((128, 1), (128, 3), (256, 3)):
+        layer = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, dtype=dtype)
+        layer = layer.to(memory_format=torch.channels_last)
+        x = torch.randn(1, channels, 64, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        seconds = median_seconds(lambda layer=layer, x=x: layer(x))
+        best = max(best, layer(x).numel() * layer.weight[0].numel() / seconds)
+    return best
+
+
+def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
+    """Of all convolutions in one call."""
+    total = 0
+
+    def count(layer: nn.Conv2d, _: object, out: Tensor) -> None:
+        nonlocal total
+        total += out.numel() * layer.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d)]
+    module(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+class Timed:
+    """Stands in for a symbol reader or writer and adds up the time of its calls."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.seconds = inner, 0.0
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            result = getattr(self.inner, name)(*arguments)
+            self.seconds += time.perf_counter() - start
+            return result
+
+        return call
+
+
+def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str, float]]:
+    """Median seconds of each stage of encode and decode."""
+    container = read_container(data)
+    level, payload = container.header.level, container.sections[Kind.LATENTS]
+    y, z = engine.latents(pixels, level)
+    position, shape = torch.tensor([level / 512], dtype=torch.float64), (z.shape[2], z.shape[3])
+    y_hat = engine.read(payload, level, *pixels.shape[:2])
+    coding: dict[str, list[float]] = {"write": [], "read": []}
+
+    def write() -> None:
+        writer = Writer()
+        writer._out = timed = Timed(writer._out)
+        engine.prior.walk(writer, position, shape, y.double(), z.double())
+        writer.finish()
+        coding["write"].append(timed.seconds)
+
+    def read() -> None:
+        reader = Reader(payload)
+        reader._in = timed = Timed(reader._in)
+        engine.prior.walk(reader, position, shape)
+        coding["read"].append(timed.seconds)
+
+    walks = {"write": median_seconds(write), "read": median_seconds(read)}
+    coder = {side: statistics.median(seconds) for side, seconds in coding.items()}
+    return {
+        "encode": {
+            "transform": median_seconds(lambda: engine.latents(pixels, level)),
+            "prior": walks["write"] - coder["write"],
+            "coder": coder["write"],
+            "container": median_seconds(lambda: write_container(container)),
+        },
+        "decode": {
+            "transform": median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2])),
+            "prior": walks["read"] - coder["read"],
+            "coder": coder["read"],
+            "container": median_seconds(lambda: read_container(data)),
+        },
+    }
+
+
+def process_seconds(data: bytes, weights: Path | None) -> float:
+    """`lichen decode` as a whole process, from start to the written PNG."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "a.lic"
+        source.write_bytes(data)
+        command = [sys.executable, "-m", "lichen", "decode", str(source), "--force"]
+        command += ["--weights", str(weights)] if weights else []
+        return median_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 3)
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    sample = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    parser.add_argument("picture", type=Path, nargs="?", default=sample)
+    parser.add_argument("--weights", type=Path)
+    args = parser.parse_args()
+    image = Image.open(args.picture).convert("RGB")
+    image = image if image.size == SIZE else image.resize(SIZE)
+    codec = Codec(weights=args.weights)
+    engine, pixels = codec._own, np.asarray(image)
+    data = codec.encode(image, QUALITY)
+    whole = {
+        "encode": median_seconds(lambda: codec.encode(image, QUALITY)),
+        "decode": median_seconds(lambda: codec.decode(data)),
+    }
+    stages = split(engine, pixels, data)
+    peak = peak_multiply_adds_per_s(torch.float32)
+    model, level = engine.checkpoint.model, torch.zeros(1)
+    latents = torch.zeros(1, engine.prior.context.latents, SIZE[1] // 16, SIZE[0] // 16)
+    work = {
+        "encode": multiply_adds(model.analysis, torch.zeros(1, 3, SIZE[1], SIZE[0]), level)
+        + multiply_adds(model.hyper_analysis, latents, level),
+        "decode": multiply_adds(model.synthesis, latents, level),
+    }
+    rows = [
+        (side, 1e3 * whole[side], *(1e3 * s for s in stages[side].values()), 1e3 * work[side] / peak) for side in whole
+    ]
+    show(
+        f"{SIZE[0]} x {SIZE[1]}, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp, milliseconds",
+        ("", "whole", "transform", "prior", "coder", "container", "transform at peak"),
+        rows,
+    )
+    limits = {side: 2 * work[side] / peak + SLACK_S for side in whole}
+    finish(
+        "speed",
+        {
+            "whole_s": whole,
+            "stages_s": stages,
+            "multiply_adds": work,
+            "peak_multiply_adds_per_s": peak,
+            "size_bytes": len(data),
+        },
+        [
+            Bar("encode, s", whole["encode"], limits["encode"]),
+            Bar("decode, s", whole["decode"], limits["decode"]),
+            Bar("entropy coding as a share of decode", stages["decode"]["coder"] / whole["decode"], 0.15),
+            Bar("lichen decode as a process, s", process_seconds(data, args.weights), 3.0),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

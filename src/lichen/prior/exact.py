@@ -22,6 +22,7 @@ from lichen.transforms.blocks import LevelTable
 ACTIVATION_BITS = 12  # fractional bits
 ACTIVATION_MAX = 2048.0 - 2.0**-ACTIVATION_BITS
 WEIGHT_BITS = 14  # fractional bits of a weight at most; fewer when a layer has weights beyond 2
+_PADDING = {"zeros": "constant", "replicate": "replicate"}  # names of nn.Conv2d and of F.pad
 WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
 
 
@@ -50,7 +51,7 @@ class ExactConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or conv.dilation != (1, 1):
+        if isinstance(conv.padding, str) or conv.padding_mode not in _PADDING or conv.dilation != (1, 1):
             raise BadCheckpoint("a convolution of the prior has padding or dilation that is not supported")
         weight = conv.weight.detach().double()
         bits = _weight_bits(weight)
@@ -60,7 +61,10 @@ class ExactConv(nn.Module):
         self.stride, self.groups = conv.stride, conv.groups
         self.padding: tuple[int, ...] = conv.padding
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
+        self.fill = _PADDING[conv.padding_mode]
         self.pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
+        if not self.depthwise and self.fill != "constant":
+            raise BadCheckpoint("only depthwise convolutions of the prior may repeat their edge")
         units = self.weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_MAX + self.bias.abs()
         if float(units.max()) * 2.0 ** (bits + ACTIVATION_BITS) >= 2.0**53:
             raise BadCheckpoint("a layer of the prior is too large for exact arithmetic; retrain it")
@@ -81,7 +85,7 @@ class ExactConv(nn.Module):
         """A depthwise convolution as a sum over taps; float64 has no fast grouped kernel."""
         height, width = x.shape[-2:]
         rows, columns = self.weight.shape[-2:]
-        padded = F.pad(x, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]))
+        padded = F.pad(x, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]), self.fill)
         total = torch.zeros_like(x)
         for row in range(rows):
             for column in range(columns):

@@ -9,9 +9,13 @@ from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, down, up
 
 
 def mix(channels: int, kernel: int) -> nn.Sequential:
-    """Depthwise k x k, 1 x 1, LeakyReLU: (B, C, h, w) -> (B, C, h, w)."""
+    """Depthwise k x k, 1 x 1, LeakyReLU: (B, C, h, w) -> (B, C, h, w).
+
+    Padded by repeating the edge: a training crop has only a few hyper-latents, most of them at an edge,
+    and with zeros there the network does not carry over to whole pictures.
+    """
     return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels),
+        nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, padding_mode="replicate"),
         Pointwise(channels, channels),
         nn.LeakyReLU(SLOPE),
     )

@@ -1,0 +1,26 @@
+"""What the documentation shows is run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from lichen.coding.coders import Reader, Writer
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_example_of_adding_a_model():
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "walk.md").read_text(), flags=re.S)
+    names: dict[str, object] = {"__name__": "example"}
+    exec(compile(code, "walk.md", "exec"), names)
+    model = names["model"].eval()
+    prior, level = model.exact_prior(), torch.tensor([1.5], dtype=torch.float64)
+    with torch.no_grad():
+        y = model.analyse(torch.rand(1, 3, 64, 128), level.float())
+        z = model.hyper_analyse(y, level.float())
+        writer = Writer()
+        y_hat, _ = prior.walk(writer, level, (1, 2), y.double(), z.double())
+        assert torch.equal(prior.walk(Reader(writer.finish()), level, (1, 2))[0], y_hat)

@@ -15,7 +15,7 @@ from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
 from lichen.coding.coders import Estimator, Writer
 from lichen.models.zoo import ZOO
-from lichen.prior.context import ContextModel
+from lichen.prior.context import ContextModel, merge
 from lichen.prior.density import Belief
 from tests.conftest import scene, small
 
@@ -53,7 +53,7 @@ def threads(count: int) -> Iterator[None]:
 def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
     """The largest gradient of a part's belief with respect to latents of its own or a later part."""
     y = y.detach().requires_grad_()
-    _, belief = context.walk(Given(), features, torch.ones(1), y)
+    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1])
     parts = context.schedule.parts(y.shape[1], y.shape[2], y.shape[3], y.device)
     worst = 0.0
     for part in parts:
@@ -76,7 +76,7 @@ def lively(context: ContextModel) -> ContextModel:
 def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
     """Whether the last part's belief depends on the parts before it."""
     y = y.detach().requires_grad_()
-    _, belief = context.walk(Given(), features, torch.ones(1), y)
+    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1])
     (grad,) = torch.autograd.grad(belief.mean.sum(), y, allow_unused=True)
     return grad is not None and bool((grad != 0).any())
 
@@ -112,7 +112,7 @@ def test_a_planted_leak_is_caught():
     leaky = lively(Leaky(honest.schedule, list(honest.sources), honest.base_raw.table.detach()))
     features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
-    _, belief = leaky.walk(Given(), features, torch.ones(1), y)
+    belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1])
     first = leaky.schedule.parts(24, 6, 8, y.device)[1].mask
     (grad,) = torch.autograd.grad((belief.mean * first).sum(), y)
     assert float((grad.abs() * first).max()) > 0
@@ -134,10 +134,9 @@ def test_a_shifted_mask_is_caught():
 def test_training_parameters_are_coding_parameters(codec):
     y, z = latents_of(codec)
     model, prior = codec.checkpoint.model, codec._own.prior
-    _, rough = model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)
-    _, exact = prior.walk(
-        Given(), torch.tensor([LEVEL / 512], dtype=torch.float64), z.shape[2:], y.double(), z.double()
-    )
+    rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)[1])
+    position = torch.tensor([LEVEL / 512], dtype=torch.float64)
+    exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double())[1])
     for a, b in ((rough.mean, exact.mean), (rough.raw, exact.raw)):
         assert float((a.double() - b).abs().max()) < 0.02 * max(1.0, float(b.abs().max()))
     assert float((rough.mean.double() - exact.mean).abs().mean()) < 2e-3
@@ -180,9 +179,9 @@ def test_same_parameters_with_batch_neighbours(codec):
     prior, level = codec._own.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
     pairs = [latents_of(codec, seed) for seed in range(3)]
     y, z = (torch.cat(tensors).double() for tensors in zip(*pairs, strict=True))
-    _, joint = prior.walk(Given(), level.expand(3), z.shape[2:], y, z)
+    joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z)[1])
     for i in range(3):
-        _, alone = prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1])
+        alone = merge(prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1])[1])
         assert torch.equal(joint.mean[i], alone.mean[0]) and torch.equal(joint.raw[i], alone.raw[0])
 
 

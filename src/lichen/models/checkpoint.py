@@ -66,9 +66,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
     if not isinstance(config, ModelConfig):
         raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
-    model = config.build()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
+    with torch.device("meta"):  # shapes only: no time goes to a start that is overwritten
+        model = config.build()
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error

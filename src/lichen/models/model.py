@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator
-from lichen.latents import Coded
+from lichen.latents import Coded, Latents
 from lichen.picture import pad_to
-from lichen.prior.context import Prior, merged
+from lichen.prior.context import Prior, merge
 from lichen.prior.exact import freeze
 from lichen.transforms.blocks import LevelTable
 
@@ -92,10 +92,12 @@ class Model(nn.Module):
         estimator = Estimator(noise)
         y = self.analyse(x, level)
         z = self.hyper_analyse(y, level)
-        y_hat, belief = self.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
+        y_hat, beliefs = self.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
         x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
         bits_z, *bits_y = estimator.bits
-        return Coded(x_hat, torch.stack(bits_y).sum(dim=0), bits_z, merged(y, belief))
+        belief = merge(beliefs)
+        latents = Latents(y, belief.mean, belief.scale)
+        return Coded(x_hat, torch.stack(bits_y).sum(dim=0), bits_z, latents)
 
     def exact_prior(self) -> Prior:
         """The prior in fixed point, for writing and reading files; a copy."""

@@ -11,10 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from lichen.latents import Latents
 from lichen.prior.density import Belief
 from lichen.prior.parts import Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
+
+Beliefs = list[tuple[Tensor, Belief]]  # for each part its mask (M, h, w) and what was believed
 
 
 class Coder(Protocol):
@@ -78,18 +79,17 @@ class ContextModel(nn.Module):
         self.latents = latents
         self.base_raw = LevelTable(base_raw)
 
-    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Belief]:
-        """Code y (B, M, h, w), or read it when y is None; gives y_hat and the merged belief."""
+    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
+        """Code y (B, M, h, w), or read it when y is None; gives y_hat and each part's belief."""
         height, width = features.shape[-2:]
         known = features.new_zeros(features.shape[0], self.latents, height, width)
-        mean, raw = torch.zeros_like(known), torch.zeros_like(known)
         base = self.base_raw(level)
+        beliefs: Beliefs = []
         for part in self.schedule.parts(self.latents, height, width, features.device):
             belief = self._predict(part, features, known, base)
             known = known + coder.code(y, belief, part.mask)
-            mean = torch.where(part.mask, belief.mean, mean)
-            raw = torch.where(part.mask, belief.raw, raw)
-        return known, Belief(mean, raw)
+            beliefs.append((part.mask, belief))
+        return known, beliefs
 
     def _predict(self, part: Part, features: Tensor, known: Tensor, base: Tensor) -> Belief:
         mean, raw = self.sources[part.index](features, known).chunk(2, dim=1)
@@ -117,8 +117,8 @@ class Prior(nn.Module):
         shape: tuple[int, int],
         y: Tensor | None = None,
         z: Tensor | None = None,
-    ) -> tuple[Tensor, Belief]:
-        """Code z (B, Z, *shape), then y; or read both when they are None. Gives y_hat, belief of y.
+    ) -> tuple[Tensor, Beliefs]:
+        """Code z (B, Z, *shape), then y; or read both when they are None. Gives y_hat and the beliefs of y.
 
         `level` is (B,), the quality as a position between trained levels.
         """
@@ -129,6 +129,9 @@ class Prior(nn.Module):
         return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
 
 
-def merged(y: Tensor, belief: Belief) -> Latents:
-    """The latents that losses see: y with its belief merged over all parts."""
-    return Latents(y, belief.mean, belief.scale)
+def merge(beliefs: Beliefs) -> Belief:
+    """One belief of the parts' beliefs, each taken where its part codes."""
+    merged = beliefs[0][1]
+    for mask, belief in beliefs[1:]:
+        merged = Belief(torch.where(mask, belief.mean, merged.mean), torch.where(mask, belief.raw, merged.raw))
+    return merged

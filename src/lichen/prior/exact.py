@@ -21,6 +21,7 @@ from lichen.transforms.blocks import LevelTable
 
 ACTIVATION_BITS = 12  # fractional bits
 ACTIVATION_MAX = 2048.0 - 2.0**-ACTIVATION_BITS
+_ROUNDER = 1.5 * 2.0 ** (52 - ACTIVATION_BITS)
 WEIGHT_BITS = 14  # fractional bits of a weight at most; fewer when a layer has weights beyond 2
 _PADDING = {"zeros": "constant", "replicate": "replicate"}  # names of nn.Conv2d and of F.pad
 WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
@@ -28,8 +29,12 @@ WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
 
 def snap(x: Tensor) -> Tensor:
     """Round to the activation grid, half to even, and clamp; float64 in and out."""
-    scaled = x.double() * 2.0**ACTIVATION_BITS
-    return scaled.round_().mul_(2.0**-ACTIVATION_BITS).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
+    return snap_((x + 0.0).double())
+
+
+def snap_(x: Tensor) -> Tensor:
+    """`snap` in place, for |x| < 2^39: adding a number whose last place is the grid's rounds to it, half to even."""
+    return x.add_(_ROUNDER).sub_(_ROUNDER).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 def _weight_bits(weight: Tensor) -> int:
@@ -79,7 +84,7 @@ class ExactConv(nn.Module):
             product = self._shifted(x)
         else:
             product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
-        return snap(product.add_(self.bias[:, None, None]))
+        return snap_(product.add_(self.bias[:, None, None]))
 
     def _shifted(self, x: Tensor) -> Tensor:
         """A depthwise convolution as a sum over taps; float64 has no fast grouped kernel."""
@@ -103,7 +108,7 @@ class ExactLeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = snap(x)
-        return torch.where(x < 0, snap(x * self.slope), x)
+        return torch.maximum(x, snap_(x * self.slope))
 
 
 def _snap_table(table: LevelTable) -> LevelTable:

@@ -18,9 +18,10 @@ from lichen.models.zoo import row
 class Recipe:
     """All that decides a training, apart from the data.
 
-    The learning rate warms up, stays, and falls along a cosine over the last `cooldown` share of
-    the steps. `balance` is that of `losses.objective`. `bfloat16` autocasts the transforms. `block_rate` scales the learning rate of the block transform (the layers
-    named `linear`), whose start is already good: jitter there shows as noise at high rates.
+    The learning rate warms up, stays, and falls along a cosine over the last `cooldown` share of the
+    steps. `block_rate` scales it for the block transform (the layers named `linear`), whose start is
+    already good: jitter there shows as noise at high rates. `balance` is that of `losses.objective`.
+    `bfloat16` autocasts the transforms.
     """
 
     model: str

@@ -35,12 +35,12 @@ class DepthwiseBlock(nn.Module):
         hidden = expansion * channels
         self.spatial = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.expand = Pointwise(channels, hidden)
-        self.act = nn.LeakyReLU(SLOPE)
+        self.act = nn.LeakyReLU(SLOPE, inplace=True)
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
-        return x + change
+        return change.add_(x)
 
 
 class LevelTable(nn.Module):

@@ -70,7 +70,7 @@ class FastAnalysis(nn.Module):
         cells = F.pixel_unshuffle(x, 8)
         deep = self.fine(self.enter(cells) + self.level(level))
         deep = self.leave(self.coarse(self.down(deep)))
-        y: Tensor = self.linear(x) + deep
+        y: Tensor = deep.add_(self.linear(x))
         return y
 
 
@@ -92,4 +92,4 @@ class FastSynthesis(nn.Module):
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
         deep = self.coarse(self.enter(y_hat) + self.level(level))
         deep = self.leave(self.fine(self.up(deep)))
-        return F.pixel_shuffle(self.linear(y_hat), BLOCK) + F.pixel_shuffle(deep, 8) + 0.5
+        return F.pixel_shuffle(self.linear(y_hat), BLOCK).add_(F.pixel_shuffle(deep, 8)).add_(0.5)

@@ -68,10 +68,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
-    with torch.device("meta"):  # shapes only: no time goes to a start that is overwritten
-        model = config.build()
+    model = config.build()
     try:
-        model.load_state_dict(state, assign=True)
+        model.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error

@@ -30,14 +30,12 @@ def dct_atoms(latents: int) -> Tensor:
     n = torch.arange(BLOCK, dtype=torch.float64)
     basis = torch.cos(math.pi * (n[None] + 0.5) * n[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
     basis[0] = math.sqrt(1 / BLOCK)
-    order = sorted(range(BLOCK * BLOCK), key=lambda i: ((i // BLOCK) ** 2 + (i % BLOCK) ** 2, i))
+    order = torch.tensor(sorted(range(BLOCK**2), key=lambda i: ((i // BLOCK) ** 2 + (i % BLOCK) ** 2, i)))
+    planes = basis[order // BLOCK][:, None, :, None] * basis[order % BLOCK][:, None, None, :]
+    colours = torch.tensor(_OPPONENT, dtype=torch.float64)[:, :, None, None]
     chroma = latents // 6
-    atoms = []
-    for colour, count in zip(_OPPONENT, (latents - 2 * chroma, chroma, chroma), strict=True):
-        for i in order[:count]:
-            plane = torch.outer(basis[i // BLOCK], basis[i % BLOCK])
-            atoms.append(torch.tensor(colour, dtype=torch.float64)[:, None, None] * plane)
-    return torch.stack(atoms).float()
+    counts = (latents - 2 * chroma, chroma, chroma)
+    return torch.cat([colour * planes[:count] for colour, count in zip(colours, counts, strict=True)]).float()
 
 
 def atom_spreads(latents: int) -> Tensor:

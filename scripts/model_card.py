@@ -53,6 +53,8 @@ BD-rate by PSNR (negative: these weights need fewer bytes); peers through Pillow
 
 ## Recipe
 
+The weights of 2026-11-21 made their first 9 050 steps with crop = 128 and batch = 8 (docs/decisions/0003).
+
 ```
 {recipe}
 ```

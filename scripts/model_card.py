@@ -26,7 +26,7 @@ CARD = """# Model card: `{name}`
 | model | `{name}`: block transform beside a small network, hyperprior, two parities; one model for all rates |
 | parameters | {parameters} |
 | training | {steps} steps, recipe below, {hours} hours on {threads} shared CPU cores; moving average of the weights |
-| data | {pictures} photographs (below), none of them a Kodak or sample picture |
+| data | {pictures} photographs (below), none of them a Kodak picture |
 | licence | CC BY-SA 4.0 (`LICENSE-weights.md`) |
 
 ## Kodak, whole files (`python -m benchmarks.kodak`, results in `results/kodak.tsv`)

@@ -153,7 +153,7 @@ def test_targets_are_met_by_the_file(tiny):
         assert wanted * 0.97 <= size <= wanted
     bpp = 8 * len(tiny.encode(image, target_bpp=0.4)) / (200 * 150)
     assert 0.38 < bpp <= 0.4
-    with pytest.raises(UsageError, match="smallest"):
+    with pytest.raises(BadPicture, match="smallest"):
         tiny.encode(image, target_size_bytes=30)
 
 

@@ -39,7 +39,7 @@ Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the fol
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to look in first.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to PyTorch.")]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DEFAULT_MAX_PIXELS = 64_000_000
@@ -78,6 +78,8 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)b?", text.strip().lower())
     if not match:
         raise UsageError(f"{text!r} is not a size; write 40kB, 1.5MB or 40000")
+    if len(match[1]) > 15:
+        raise UsageError(f"{text!r} is too large a size")
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]])
 
 
@@ -136,7 +138,7 @@ def encode(
     from lichen.codec import Codec
 
     size_bytes = parse_size(target_size) if target_size is not None else None
-    if target_bpp is not None and (size_bytes is not None or target_bpp <= 0):
+    if target_bpp is not None and (size_bytes is not None or not 0 < target_bpp < 1e9):
         raise UsageError("give one target, and a positive one")
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
     _set_threads(threads)
@@ -166,6 +168,7 @@ def decode(
     from lichen.codec import Codec
 
     ending = to if to.startswith(".") else f".{to}"
+    jobs.writable_format(ending)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         jobs.writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)

@@ -24,7 +24,7 @@ from torch import Tensor
 from lichen.bitstream.container import Container, Kind, read_container, write_container
 from lichen.bitstream.fields import GREY, Header
 from lichen.coding.coders import Reader, Writer
-from lichen.errors import BadFile, DeviceError, UnsupportedFile, UsageError
+from lichen.errors import BadFile, BadPicture, DeviceError, UnsupportedFile, UsageError
 from lichen.models.checkpoint import Checkpoint, find_by_hash, find_by_name, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
 from lichen.models.zoo import ZOO, name_of, row
@@ -143,6 +143,8 @@ class Codec:
         check_size(width, height, self._max_pixels)
         if target_bpp is not None and target_size_bytes is not None:
             raise UsageError("give a target size or a target bpp, not both")
+        if target_bpp is not None and not 0 < target_bpp < 1e9:
+            raise UsageError(f"target_bpp must be positive and finite, not {target_bpp}")
         if target_bpp is not None:
             target_size_bytes = int(target_bpp * width * height / 8)
         if target_size_bytes is None:
@@ -172,7 +174,7 @@ class Codec:
     @torch.inference_mode()
     def decode_picture(self, data: bytes) -> Picture:
         """As `decode`, as a `Picture`."""
-        return self._decode(read_container(data))
+        return self._decode(read_container(bytes(data)))
 
     @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
@@ -232,7 +234,7 @@ class Codec:
         low, high = 0, (self._own.levels - 1) * LEVEL_STEPS
         best = self._encode(picture, low)
         if len(best) > size_bytes:
-            raise UsageError(f"the smallest file for this picture has {len(best)} bytes, over {size_bytes}")
+            raise BadPicture(f"the smallest file for this picture has {len(best)} bytes, over {size_bytes}")
         while high - low > 1 and size_bytes - len(best) > size_bytes // 500:
             middle = (low + high + 1) // 2
             candidate = self._encode(picture, middle)
@@ -273,6 +275,8 @@ def _pack_extras(picture: Picture) -> dict[int, bytes]:
         Image.fromarray(picture.alpha).save(buffer, "PNG", optimize=True)
         sections[Kind.ALPHA] = buffer.getvalue()
     for kind, block in ((Kind.ICC, picture.icc), (Kind.EXIF, picture.exif)):
+        if block and len(block) > _PROFILE_BYTES_MAX:
+            raise BadPicture(f"its {kind.name} block has {len(block)} bytes, too many to keep; strip it first")
         if block:
             sections[kind] = zlib.compress(block, 9)
     return sections
@@ -286,6 +290,8 @@ def _unpack_extras(container: Container, pixels: NDArray[np.uint8]) -> Picture:
 
 
 def _unpack_alpha(png: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    if png[16:24] != shape[1].to_bytes(4, "big") + shape[0].to_bytes(4, "big"):  # of IHDR, before Pillow looks
+        raise BadFile("the file's alpha does not fit its picture: it is damaged; get it anew")
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             if image.mode != "L" or image.size != (shape[1], shape[0]):

@@ -16,9 +16,15 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
     A half-written file never appears under the final name. Raises `OutputError` if it exists and
     `overwrite` is false, or cannot be written.
     """
-    if not overwrite and path.exists():
-        raise OutputError(f"{path} exists; use --force to overwrite it")
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        path = path.resolve()  # a link's target is replaced, not the link
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is not a regular file; give another output")
+        if not overwrite and path.exists():
+            raise OutputError(f"{path} exists; use --force to overwrite it")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:

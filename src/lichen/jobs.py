@@ -62,6 +62,8 @@ def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set
     `UsageError` when two inputs would become one file, `BadInput` when there is nothing to do.
     """
     given = list(inputs)
+    if output == STANDARD and (len(given) > 1 or given[0].is_dir()):
+        raise UsageError("standard output takes one picture; give a folder")
     single = len(given) == 1 and not given[0].is_dir()
     tasks: list[Task] = []
     for source in given:
@@ -85,16 +87,16 @@ def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set
 
 def _refuse_collisions(tasks: list[Task]) -> None:
     taken: dict[Path, Path] = {}
+    sources = {task.source.resolve() for task in tasks if task.source != STANDARD}
     for task in tasks:
         if task.target == STANDARD:
             continue
-        if task.target == task.source:
-            raise UsageError(f"{task.source} would overwrite itself; give another --output")
-        if task.target in taken:
-            raise UsageError(
-                f"{taken[task.target]} and {task.source} would both become {task.target}; work on them apart"
-            )
-        taken[task.target] = task.source
+        target = task.target.resolve()
+        if target in sources:
+            raise UsageError(f"{task.target} is an input and would be overwritten; give another --output")
+        if target in taken:
+            raise UsageError(f"{taken[target]} and {task.source} would both become {task.target}; work on them apart")
+        taken[target] = task.source
     if len(tasks) > 1 and any(task.target == STANDARD for task in tasks):
         raise UsageError("standard input and output take one picture at a time")
 
@@ -102,14 +104,19 @@ def _refuse_collisions(tasks: list[Task]) -> None:
 def _read(path: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if path == STANDARD else path.read_bytes()
+    except AttributeError as error:
+        raise BadInput("standard input is closed") from error
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _write(path: Path, data: bytes, force: bool) -> None:
     if path == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except (OSError, AttributeError) as error:
+            raise OutputError(f"standard output cannot be written: {error}") from error
     else:
         write_atomically(path, data, overwrite=force)
 
@@ -121,6 +128,8 @@ def run(tasks: list[Task], work: Callable[[Task], Done]) -> Iterator[Done]:
             yield work(task)
         except LichenError as error:
             yield Done(task, error=error)
+        except OSError as error:  # names too long, folders without access
+            yield Done(task, error=BadInput(f"{task.source}: {error.strerror}"))
 
 
 @dataclass(frozen=True)
@@ -206,6 +215,6 @@ def _render(image: Image.Image, ending: str) -> bytes:
     buffer = io.BytesIO()
     try:
         image.save(buffer, name, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # Pillow's writers raise many kinds on odd EXIF
         raise OutputError(f"Pillow cannot write this picture as {name} ({error}); try .png") from error
     return buffer.getvalue()

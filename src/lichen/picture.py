@@ -16,8 +16,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from lichen.errors import BadPicture, PictureTooLarge
+from lichen.errors import BadInput, BadPicture, PictureTooLarge
 
+SIDE_MAX = 2**24 - 1  # pixels: what a file can state
 MAX_PIXELS = 64_000_000  # default limit; about 100 bytes of memory for each pixel
 
 Bytes = NDArray[np.uint8]
@@ -40,7 +41,9 @@ class Picture:
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raises `PictureTooLarge` beyond the limit, before anything is allocated."""
-    if width * height > max_pixels:
+    # What is computed is the size in whole blocks of 64; a line of pixels costs as much as its blocks.
+    blocks = -(-width // 64) * -(-height // 64)
+    if width * height > max_pixels or blocks * 64**2 > 2 * max_pixels + 64**2 * 64 or max(width, height) > SIDE_MAX:
         raise PictureTooLarge(
             f"{width} x {height} is beyond the limit of {max_pixels} pixels; raise it with --max-pixels"
         )
@@ -59,7 +62,9 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         raise PictureTooLarge(f"{name}: {error}; split it") from error
     except UnidentifiedImageError as error:
         raise BadPicture(f"{name}: not a picture that Pillow can read") from error
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         reason = getattr(error, "strerror", None) or error
         raise BadPicture(f"{name}: cannot be read as a picture ({reason})") from error
 
@@ -71,8 +76,7 @@ def from_pil(image: Image.Image) -> Picture:
     if 0 in image.size:
         raise BadPicture("the picture is empty: it needs at least one pixel")
     icc = image.info.get("icc_profile") or None
-    image = ImageOps.exif_transpose(image)  # a copy
-    exif = _exif_without_orientation(image)
+    image, exif = _upright(image)
     if image.mode in {"P", "PA"}:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode == "1":
@@ -85,15 +89,15 @@ def from_pil(image: Image.Image) -> Picture:
     return Picture(pixels, grey, alpha, icc, exif)
 
 
-def _exif_without_orientation(image: Image.Image) -> bytes | None:
-    exif = image.getexif()
-    exif.pop(ExifTags.Base.Orientation, None)
-    if not len(exif):
-        return None
+def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
+    """A copy with the orientation applied, and the EXIF block without it; a damaged block is dropped."""
     try:
-        return exif.tobytes()
-    except (ValueError, TypeError, struct.error):  # a damaged block is no reason to refuse the picture
-        return None
+        turned = ImageOps.exif_transpose(image)
+        exif = turned.getexif()
+        exif.pop(ExifTags.Base.Orientation, None)
+        return turned, exif.tobytes() if len(exif) else None
+    except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, struct.error):
+        return image.copy(), None
 
 
 def to_pil(picture: Picture) -> Image.Image:

@@ -68,11 +68,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
-    model = config.build()
     try:
+        model = config.build()
         model.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
+    except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
@@ -88,7 +88,7 @@ def _candidates(extra: Path | None) -> list[Path]:
     """All weights files in the search order: --weights, $LICHEN_WEIGHTS, the package."""
     found: list[Path] = []
     for place in _folders(extra):
-        found += [place] if place.is_file() else sorted(place.glob("*.safetensors"))
+        found += [place] if place.is_file() else [p for p in sorted(place.glob("*.safetensors")) if p.is_file()]
     return found
 
 

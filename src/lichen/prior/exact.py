@@ -111,9 +111,14 @@ class ExactLeakyReLU(nn.Module):
         return torch.maximum(x, snap_(x * self.slope))
 
 
-def _snap_table(table: LevelTable) -> LevelTable:
-    """The table with its entries on the activation grid, float64."""
-    return LevelTable(snap(table.table.detach()))
+class ExactLevelTable(LevelTable):
+    """The fixed-point twin of a level table: entries and interpolated values on the activation grid."""
+
+    def __init__(self, table: LevelTable) -> None:
+        super().__init__(snap(table.table.detach()))
+
+    def forward(self, level: Tensor) -> Tensor:
+        return snap(super().forward(level))
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -128,7 +133,7 @@ def _twin(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.LeakyReLU):
         return ExactLeakyReLU(module)
     if isinstance(module, LevelTable):
-        return _snap_table(module)
+        return ExactLevelTable(module)
     if isinstance(module, _AS_IS):
         return module
     if next(module.children(), None) is None:

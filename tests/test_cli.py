@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,21 @@ def test_a_source_that_is_smaller_is_reported():
 
 def test_sizes():
     assert [cli.parse_size(t) for t in ("40kB", "1.5 MB", "40000", "3k")] == [40000, 1_500_000, 40000, 3000]
+
+
+def test_an_input_is_never_overwritten_under_another_name(folder, capsys):
+    before = Path("in/a.png").read_bytes()
+    assert run("encode", "in/a.png", "-o", str(folder / "in/a.png"), "-f") == 2
+    assert run("encode", "in/a.png", str(folder / "in/../in/a.jpg"), "-f") == 2
+    assert Path("in/a.png").read_bytes() == before
+    assert run("encode", "in/a.png", "in/deep/b.jpg", "-o", "-") == 2
+
+
+def test_links_are_followed_and_special_files_refused(folder, capsys):
+    Path("real.lic").write_bytes(b"old")
+    Path("link.lic").symlink_to("real.lic")
+    assert run("encode", "in/a.png", "-o", "link.lic", "-f") == 0
+    assert Path("link.lic").is_symlink() and Path("real.lic").read_bytes() != b"old"
+    os.mkfifo("pipe.lic")
+    assert run("encode", "in/a.png", "-o", "pipe.lic", "-f") == 3
+    assert Path("pipe.lic").is_fifo() and "regular file" in errors_of(capsys)

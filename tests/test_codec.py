@@ -251,3 +251,41 @@ def test_from_pil_does_not_change_its_input():
     before = image.copy()
     from_pil(image)
     assert image.tobytes() == before.tobytes() and image.mode == "RGBA"
+
+
+def test_a_line_of_pixels_counts_as_its_blocks(tiny):
+    data = tiny.encode(scene(8, 8))
+    with pytest.raises(PictureTooLarge):
+        tiny.decode(reheaded(data, width=2**24 - 1, height=1))
+    assert tiny.decode(tiny.encode(scene(3000, 1))).size == (3000, 1)
+
+
+def test_alpha_that_claims_to_be_huge(tiny):
+    container = read_container(tiny.encode(scene(20, 20).convert("RGBA")))
+    png = bytearray(container.sections[Kind.ALPHA])
+    png[16:24] = (100_000).to_bytes(4, "big") * 2
+    sections = {**container.sections, Kind.ALPHA: bytes(png)}
+    with pytest.raises(BadFile, match="alpha"):
+        tiny.decode(write_container(Container(container.header, sections)))
+
+
+def test_what_cannot_be_unpacked_is_not_packed(tiny):
+    image = scene(20, 20)
+    image.info["icc_profile"] = bytes(16_000_001)
+    with pytest.raises(BadPicture, match="ICC"):
+        tiny.encode(image)
+
+
+def test_damaged_exif_is_dropped_and_the_picture_kept():
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    buffer = io.BytesIO()
+    scene(30, 20).save(buffer, "JPEG", exif=exif)
+    bent = buffer.getvalue().replace(b"Exif\0\0", b"Exif\0\0XX", 1)
+    assert open_picture(bent).pixels.shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("target", [float("nan"), float("inf"), 0.0])
+def test_targets_that_are_no_numbers(tiny, target):
+    with pytest.raises(UsageError, match="target_bpp"):
+        tiny.encode(scene(8, 8), target_bpp=target)

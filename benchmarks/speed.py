@@ -23,12 +23,13 @@ import numpy as np
 import skimage
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.common import Bar, finish, show
 from lichen.bitstream.container import Kind, read_container, write_container
 from lichen.codec import Codec, Engine
 from lichen.coding.coders import Reader, Writer
+from lichen.evaluation.counts import multiply_adds
 
 SIZE = (768, 512)
 QUALITY = 50
@@ -57,21 +58,6 @@ def peak_multiply_adds_per_s(dtype: torch.dtype) -> float:
         seconds = median_seconds(lambda layer=layer, x=x: layer(x))
         best = max(best, layer(x).numel() * layer.weight[0].numel() / seconds)
     return best
-
-
-def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
-    """Of all convolutions in one call."""
-    total = 0
-
-    def count(layer: nn.Conv2d, _: object, out: Tensor) -> None:
-        nonlocal total
-        total += out.numel() * layer.weight[0].numel()
-
-    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d)]
-    module(*inputs)
-    for hook in hooks:
-        hook.remove()
-    return total
 
 
 class Timed:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
+from lichen.evaluation.counts import multiply_adds
 from lichen.models.zoo import ZOO, row
 
 ROOT = Path(__file__).parents[1]
@@ -76,22 +76,7 @@ def test_ids_and_names_of_the_zoo_are_unique():
     assert {r.name: r.id for r in ZOO}["lichen"] == 1
 
 
-def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
-    """Multiply-adds of all convolutions in one call (biases, activations and gains left out)."""
-    total = 0
-
-    def count(layer: nn.Conv2d, _: object, out: torch.Tensor) -> None:
-        nonlocal total
-        total += out.numel() * layer.weight[0].numel()
-
-    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        module(*inputs)
-    for hook in hooks:
-        hook.remove()
-    return total
-
-
+@torch.no_grad()
 def test_the_default_model_keeps_its_budget():
     """At most 20 kMAC/pixel to decode and 30 to encode, hyper and prior included."""
     model, side = row("lichen").config.build(), 256

@@ -47,7 +47,7 @@ BD-rate by PSNR (negative: these weights need fewer bytes); peers through Pillow
 
 * Young: little training, on a CPU. The table says by how much it loses to newer codecs.
 * Trained for PSNR on photographs. At low quality textures are smoothed and noise is not kept; text, line art and
-  screenshots were not trained on and ring.
+  screenshots were not trained on; how they fare has not been measured.
 * The top of the quality range ends near {top:.0f} dB on Kodak; it is not a format for near-lossless archives.
 * Tiny pictures pay for whole 64 x 64 blocks.
 

@@ -41,7 +41,7 @@ def dct_atoms(latents: int) -> Tensor:
 def atom_spreads(latents: int) -> Tensor:
     """Typical standard deviations (M,) of the starting atoms' latents on photographs, pixels in [0, 1].
 
-    About 2 / (1 + i)^0.75 for the i-th luma atom, half that for chroma (looked at on photographs; a start only).
+    About 2 / (1 + i)^0.75 for the i-th luma atom, half that for chroma (a start only; docs/decisions/0002).
     """
     chroma = latents // 6
     falls = [2 / (1 + torch.arange(count)) ** 0.75 for count in (latents - 2 * chroma, chroma, chroma)]

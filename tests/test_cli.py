@@ -173,12 +173,12 @@ def test_alpha_does_not_go_into_jpeg(folder, capsys):
 
 def test_a_source_that_is_smaller_is_reported():
     task = Task(Path("a.jpg"), Path("a.lic"))
-    assert "already smaller" in cli._encoded(Done(task, 100, 120, 8, 8))
-    assert "already smaller" not in cli._encoded(Done(task, 120, 100, 8, 8))
+    assert "already smaller" in cli.coding._encoded(Done(task, 100, 120, 8, 8))
+    assert "already smaller" not in cli.coding._encoded(Done(task, 120, 100, 8, 8))
 
 
 def test_sizes():
-    assert [cli.parse_size(t) for t in ("40kB", "1.5 MB", "40000", "3k")] == [40000, 1_500_000, 40000, 3000]
+    assert [cli.coding.parse_size(t) for t in ("40kB", "1.5 MB", "40000", "3k")] == [40000, 1_500_000, 40000, 3000]
 
 
 def test_an_input_is_never_overwritten_under_another_name(folder, capsys):

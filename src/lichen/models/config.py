@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
-from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard, Schedule
+from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
 from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis, atom_spreads
 from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 
@@ -78,7 +79,7 @@ class FastHyper:
 class Context:
     """A schedule, and the width of the sources of its second and later parts."""
 
-    schedule: Schedule
+    schedule: AllAtOnce | Checkerboard | DualCheckerboard
     local: int = 128
     hidden: int = 192
 
@@ -110,19 +111,15 @@ class ModelConfig:
         return Model(analysis, synthesis, hyper_analysis, prior, gains, BLOCK, 4 * BLOCK)
 
 
-_KINDS: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        AllAtOnce,
-        Checkerboard,
-        Context,
-        DualCheckerboard,
-        FastHyper,
-        FastTransform,
-        ModelConfig,
-        Rates,
-    )
-}
+def _kinds(hint: Any) -> dict[str, type]:
+    """Every dataclass that a config may hold, found by following the types of its fields."""
+    if not dataclasses.is_dataclass(hint):
+        found = [_kinds(argument) for argument in typing.get_args(hint)]
+        return {name: kind for kinds in found for name, kind in kinds.items()}
+    kinds: dict[str, type] = {hint.__name__: hint}  # type: ignore[union-attr, dict-item]
+    for field in typing.get_type_hints(hint).values():
+        kinds |= _kinds(field)
+    return kinds
 
 
 def to_json(config: Any) -> Any:
@@ -142,7 +139,7 @@ def from_json(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     fields = {name: from_json(value) for name, value in data.items() if name != "kind"}
-    kind = _KINDS.get(str(data.get("kind")))
+    kind = _kinds(ModelConfig).get(str(data.get("kind")))
     if kind is None:
         raise BadCheckpoint(f"unknown part {data.get('kind')!r} in the config; a newer Lichen may know it")
     try:

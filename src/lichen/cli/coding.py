@@ -1,76 +1,32 @@
-"""The command line: parsing and printing only; the work is in `jobs`, `codec` and `training`.
-
-Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what to do), 130 stopped.
-"""
+"""Commands for people with pictures: encode, decode, info."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.errors import LichenError, UsageError
-from lichen.version import __version__
-
-EXIT_USAGE, EXIT_INPUT = 2, 3
-
-app = typer.Typer(
-    help="Smaller pictures by a learned codec, the same bits on every machine.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    rich_markup_mode="markdown",
+from lichen.cli.app import (
+    DEFAULT_MAX_PIXELS,
+    EXIT_INPUT,
+    Device,
+    Force,
+    Inputs,
+    Json,
+    MaxPixels,
+    Output,
+    Recursive,
+    Threads,
+    Weights,
+    app,
+    console,
+    set_threads,
 )
-console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Inputs = Annotated[list[Path], typer.Argument(help="Files or folders; `-` is standard input.", show_default=False)]
-Output = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", help="File, or folder for several inputs. Default: beside the input."),
-]
-Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders in a folder.")]
-Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
-Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to look in first.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-DEFAULT_MAX_PIXELS = 64_000_000
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from lichen.models.checkpoint import find_by_name, load_checkpoint
-
-        try:
-            weights = load_checkpoint(find_by_name("lichen")).hash.hex()
-        except LichenError as error:
-            weights = str(error)
-        typer.echo(f"lichen {__version__}, weights {weights}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version and weights' hash.")
-    ] = False,
-) -> None:
-    pass
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
+from lichen.errors import UsageError
 
 
 def parse_size(text: str) -> int:
@@ -141,7 +97,7 @@ def encode(
     if target_bpp is not None and (size_bytes is not None or not 0 < target_bpp < 1e9):
         raise UsageError("give one target, and a positive one")
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
-    _set_threads(threads)
+    set_threads(threads)
     codec = Codec(model, weights, device, max_pixels)
     work = jobs.Encode(codec, quality, size_bytes, target_bpp, force, max_pixels)
     _run_jobs(tasks, work, _encoded)
@@ -172,7 +128,7 @@ def decode(
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         jobs.writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
-    _set_threads(threads)
+    set_threads(threads)
     work = jobs.Decode(Codec("lichen", weights, device, max_pixels), ending, force)
     _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}")
 
@@ -191,35 +147,3 @@ def info(inputs: Inputs, as_json: Json = False) -> None:
         return
     for facts in described:
         typer.echo("\n".join(f"{key:>16}  {value}" for key, value in facts.items()))
-
-
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file of recipes/.", show_default=False)],
-    data: Annotated[Path, typer.Option(help="Folder of pictures to train on.", show_default=False)],
-    valid: Annotated[Path | None, typer.Option(help="Folder of pictures to validate on, by file bytes.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; resumed if it has one.")] = Path(
-        "run"
-    ),
-    max_minutes: Annotated[float, typer.Option(min=0, help="Stop after this time, with a checkpoint.")] = 1e9,
-    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's; moves the cooldown.")] = None,
-    device: Device = "cpu",
-    threads: Threads = 0,
-) -> None:
-    """Train a model; stop and go on as you like.
-
-    Example: `lichen train recipes/lichen.toml --data photos/ --valid others/ -o runs/a --max-minutes 60`
-    """
-    from lichen.training.session import train_session
-
-    _set_threads(threads)
-    train_session(recipe, data, valid, output, max_minutes, steps, device, console)
-
-
-def main() -> None:
-    """Entry point: typed errors become one line and an exit code."""
-    try:
-        app()
-    except LichenError as error:
-        console.print(f"lichen: {error}", markup=False)
-        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)

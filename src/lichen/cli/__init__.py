@@ -1,0 +1,23 @@
+"""The command line: parsing and printing only; the work is in `jobs`, `codec` and the other rooms.
+
+Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what to do), 130 stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from lichen.cli import coding, training
+from lichen.cli.app import EXIT_INPUT, EXIT_USAGE, app, console
+from lichen.errors import LichenError, UsageError
+
+__all__ = ["app", "coding", "main", "training"]
+
+
+def main() -> None:
+    """Entry point: typed errors become one line and an exit code."""
+    try:
+        app()
+    except LichenError as error:
+        console.print(f"lichen: {error}", markup=False)
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)

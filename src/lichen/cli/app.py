@@ -1,0 +1,65 @@
+"""The application itself, and the options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lichen.errors import LichenError
+from lichen.version import __version__
+
+EXIT_USAGE, EXIT_INPUT = 2, 3
+
+app = typer.Typer(
+    help="Smaller pictures by a learned codec, the same bits on every machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Inputs = Annotated[list[Path], typer.Argument(help="Files or folders; `-` is standard input.", show_default=False)]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="File, or folder for several inputs. Default: beside the input."),
+]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders in a folder.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to look in first.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+DEFAULT_MAX_PIXELS = 64_000_000
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from lichen.models.checkpoint import find_by_name, load_checkpoint
+
+        try:
+            weights = load_checkpoint(find_by_name("lichen")).hash.hex()
+        except LichenError as error:
+            weights = str(error)
+        typer.echo(f"lichen {__version__}, weights {weights}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version and weights' hash.")
+    ] = False,
+) -> None:
+    pass
+
+
+def set_threads(threads: int) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)

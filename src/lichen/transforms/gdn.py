@@ -25,24 +25,22 @@ class _Norm(nn.Module):
         self.root_gamma = nn.Parameter(start.fill_diagonal_(_GAMMA_START**0.5))
 
     def energy(self, u: Tensor) -> Tensor:
-        """beta + gamma u^2, in float32 also under autocast: (B, C, h, w) -> (B, C, h, w)."""
-        with torch.autocast(u.device.type, enabled=False):
-            gamma, beta = self.root_gamma.float() ** 2, self.root_beta.float() ** 2 + BETA_MIN
-            return F.conv2d(u.float() ** 2, gamma[:, :, None, None], beta)
+        """beta + gamma u^2: (B, C, h, w) -> (B, C, h, w)."""
+        return F.conv2d(u * u, (self.root_gamma**2)[:, :, None, None], self.root_beta**2 + BETA_MIN)
 
 
 class GDN(_Norm):
     """u / sqrt(beta + gamma u^2): (B, C, h, w) -> (B, C, h, w) (Balle 2016)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return (u.float() * torch.rsqrt(self.energy(u))).to(u.dtype)
+        return u * torch.rsqrt(self.energy(u))
 
 
 class IGDN(_Norm):
     """u sqrt(beta + gamma u^2), the approximate inverse: (B, C, h, w) -> (B, C, h, w)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return (u.float() * torch.sqrt(self.energy(u))).to(u.dtype)
+        return u * torch.sqrt(self.energy(u))
 
 
 class _Shifted(_Norm):
@@ -61,11 +59,11 @@ class GSDN(_Shifted):
     """(u - (nu + tau u)) / sqrt(beta + gamma u^2): (B, C, h, w) -> (B, C, h, w) (Qian 2021, eq. 5)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return ((u - self.shift(u)).float() * torch.rsqrt(self.energy(u))).to(u.dtype)
+        return (u - self.shift(u)) * torch.rsqrt(self.energy(u))
 
 
 class IGSDN(_Shifted):
     """u sqrt(beta + gamma u^2) + (nu + tau u): (B, C, h, w) -> (B, C, h, w) (Qian 2021, eq. 6)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return ((u.float() * torch.sqrt(self.energy(u))) + self.shift(u).float()).to(u.dtype)
+        return u * torch.sqrt(self.energy(u)) + self.shift(u)

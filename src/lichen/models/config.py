@@ -12,7 +12,7 @@ import torch
 from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model, NoGains
 from lichen.models.transform_configs import AnyHyper, AnyTransform
-from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
+from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior, Source
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
@@ -76,7 +76,7 @@ class Context:
     def build(self, base_raw: torch.Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
         later = self.schedule.steps - 1
-        sources: list[torch.nn.Module] = [HyperOnly(features, latents)]
+        sources: list[Source] = [HyperOnly(features, latents)]
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
         return ContextModel(self.schedule, sources, base_raw)
 

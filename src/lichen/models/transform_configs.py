@@ -44,9 +44,9 @@ class FastTransform:
 
     latents: int = 320
     fine: int = 128
-    coarse: int = 128
-    encoder_depth: tuple[int, int] = (3, 1)
-    decoder_depth: tuple[int, int] = (4, 1)
+    coarse: int = 256
+    encoder_depth: tuple[int, int] = (3, 4)
+    decoder_depth: tuple[int, int] = (4, 6)
     stride: ClassVar[int] = BLOCK
 
     def build(self, levels: int) -> Pair:

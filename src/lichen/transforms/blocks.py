@@ -23,6 +23,11 @@ class Pointwise(nn.Conv2d):
         pixels = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
         return pixels.permute(0, 3, 1, 2)
 
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r)."""
+        bias = None if self.bias is None else self.bias[rows]
+        return F.linear(x, self.weight[rows, :, 0, 0], bias)
+
 
 class DepthwiseBlock(nn.Module):
     """Residual block: depthwise k x k, then two 1 x 1 convolutions with a LeakyReLU between.
@@ -86,7 +91,7 @@ def deconv(channels_in: int, channels_out: int, kernel: int = 5) -> nn.ConvTrans
     return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding=kernel // 2, output_padding=1)
 
 
-def zero_(layer: nn.Conv2d) -> nn.Conv2d:
+def zero_(layer: Pointwise) -> Pointwise:
     """Set a layer's weights and bias to zero in place, so that a branch starts silent."""
     with torch.no_grad():
         layer.weight.zero_()

@@ -15,7 +15,7 @@ _GAMMA_START = 0.1
 _ASIDE = 2.0**-9  # where stored entries start whose square should be zero
 
 
-class _Norm(nn.Module):
+class Normalisation(nn.Module):
     """Parameters of a divisive normalisation over C channels: beta (C,) and gamma (C, C), non-negative."""
 
     def __init__(self, channels: int) -> None:
@@ -29,21 +29,21 @@ class _Norm(nn.Module):
         return F.conv2d(u * u, (self.root_gamma**2)[:, :, None, None], self.root_beta**2 + BETA_MIN)
 
 
-class GDN(_Norm):
+class GDN(Normalisation):
     """u / sqrt(beta + gamma u^2): (B, C, h, w) -> (B, C, h, w) (Balle 2016)."""
 
     def forward(self, u: Tensor) -> Tensor:
         return u * torch.rsqrt(self.energy(u))
 
 
-class IGDN(_Norm):
+class IGDN(Normalisation):
     """u sqrt(beta + gamma u^2), the approximate inverse: (B, C, h, w) -> (B, C, h, w)."""
 
     def forward(self, u: Tensor) -> Tensor:
         return u * torch.sqrt(self.energy(u))
 
 
-class _Shifted(_Norm):
+class _Shifted(Normalisation):
     """Adds a shift nu + tau u, free in sign, that starts at zero."""
 
     def __init__(self, channels: int) -> None:

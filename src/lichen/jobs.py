@@ -63,7 +63,13 @@ def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set
     folder, in which folders keep their tree. Without `output` results lie beside their inputs. Raises
     `UsageError` when two inputs would become one file, `BadInput` when there is nothing to do.
     """
-    given = list(inputs)
+    try:
+        return _plan(list(inputs), output, ending, accepted, recursive)
+    except OSError as error:  # names too long, folders without access
+        raise BadInput(f"{error.filename}: {error.strerror}; check the names") from error
+
+
+def _plan(given: list[Path], output: Path | None, ending: str, accepted: set[str], recursive: bool) -> list[Task]:
     if output == STANDARD and (len(given) > 1 or given[0].is_dir()):
         raise UsageError("standard output takes one picture; give a folder")
     single = len(given) == 1 and not given[0].is_dir()

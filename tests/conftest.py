@@ -16,7 +16,6 @@ from lichen.models.checkpoint import save_checkpoint
 from lichen.models.config import ModelConfig, Rates
 from lichen.models.zoo import ZOO, Row
 from lichen.picture import to_float
-from lichen.prior.context import HyperOnly
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -47,7 +46,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
         raw = torch.log2(y.std(dim=(0, 2, 3))).clamp(-2, 7)
         raw[-1] = -4
         for source in model.prior.context.sources:
-            last = source.predict if isinstance(source, HyperOnly) else source.predict[-1]
+            last = source.predict
             last.weight.normal_(std=0.6 / last.in_channels**0.5)
             last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
         model.prior.context.base_raw.table.copy_(raw.expand(3, -1))

@@ -12,7 +12,7 @@ import torch
 
 from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model
-from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
+from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior, Source
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
 from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis, atom_spreads
 from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
@@ -48,9 +48,9 @@ class FastTransform:
 
     latents: int = 320
     fine: int = 128
-    coarse: int = 128
-    encoder_depth: tuple[int, int] = (3, 1)
-    decoder_depth: tuple[int, int] = (4, 1)
+    coarse: int = 256
+    encoder_depth: tuple[int, int] = (3, 4)
+    decoder_depth: tuple[int, int] = (4, 6)
 
     def build(self, levels: int) -> tuple[FastAnalysis, FastSynthesis]:
         widths = (self.latents, self.fine, self.coarse)
@@ -86,7 +86,7 @@ class Context:
     def build(self, base_raw: torch.Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
         later = self.schedule.steps - 1
-        sources: list[torch.nn.Module] = [HyperOnly(features, latents)]
+        sources: list[Source] = [HyperOnly(features, latents)]
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
         return ContextModel(self.schedule, sources, base_raw)
 

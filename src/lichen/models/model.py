@@ -95,7 +95,7 @@ class Model(nn.Module):
         y_hat, beliefs = self.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
         x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
         bits_z, *bits_y = estimator.bits
-        belief = merge(beliefs)
+        belief = merge(beliefs, y)
         latents = Latents(y, belief.mean, belief.scale)
         return Coded(x_hat, torch.stack(bits_y).sum(dim=0), bits_z, latents)
 

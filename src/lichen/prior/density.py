@@ -104,7 +104,7 @@ def _index_of_unit() -> Tensor:
 
 
 def scale_index(raw: Tensor) -> Tensor:
-    """The coder's scale index, 0 ... 63 uint8, of raw (n,) float64 on its grid: how many thresholds are <= raw."""
+    """The coder's scale index, 0 ... 63 uint8, of each raw (float64, on its grid): how many thresholds are <= raw."""
     units = (raw * 2**RAW_BITS).round_().sub_(THRESHOLDS[0] - 1)
     table = _index_of_unit().to(raw.device)
     index: Tensor = table[units.clamp_(0, len(table) - 1).long()]

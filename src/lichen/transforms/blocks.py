@@ -23,6 +23,11 @@ class Pointwise(nn.Conv2d):
         pixels = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
         return pixels.permute(0, 3, 1, 2)
 
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r)."""
+        bias = None if self.bias is None else self.bias[rows]
+        return F.linear(x, self.weight[rows, :, 0, 0], bias)
+
 
 class DepthwiseBlock(nn.Module):
     """Residual block: depthwise k x k, then two 1 x 1 convolutions with a LeakyReLU between.
@@ -64,7 +69,7 @@ class LevelTable(nn.Module):
         return (low + (high - low) * weight)[:, :, None, None]
 
 
-def zero_(layer: nn.Conv2d) -> nn.Conv2d:
+def zero_(layer: Pointwise) -> Pointwise:
     """Set a layer's weights and bias to zero in place, so that a branch starts silent."""
     with torch.no_grad():
         layer.weight.zero_()

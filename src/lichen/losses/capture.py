@@ -1,8 +1,8 @@
 """Latents of other people's models: what their Gaussians were asked, recorded by hooks.
 
-    with capture(model) as latents:
-        out = model(x)
-    loss = rate_distortion(out, x) + alpha * correlation_loss(latents)
+with capture(model) as latents:
+    out = model(x)
+loss = rate_distortion(out, x) + alpha * correlation_loss(latents)
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> L
     y = next(iter(arguments.values()), None)
     scale, mean = _named(arguments, _SCALES), _named(arguments, _MEANS)
     if not isinstance(y, Tensor) or scale is None:
-        raise UsageError(f"{type(module).__name__} was called with {', '.join(arguments)}: no latent or no scales there")
+        raise UsageError(
+            f"{type(module).__name__} was called with {', '.join(arguments)}: no latent or no scales there"
+        )
     bound = getattr(module, "lower_bound_scale", None)
     return Latents(y, torch.zeros_like(y) if mean is None else mean, bound(scale) if callable(bound) else scale)
 

@@ -138,7 +138,8 @@ def correlation_map(latents: Gaussian, how: Correlation, noise: Noise = uniform)
         u = normalised(latents, how, noise)
         if min(u.shape[2:]) < how.window:
             return u.new_zeros(how.window, how.window)
-        return _maps(u, how.window).mean(dim=0)
+        whole: Tensor = _maps(u, how.window).mean(dim=0)
+        return whole
 
 
 def off_centre(correlation: Tensor) -> Tensor:
@@ -159,7 +160,9 @@ def correlation_loss(latents: Gaussian, how: Correlation | None = None, noise: N
     with torch.autocast(latents.y.device.type, enabled=False):
         u = normalised(latents, how, noise)
         if min(u.shape[2:]) < how.window:
-            text = f"latents of {u.shape[2]} x {u.shape[3]} are smaller than the window of the correlation loss: it is 0"
+            text = (
+                f"latents of {u.shape[2]} x {u.shape[3]} are smaller than the window of the correlation loss: it is 0"
+            )
             warnings.warn(text, stacklevel=2)
             return u[:0].sum()
         maps = _maps(u, how.window)

@@ -36,6 +36,16 @@ class Gains(nn.Module):
         return y_hat * torch.exp(self.backward_log(level))
 
 
+class NoGains(nn.Module):
+    """In place of `Gains` where one quality is trained: latents are quantised as they are."""
+
+    def into(self, y: Tensor, level: Tensor) -> Tensor:
+        return y
+
+    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        return y_hat
+
+
 class Model(nn.Module):
     """Pixels -> latents -> pixels, with a prior that prices the latents.
 
@@ -49,7 +59,7 @@ class Model(nn.Module):
         synthesis: nn.Module,
         hyper_analysis: nn.Module,
         prior: Prior,
-        gains: Gains,
+        gains: Gains | NoGains,
         stride: int,
         hyper_stride: int,
     ) -> None:

@@ -69,6 +69,28 @@ class LevelTable(nn.Module):
         return (low + (high - low) * weight)[:, :, None, None]
 
 
+class Levelless(nn.Module):
+    """A network that is the same at every quality level, as a transform that is given one."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+
+def conv(channels_in: int, channels_out: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
+    """A convolution that keeps the size, or divides it by its stride: (B, Cin, h, w) -> (B, Cout, h/s, w/s)."""
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2)
+
+
+def deconv(channels_in: int, channels_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
+    """A transposed convolution of stride 2: (B, Cin, h, w) -> (B, Cout, 2h, 2w)."""
+    return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding=kernel // 2, output_padding=1)
+
+
 def zero_(layer: Pointwise) -> Pointwise:
     """Set a layer's weights and bias to zero in place, so that a branch starts silent."""
     with torch.no_grad():

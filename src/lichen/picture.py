@@ -20,7 +20,7 @@ from lichen.metadata import read_metadata
 from lichen.modes import plain, raw_mode
 
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
-MAX_PIXELS = 64_000_000  # default limit; about 100 bytes of memory for each pixel
+MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
 
 Bytes = NDArray[np.uint8]
 

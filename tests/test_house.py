@@ -19,8 +19,8 @@ ALLOWED = {
     "prior": {"transforms"},
     "bitstream": set(),
     "coding": {"prior.density"},
-    "losses": {"models.config"},
-    "models": {"transforms", "prior", "coding.coders", "picture", "files"},
+    "losses": {"models.config", "prior.density"},
+    "models": {"transforms", "prior", "coding.coders", "coding.noise", "picture", "files"},
 }
 FORBIDDEN = {
     "transforms": {"constriction", "safetensors", "PIL"},

@@ -51,7 +51,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
             last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
         model.prior.context.base_raw.table.copy_(raw.expand(3, -1))
         model.hyper_analysis.body[-1].weight *= 40  # z is lively too
-        model.prior.hyper_raw.table += 2
+        model.prior.side.raw.table += 2
     path = folder / f"{row.name}.safetensors"
     save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
     return path

@@ -26,12 +26,17 @@ LEVEL = 700  # between two trained levels
 class Given:
     """A coder that codes nothing: y_hat is the given latent itself, so that gradients pass."""
 
+    ordered = False
+
     def __init__(self) -> None:
         self.calls = 0
 
     def code(self, y: Tensor | None, belief: Belief) -> Tensor:
         assert y is not None
         self.calls += 1
+        return y
+
+    def foresee(self, y: Tensor) -> Tensor:
         return y
 
 
@@ -118,7 +123,7 @@ def test_a_planted_leak_is_caught():
 
     config = small(ZOO[0].config)
     honest = config.build().prior.context
-    leaky = lively(Leaky(honest.schedule, list(honest.sources), honest.base_raw.table.detach()))
+    leaky = lively(Leaky(honest.schedule, list(honest.sources), 24, honest.base_raw.table.detach()))
     features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
     belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1], y)

@@ -12,8 +12,8 @@ import torch
 
 from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model
-from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior, Source
-from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
+from lichen.models.prior_configs import OUR_SIDE, AnyContext, AnySide
+from lichen.prior.context import Prior
 from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis, atom_spreads
 from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 
@@ -76,29 +76,14 @@ class FastHyper:
 
 
 @dataclass(frozen=True)
-class Context:
-    """A schedule, and the width of the sources of its second and later parts."""
-
-    schedule: AllAtOnce | Checkerboard | DualCheckerboard
-    local: int = 128
-    hidden: int = 192
-
-    def build(self, base_raw: torch.Tensor, features: int) -> ContextModel:
-        latents = base_raw.shape[1]
-        later = self.schedule.steps - 1
-        sources: list[Source] = [HyperOnly(features, latents)]
-        sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
-        return ContextModel(self.schedule, sources, base_raw)
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """All of a model. `build()` gives it with fresh parameters."""
 
     transform: FastTransform
     hyper: FastHyper
-    context: Context
+    context: AnyContext
     rates: Rates
+    side: AnySide = OUR_SIDE
 
     def build(self) -> Model:
         levels, latents = self.rates.count, self.transform.latents
@@ -106,7 +91,7 @@ class ModelConfig:
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
         base_raw = torch.log2(self.rates.start_gains()[:, None] * atom_spreads(latents))
         context = self.context.build(base_raw, self.hyper.features)
-        prior = Prior(hyper_synthesis, context, self.hyper.hyper_latents, levels)
+        prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels))
         gains = Gains(self.rates.start_gains(), latents)
         return Model(analysis, synthesis, hyper_analysis, prior, gains, BLOCK, 4 * BLOCK)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lichen.errors import UnknownWeights
-from lichen.models.config import Context, FastHyper, FastTransform, ModelConfig, Rates
+from lichen.models.config import FastHyper, FastTransform, ModelConfig, Rates
+from lichen.models.prior_configs import Context
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
 
 

@@ -7,33 +7,57 @@ One pass serves training, estimation, writing and reading; the coder that is han
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lichen.prior.density import Belief
-from lichen.prior.parts import Cell, Schedule
+from lichen.prior.density import OURS, AnyBelief, Belief, Gaussian
+from lichen.prior.parts import Cell, FixedSchedule, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
-Beliefs = list[tuple[Cell, Belief]]  # each cell and what was believed of its latents
+Beliefs = list[tuple[Cell, AnyBelief]]  # each cell and what was believed of its latents
+Seen = tuple[Tensor, ...]  # what a source has looked at, (B, S, h, w) each
 
 
 class Coder(Protocol):
-    """What the walk needs: the three coders of `lichen.coding.coders` provide it."""
+    """What the walk needs: the coders of `lichen.coding.coders` provide it."""
 
-    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+    @property
+    def ordered(self) -> bool:
+        """Whether a serial model's steps must be coded one by one: in files."""
+        ...
+
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
         """Code the latents y (B, n, c) of a cell, or read them when y is None; gives y_hat (B, n, c)."""
+        ...
+
+    def foresee(self, y: Tensor) -> Tensor:
+        """y_hat of a serial model, which codes round(y): known wherever y is."""
         ...
 
 
 class Source(nn.Module):
-    """What a part is predicted from: `forward(features, known)` (B, F, h, w), (B, M, h, w) -> (B, S, h, w).
+    """What parts are predicted from.
 
-    `predict` maps that to 2M parameters; the walk evaluates it only where a cell needs it.
+    `forward(features, known, before)` looks at features (B, F, h, w) and known latents (B, M, h, w), zero
+    where unknown; `before` is what this source saw for the part before, None if that had another source.
+    `at(seen, cell)` then gives the parameters of a cell, and `refine` may better what was decoded.
     """
 
     predict: Pointwise
+
+    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
+        """Mean and raw of a cell, (B, n, c) each: here by the rows of one last layer of 2M outputs."""
+        latents = self.predict.weight.shape[0] // 2
+        channels = torch.arange(latents, device=seen[0].device)[cell.channels]
+        rows = torch.cat([channels, channels + latents])
+        mean, raw = self.predict.rows(cell.at(seen[0]), rows).chunk(2, dim=2)
+        return mean, raw
+
+    def refine(self, seen: Seen, decoded: Tensor) -> Tensor:
+        """What becomes of a cell's decoded latents (B, n, c)."""
+        return decoded
 
 
 class HyperOnly(Source):
@@ -43,8 +67,8 @@ class HyperOnly(Source):
         super().__init__()
         self.predict = zero_(Pointwise(features, 2 * latents))
 
-    def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        return features
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        return (features,)
 
 
 class HyperAndLocal(Source):
@@ -61,66 +85,82 @@ class HyperAndLocal(Source):
         self.mix = nn.Sequential(Pointwise(features + local, hidden), nn.LeakyReLU(SLOPE))
         self.predict = zero_(Pointwise(hidden, 2 * latents))
 
-    def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        seen: Tensor = self.mix(torch.cat([features, self.gather(known)], dim=1))
-        return seen
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        return (self.mix(torch.cat([features, self.gather(known)], dim=1)),)
 
 
-class ContextModel(nn.Module):
-    """Predicts and codes y, given features of the hyper-latent: a schedule and a source per part.
+class Context(nn.Module):
+    """How y is coded, given features of the hyper-latent."""
 
-    `base_raw` (levels, M) is where log2 of the scales starts; the sources predict the difference.
-    """
-
-    def __init__(self, schedule: Schedule, sources: Sequence[Source], base_raw: Tensor) -> None:
-        super().__init__()
-        latents = base_raw.shape[1]
-        if len(sources) != schedule.steps:
-            raise ValueError(f"{schedule.steps} parts need as many sources, not {len(sources)}")
-        self.schedule = schedule
-        self.sources = nn.ModuleList(sources)
-        self.latents = latents
-        self.base_raw = LevelTable(base_raw)
+    schedule: Schedule
+    latents: int
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
+        raise NotImplementedError
+
+
+class ContextModel(Context):
+    """Predicts and codes y, given features of the hyper-latent: a schedule and sources.
+
+    Each source serves as many parts, one after the other, as there are parts for each source. `base_raw`
+    (levels, M) is where the raw scales start, the sources predicting the difference; None is 0.
+    """
+
+    def __init__(
+        self,
+        schedule: FixedSchedule,
+        sources: Sequence[Source],
+        latents: int,
+        base_raw: Tensor | None = None,
+        gaussian: Gaussian = OURS,
+    ) -> None:
+        super().__init__()
+        if schedule.steps % len(sources):
+            raise ValueError(f"{schedule.steps} parts cannot be shared by {len(sources)} sources")
+        self.schedule, self.parts_each = schedule, schedule.steps // len(sources)
+        self.sources = nn.ModuleList(sources)
+        self.latents = latents
+        self.base_raw = None if base_raw is None else LevelTable(base_raw)
+        self.gaussian = gaussian
+
+    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[-2:]
         known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
-        base = self.base_raw(level)[:, None, :, 0, 0]
+        base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         beliefs: Beliefs = []
+        before: tuple[Source | None, Seen | None] = (None, None)
         for part, source in zip(self.schedule.parts(height, width, features.device), self._sources(), strict=True):
-            seen = source(features, known)
+            seen: Seen = source(features, known, before[1] if source is before[0] else None)
+            before = (source, seen)
             known = known.clone() if torch.is_grad_enabled() else known
             for cell in part:
                 belief = self._believe(source, seen, cell, base)
-                cell.put_(known, coder.code(None if y is None else cell.of(y), belief))
+                decoded = coder.code(None if y is None else cell.of(y), belief)
+                cell.put_(known, source.refine(seen, decoded))
                 beliefs.append((cell, belief))
         return known, beliefs
 
     def _sources(self) -> Iterator[Source]:
-        return (source for source in self.sources if isinstance(source, Source))
+        """The source of each part."""
+        return (source for source in self.sources if isinstance(source, Source) for _ in range(self.parts_each))
 
-    def _believe(self, source: Source, seen: Tensor, cell: Cell, base: Tensor) -> Belief:
-        """The parameters of a cell: mean and raw, (B, n, c)."""
-        channels = torch.arange(self.latents, device=seen.device)[cell.channels]
-        rows = torch.cat([channels, channels + self.latents])
-        mean, raw = source.predict.rows(cell.at(seen), rows).chunk(2, dim=2)
-        return Belief(mean, raw + base[:, :, cell.channels])
+    def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
+        """What is believed of a cell's latents, (B, n, c)."""
+        mean, raw = source.at(seen, cell)
+        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
 
 
 class Prior(nn.Module):
     """All that encoder and decoder must compute alike: from z_hat to the parameters of y's coder.
 
-    `synthesis` maps (z_hat, level) to features. z itself is believed a Gaussian whose mean and scale
-    are learned for each channel and quality level.
+    `synthesis` maps (z_hat, level) to features; `side` gives the belief of z from (level, positions).
     """
 
-    def __init__(self, synthesis: nn.Module, context: ContextModel, hyper_latents: int, levels: int) -> None:
+    def __init__(self, synthesis: nn.Module, context: Context, side: nn.Module) -> None:
         super().__init__()
-        self.synthesis = synthesis
-        self.context = context
-        self.hyper_mean = LevelTable(torch.zeros(levels, hyper_latents))
-        self.hyper_raw = LevelTable(torch.zeros(levels, hyper_latents))
+        self.synthesis, self.context, self.side = synthesis, context, side
+        self.register_load_state_dict_pre_hook(_rename_side)
 
     def walk(
         self,
@@ -134,12 +174,17 @@ class Prior(nn.Module):
 
         `level` is (B,), the quality as a position between trained levels.
         """
-        mean, raw = (table(level)[:, None, :, 0, 0] for table in (self.hyper_mean, self.hyper_raw))
-        size = (-1, shape[0] * shape[1], -1)
-        cell = Cell(slice(None))
-        z_hat = coder.code(None if z is None else cell.of(z), Belief(mean.expand(size), raw.expand(size)))
+        belief = self.side(level, shape[0] * shape[1])
+        z_hat = coder.code(None if z is None else Cell(slice(None)).of(z), belief)
         z_hat = z_hat.unflatten(1, shape).permute(0, 3, 1, 2)
         return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
+
+
+def _rename_side(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights from before there was a choice of z's density name its Gaussian otherwise."""
+    for old, new in (("hyper_mean.table", "side.mean.table"), ("hyper_raw.table", "side.raw.table")):
+        if prefix + old in state:
+            state[prefix + new] = state.pop(prefix + old)
 
 
 def merge(beliefs: Beliefs, like: Tensor) -> Belief:
@@ -148,4 +193,4 @@ def merge(beliefs: Beliefs, like: Tensor) -> Belief:
     for cell, belief in beliefs:
         cell.put_(mean, belief.mean.to(like.dtype))
         cell.put_(raw, belief.raw.to(like.dtype))
-    return Belief(mean, raw)
+    return Belief(mean, raw, beliefs[0][1].gaussian)

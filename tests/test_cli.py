@@ -197,3 +197,11 @@ def test_links_are_followed_and_special_files_refused(folder, capsys):
     os.mkfifo("pipe.lic")
     assert run("encode", "in/a.png", "-o", "pipe.lic", "-f") == 3
     assert Path("pipe.lic").is_fifo() and "regular file" in errors_of(capsys)
+
+
+def test_models_are_listed(capsys):
+    assert run("models") == 0
+    assert all(row.name in capsys.readouterr().out for row in ZOO)
+    assert run("models", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["id"] for entry in listed] == [row.id for row in ZOO]

@@ -166,7 +166,7 @@ def read(exact: Prior, name: str, payload: bytes) -> Tensor:
 
 def estimated_bytes(prior: Prior, name: str, seed: int = 1) -> float:
     y, z = latents(name, seed)
-    estimator = Estimator(noise=False)
+    estimator = Estimator(None)
     prior.walk(estimator, LEVEL, z.shape[2:], y, z)
     return float(torch.stack(estimator.bits).sum()) / 8
 

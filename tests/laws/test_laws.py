@@ -14,6 +14,7 @@ from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
 from lichen.coding.coders import Estimator, Writer
+from lichen.coding.noise import Noise
 from lichen.models.zoo import ZOO
 from lichen.prior.context import ContextModel, merge
 from lichen.prior.density import Belief
@@ -108,7 +109,7 @@ def test_causal_by_gradient(row):
     torch.manual_seed(1)
     config = small(row.config)
     context = lively(config.build().prior.context)
-    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8)
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8)
     assert leaks(context, features, y) == 0
     assert uses_context(context, features, y) == (row.config.context.schedule.steps > 1)
 
@@ -124,7 +125,7 @@ def test_a_planted_leak_is_caught():
     config = small(ZOO[0].config)
     honest = config.build().prior.context
     leaky = lively(Leaky(honest.schedule, list(honest.sources), 24, honest.base_raw.table.detach()))
-    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
     belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1], y)
     first = mask_of(leaky.schedule.parts(6, 8, y.device)[1], y.shape)
@@ -225,6 +226,6 @@ def test_training_noise_prices_like_rounding():
     torch.manual_seed(0)
     y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
     belief = Belief(zeros, zeros + np.log2(3))
-    noisy, rounded = Estimator(noise=True), Estimator(noise=False)
+    noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
     noisy.code(y, belief), rounded.code(y, belief)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)

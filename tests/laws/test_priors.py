@@ -52,7 +52,7 @@ def test_training_y_hat_is_coding_y_hat(name):
     """Teacher-forced or step by step, in float or fixed point: y_hat differs by the grid at most."""
     prior = priors.small_prior(name)
     y, z = priors.latents(name)
-    trained = prior.walk(Estimator(noise=False), LEVEL, z.shape[2:], y, z)[0]
+    trained = prior.walk(Estimator(None), LEVEL, z.shape[2:], y, z)[0]
     _, coded = priors.written(freeze(prior), name)
     far = (trained - coded).abs() > 0.02  # a residual near a half may round the other way, and all that sees it
     assert float(far.double().mean()) < 0.2

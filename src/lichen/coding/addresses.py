@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lichen.coding import tables
 from lichen.coding.tables import Tables
-from lichen.prior.density import AnyBelief, Belief, LearnedBelief, scale_index
+from lichen.prior.density import AnyBelief, Belief, LearnedBelief
 
 Symbols = NDArray[np.int32]
 
@@ -52,7 +52,7 @@ def address(belief: AnyBelief) -> Address:
         raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
     if isinstance(belief, LearnedBelief):
         return _learned(belief)
-    index = _flat(scale_index(belief.raw, belief.gaussian.scale.thresholds()))
+    index = _flat(belief.gaussian.scale.index(belief.raw))
     if belief.gaussian.inside:
         return _shifted(belief, index)
     if belief.gaussian.skip < 0:

@@ -88,6 +88,10 @@ class LogScale:
         bounded = lower_bound(raw.float(), math.log2(SCALE_MIN))
         return torch.exp2(bounded.clamp(max=math.log2(SCALE_MAX)))
 
+    def index(self, raw: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of raw on its grid."""
+        return scale_index(raw)
+
     def thresholds(self) -> tuple[int, ...]:
         return THRESHOLDS
 
@@ -98,6 +102,13 @@ class LinearScale:
 
     def scale(self, raw: Tensor) -> Tensor:
         return lower_bound(raw.float(), SCALE_MIN).clamp(max=SCALE_MAX)
+
+    def index(self, raw: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of raw on its grid."""
+        table = _linear_index().to(raw.device)
+        units = (raw * 2**RAW_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
+        index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
+        return index
 
     def thresholds(self) -> tuple[int, ...]:
         return LINEAR_THRESHOLDS
@@ -211,16 +222,18 @@ class LearnedBelief:
 AnyBelief = Belief | LearnedBelief
 
 
+def scale_index(raw: Tensor) -> Tensor:
+    """The coder's scale index, 0 ... 63 uint8, of each raw (float64, on its grid): how many thresholds are <= raw.
+
+    The thresholds lie evenly but for their rounding, so a product and a sum find the index; a test
+    compares every raw with the 63 integers.
+    """
+    index = (raw * (1 / _STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_BITS + 1)) / _STEP)
+    return index.clamp_(0, SCALES - 1).to(torch.uint8)
+
+
 @functools.cache
-def _index_of_unit(thresholds: tuple[int, ...]) -> Tensor:
-    """The scale index for each possible raw, in units of 2^-12, from one below the first threshold on."""
-    units = torch.arange(thresholds[0] - 1, thresholds[-1] + 1)
-    return torch.bucketize(units, torch.tensor(thresholds), right=True).to(torch.uint8)
-
-
-def scale_index(raw: Tensor, thresholds: tuple[int, ...] = THRESHOLDS) -> Tensor:
-    """The coder's scale index, 0 ... 63 uint8, of each raw (float64, on its grid): how many thresholds are <= raw."""
-    units = (raw * 2**RAW_BITS).round_().sub_(thresholds[0] - 1)
-    table = _index_of_unit(thresholds).to(raw.device)
-    index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
-    return index
+def _linear_index() -> Tensor:
+    """The scale index for each possible linear raw, in units of 2^-12, from one below the first threshold on."""
+    units = torch.arange(LINEAR_THRESHOLDS[0] - 1, LINEAR_THRESHOLDS[-1] + 1)
+    return torch.bucketize(units, torch.tensor(LINEAR_THRESHOLDS), right=True).to(torch.uint8)

@@ -201,7 +201,8 @@ def test_links_are_followed_and_special_files_refused(folder, capsys):
 
 def test_models_are_listed(capsys):
     assert run("models") == 0
-    assert all(row.name in capsys.readouterr().out for row in ZOO)
+    shown = capsys.readouterr().out
+    assert all(row.name in shown for row in ZOO)
     assert run("models", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["id"] for entry in listed] == [row.id for row in ZOO]

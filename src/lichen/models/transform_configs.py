@@ -237,7 +237,7 @@ class Nothing(nn.Module):
         return x[:, :0]
 
     def exact(self) -> Nothing:
-        """Its own fixed-point twin."""
+        """Nothing is computed: its own fixed-point twin."""
         return self
 
 

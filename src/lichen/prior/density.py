@@ -88,11 +88,12 @@ class LogScale:
         bounded = lower_bound(raw.float(), math.log2(SCALE_MIN))
         return torch.exp2(bounded.clamp(max=math.log2(SCALE_MAX)))
 
+    def index(self, raw: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of raw on its grid."""
+        return scale_index(raw)
+
     def thresholds(self) -> tuple[int, ...]:
         return THRESHOLDS
-
-    def index(self, raw: Tensor) -> Tensor:
-        return scale_index(raw)
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,15 @@ class LinearScale:
     def scale(self, raw: Tensor) -> Tensor:
         return lower_bound(raw.float(), SCALE_MIN).clamp(max=SCALE_MAX)
 
+    def index(self, raw: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of raw on its grid."""
+        table = _linear_index().to(raw.device)
+        units = (raw * 2**RAW_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
+        index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
+        return index
+
     def thresholds(self) -> tuple[int, ...]:
         return LINEAR_THRESHOLDS
-
-    def index(self, raw: Tensor) -> Tensor:
-        return linear_scale_index(raw)
 
 
 @dataclass(frozen=True)
@@ -228,15 +233,7 @@ def scale_index(raw: Tensor) -> Tensor:
 
 
 @functools.cache
-def _linear_indices() -> Tensor:
+def _linear_index() -> Tensor:
     """The scale index for each possible linear raw, in units of 2^-12, from one below the first threshold on."""
     units = torch.arange(LINEAR_THRESHOLDS[0] - 1, LINEAR_THRESHOLDS[-1] + 1)
     return torch.bucketize(units, torch.tensor(LINEAR_THRESHOLDS), right=True).to(torch.uint8)
-
-
-def linear_scale_index(raw: Tensor) -> Tensor:
-    """The same for a raw that is the scale itself."""
-    units = (raw * 2**RAW_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
-    table = _linear_indices().to(raw.device)
-    index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
-    return index

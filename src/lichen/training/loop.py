@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lichen.coding.noise import Noise
 from lichen.errors import BadCheckpoint, TrainingDiverged
 from lichen.files import write_atomically
-from lichen.losses.objective import Objective, psnr_db
+from lichen.losses.distortion import psnr_db
+from lichen.losses.objective import Terms
 from lichen.models.checkpoint import save_checkpoint
 from lichen.models.model import Model
-from lichen.models.zoo import row
 from lichen.training.data import Crops
-from lichen.training.recipe import Recipe
+from lichen.training.recipe import Quantiser, Recipe
+from lichen.training.schema import plain
 
 BAD_STEPS_MAX = 50  # in a row, then the training stops
 
@@ -49,11 +51,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, crops: Crops, device: torch.device) -> None:
         self.recipe, self.crops, self.device = recipe, crops, device
         torch.manual_seed(recipe.seed)
-        self.config = row(recipe.model).config
+        self.config = recipe.model_config()
         built = self.config.build()
         self.model: Model = built.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
-        self.objective = Objective(self.config.rates, recipe.balance)
+        self.objective = recipe.objective()
         blocks = [p for name, p in self.model.named_parameters() if ".linear." in name]
         others = [p for name, p in self.model.named_parameters() if ".linear." not in name]
         groups = [{"params": others, "scale": 1.0}, {"params": blocks, "scale": recipe.block_rate}]
@@ -65,34 +67,37 @@ class Trainer:
         start = time.monotonic()
         while self.step < until and time.monotonic() - start < 60 * max_minutes:
             began = time.perf_counter()
-            loss, figures = self._train_step()
+            terms = self._train_step()
             seconds = time.perf_counter() - began
             self.seconds += seconds
             report(
                 Figures(
                     self.step,
-                    loss,
-                    float(figures["estimated_bpp"].mean()),
-                    float(psnr_db(figures["mse"]).mean()),
+                    float(terms.loss),
+                    float(terms.estimated_bpp.mean()),
+                    float(psnr_db(terms.mse).mean()),
                     self.skipped,
                     1 / seconds,
                 )
             )
 
-    def _train_step(self) -> tuple[float, dict[str, Tensor]]:
+    def _train_step(self) -> Terms:
         recipe = self.recipe
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        x = self.crops.batch(recipe.seed, self.step, recipe.batch, recipe.crop).to(self.device)
+        side = recipe.crop[self.step % len(recipe.crop)]
+        x = self.crops.batch(recipe.seed, self.step, recipe.batch, side).to(self.device)
         x = x.contiguous(memory_format=torch.channels_last)
         level = self._levels()
+        seeds = [self._seed(i) for i in range(len(x))]
+        noise = Noise(seeds, self.device, recipe.quantiser is Quantiser.NOISE)
         for group in self.optimiser.param_groups:
             group["lr"] = group["scale"] * recipe.rate_at(self.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bfloat16):
-            coded = self.model(x, level, noise=True)
-        loss, figures = self.objective(coded, x, level)
-        loss.backward()
+            coded = self.model(x, level, noise)
+        terms = self.objective(coded, x, level, self.step, noise)
+        terms.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        if math.isfinite(float(norm)) and math.isfinite(float(loss.detach())):
+        if math.isfinite(float(norm)) and math.isfinite(float(terms.loss.detach())):
             self.optimiser.step()
             self._average()
             self._bad_in_a_row = 0
@@ -103,7 +108,11 @@ class Trainer:
                 raise TrainingDiverged(f"{BAD_STEPS_MAX} steps in a row were not finite; lower learning_rate")
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        return float(loss.detach()), figures
+        return dataclasses.replace(terms, loss=terms.loss.detach())
+
+    def _seed(self, picture: int) -> int:
+        """Of the noise of a picture of this step's batch."""
+        return ((self.recipe.seed * 1_000_003 + self.step) * 1_000_003 + picture) % 2**63
 
     def _levels(self) -> Tensor:
         """One level for each picture, spread evenly over all rates within each batch."""
@@ -122,7 +131,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything that a resumed training needs."""
         return {
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": plain(self.recipe),
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -140,7 +149,7 @@ class Trainer:
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of its training."""
         return {
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": plain(self.recipe),
             "steps": self.step,
             "training_hours": round(self.seconds / 3600, 2),
             "device": self.device.type,

@@ -59,5 +59,17 @@ class OutputError(LichenError):
     """The output cannot be written, or exists and must not be overwritten."""
 
 
+class OutputExists(OutputError):
+    """The output is there already and must not be overwritten."""
+
+
+class OutOfMemory(LichenError):
+    """The machine, or the limit that was set, has less memory than the picture needs."""
+
+
 class DeviceError(LichenError):
     """The wanted device is not there."""
+
+
+class PictureNotice(UserWarning):
+    """Said, not raised: a picture was changed to be read, e.g. 16 bits a sample became 8."""

@@ -40,20 +40,25 @@ def _random_start(lams: Tensor, latents: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class FastTransform:
-    """The default model's transform; channels at 1/8 and 1/16, blocks there for each side."""
+    """The default model's transform: channels at 1/8 (`fine`) and 1/16 (`coarse`) of the resolution.
+
+    A depth counts a side's depthwise blocks at 1/8 and at 1/16; `..._dense` its dense blocks at 1/8.
+    """
 
     latents: int = 320
     fine: int = 128
-    coarse: int = 256
-    encoder_depth: tuple[int, int] = (3, 4)
-    decoder_depth: tuple[int, int] = (4, 6)
+    coarse: int = 128
+    encoder_depth: tuple[int, int] = (3, 1)
+    decoder_depth: tuple[int, int] = (4, 1)
+    encoder_dense: int = 0
+    decoder_dense: int = 0
     stride: ClassVar[int] = BLOCK
 
     def build(self, levels: int) -> Pair:
         widths = (self.latents, self.fine, self.coarse)
         return (
-            FastAnalysis(*widths, self.encoder_depth, levels),
-            FastSynthesis(*widths, self.decoder_depth, levels),
+            FastAnalysis(*widths, (*self.encoder_depth, self.encoder_dense), levels),
+            FastSynthesis(*widths, (*self.decoder_depth, self.decoder_dense), levels),
         )
 
     def start(self, lams: Tensor) -> tuple[Tensor, Tensor]:

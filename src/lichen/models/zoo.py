@@ -23,8 +23,11 @@ class Row:
     about: str
 
 
+_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), encoder_dense=2, decoder_dense=1)
+
+
 def _fast(context: Context) -> ModelConfig:
-    return ModelConfig(FastTransform(), FastHyper(), context, Rates())
+    return ModelConfig(_FAST, FastHyper(), context, Rates())
 
 
 ZOO: tuple[Row, ...] = (

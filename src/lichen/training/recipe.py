@@ -110,6 +110,16 @@ class Recipe:
             return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1))))
         return warm
 
+    def crop_at(self, step: int) -> int:
+        """The side of a step's crops: its `crop`, or one of them in turn."""
+        return self.crop[step % len(self.crop)]
+
+    def shared_by(self, processes: int) -> int:
+        """How many pictures of a batch each process takes. Raises `UsageError`."""
+        if self.batch % processes:
+            raise UsageError(f"a batch of {self.batch} cannot be shared evenly by {processes} processes; change batch")
+        return self.batch // processes
+
     def with_lambda(self, lam: float | None) -> Recipe:
         """The recipe of one of its models: `lam` out of `lambdas`, None without a choice. Raises `UsageError`."""
         listed = ", ".join(f"{value:g}" for value in self.lambdas)

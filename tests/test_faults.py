@@ -69,7 +69,7 @@ def test_killed_in_the_middle_and_run_again(folder, side):
             Path(f"lic/{stem}.lic").write_bytes(data)
     command = ["encode", "in"] if side == "encode" else ["decode", "lic"]
     process = start(*command, "-o", "out")
-    wait_for("out", "*.*", process)
+    wait_for("out", "*.lic" if side == "encode" else "*.png", process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -144,6 +144,7 @@ def test_an_output_name_beyond_255_bytes(folder, capsys):
     assert "File name too long" in errors_of(capsys)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_folder(folder):
     assert run("encode", "in", "-o", "alone") == 0
     both = [start("encode", "in", "-o", "out", "--skip-existing") for _ in range(2)]

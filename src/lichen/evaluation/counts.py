@@ -97,7 +97,7 @@ class _Walk(nn.Module):
         self.context = context
 
     def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
-        self.context.walk(Estimator(noise=None), features, level, y)
+        self.context.walk(Estimator(None), features, level, y)
 
 
 def count(config: ModelConfig) -> Counts:

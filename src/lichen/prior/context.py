@@ -6,14 +6,14 @@ One pass serves training, estimation, writing and reading; the coder that is han
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lichen.prior.density import Belief
-from lichen.prior.parts import Cell, Schedule
+from lichen.prior.parts import Cell, Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
 Beliefs = list[tuple[Cell, Belief]]  # each cell and what was believed of its latents
@@ -86,19 +86,26 @@ class ContextModel(nn.Module):
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
         height, width = features.shape[-2:]
         known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
-        base = self.base_raw(level)[:, None, :, 0, 0]
         beliefs: Beliefs = []
-        for part, source in zip(self.schedule.parts(height, width, features.device), self._sources(), strict=True):
-            seen = source(features, known)
-            known = known.clone() if torch.is_grad_enabled() else known
-            for cell in part:
-                belief = self._believe(source, seen, cell, base)
-                cell.put_(known, coder.code(None if y is None else cell.of(y), belief))
-                beliefs.append((cell, belief))
+        for step, part in enumerate(self.schedule.parts(height, width, features.device)):
+            known, added = self.code_part(step, part, coder, features, known, level, y)
+            beliefs += added
         return known, beliefs
 
-    def _sources(self) -> Iterator[Source]:
-        return (source for source in self.sources if isinstance(source, Source))
+    def code_part(
+        self, step: int, part: Part, coder: Coder, features: Tensor, known: Tensor, level: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Beliefs]:
+        """Code the cells of one part, predicted from `known`; gives it with them, in place where nothing learns."""
+        base = self.base_raw(level)[:, None, :, 0, 0]
+        source: Source = self.sources[step]  # type: ignore[assignment]
+        seen = source(features, known)
+        known = known.clone() if torch.is_grad_enabled() else known
+        beliefs: Beliefs = []
+        for cell in part:
+            belief = self._believe(source, seen, cell, base)
+            cell.put_(known, coder.code(None if y is None else cell.of(y), belief))
+            beliefs.append((cell, belief))
+        return known, beliefs
 
     def _believe(self, source: Source, seen: Tensor, cell: Cell, base: Tensor) -> Belief:
         """The parameters of a cell: mean and raw, (B, n, c)."""
@@ -134,12 +141,17 @@ class Prior(nn.Module):
 
         `level` is (B,), the quality as a position between trained levels.
         """
+        z_hat = self.code_hyper(coder, level, shape, z)
+        return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
+
+    def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
+        """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""
         mean, raw = (table(level)[:, None, :, 0, 0] for table in (self.hyper_mean, self.hyper_raw))
         size = (-1, shape[0] * shape[1], -1)
         cell = Cell(slice(None))
-        z_hat = coder.code(None if z is None else cell.of(z), Belief(mean.expand(size), raw.expand(size)))
-        z_hat = z_hat.unflatten(1, shape).permute(0, 3, 1, 2)
-        return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
+        z_hat: Tensor = coder.code(None if z is None else cell.of(z), Belief(mean.expand(size), raw.expand(size)))
+        z_hat = z_hat.unflatten(1, shape)
+        return z_hat.permute(0, 3, 1, 2)
 
 
 def merge(beliefs: Beliefs, like: Tensor) -> Belief:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,11 +84,8 @@ def compare(
     Example: `lichen compare photo.jpg --open`
     """
     from lichen.codec import Codec
-    from lichen.evaluation.compare import compare as run
-    from lichen.evaluation.pairs import comparison_page
-    from lichen.evaluation.peers import available
+    from lichen.evaluation.pairs import comparison_page, photo_by_all
     from lichen.files import write_atomically
-    from lichen.picture import Picture, open_picture, to_pil
 
     target = output or photos[0].with_name(f"{photos[0].stem}-compare.html")
     if target.exists() and not force:
@@ -98,15 +95,17 @@ def compare(
     codec, pictures = Codec(model, weights, device, max_pixels), []
     name_missing()
     for path in photos:
-        image = to_pil(Picture(open_picture(path, max_pixels).pixels))
-        results = run(image, codec, lambda i: codec.encode(i, quality, target_size_bytes=size_bytes), available())
-        pictures.append((path.name, image, results))
-        for r in results:
-            console.print(f"{r.codec:>12}  {r.size_bytes} bytes, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB")
+        pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels))
+        _print_results(pictures[-1][2])
     write_atomically(target, comparison_page(pictures), overwrite=force)
     console.print(f"{target}", markup=False)
     if show:
         webbrowser.open(target.resolve().as_uri())
+
+
+def _print_results(results: list[Any]) -> None:
+    for r in results:
+        console.print(f"{r.codec:>12}  {r.size_bytes} bytes, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB")
 
 
 def name_missing() -> None:

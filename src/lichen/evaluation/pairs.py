@@ -6,13 +6,17 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lichen.evaluation.compare import Result, busiest
+from lichen.codec import Codec
+from lichen.evaluation.compare import Result, busiest, compare
 from lichen.evaluation.html import page
+from lichen.evaluation.peers import available
+from lichen.picture import Picture, open_picture, to_pil
 
 SIDE_MAX = 1024  # pixels shown of a large photograph
 
@@ -61,7 +65,17 @@ def _embedded(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def comparison_page(pictures: Sequence[tuple[str, Image.Image, Sequence[Result]]]) -> bytes:
+Photo = tuple[str, Image.Image, list[Result]]  # a name, the original, and what each codec made of it
+
+
+def photo_by_all(path: Path, codec: Codec, quality: float, size_bytes: int | None, max_pixels: int) -> Photo:
+    """A photograph by Lichen, at a quality or for a size, and by every peer here at no more bytes."""
+    image = to_pil(Picture(open_picture(path, max_pixels).pixels))
+    encode = lambda picture: codec.encode(picture, quality, target_size_bytes=size_bytes)  # noqa: E731
+    return path.name, image, compare(image, codec, encode, available())
+
+
+def comparison_page(pictures: Sequence[Photo]) -> bytes:
     """The slider alone, as a page of one file, for (name, original, results) of each picture."""
     pairs = [pair_data(*picture) for picture in pictures]
     how = [

@@ -16,7 +16,6 @@ from lichen.models.checkpoint import save_checkpoint
 from lichen.models.config import ModelConfig, Rates
 from lichen.models.zoo import ZOO, Row
 from lichen.picture import to_float
-from lichen.prior.context import HyperOnly
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -26,7 +25,14 @@ def small(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(
         config,
         transform=dataclasses.replace(
-            config.transform, latents=24, fine=8, coarse=8, encoder_depth=(1, 1), decoder_depth=(1, 1)
+            config.transform,
+            latents=24,
+            fine=8,
+            coarse=8,
+            encoder_depth=(1, 1),
+            decoder_depth=(1, 1),
+            encoder_dense=1,
+            decoder_dense=1,
         ),
         hyper=dataclasses.replace(config.hyper, hyper_latents=6, width=12, features=16),
         context=dataclasses.replace(config.context, local=8, hidden=16),
@@ -47,7 +53,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
         raw = torch.log2(y.std(dim=(0, 2, 3))).clamp(-2, 7)
         raw[-1] = -4
         for source in model.prior.context.sources:
-            last = source.predict if isinstance(source, HyperOnly) else source.predict[-1]
+            last = source.predict
             last.weight.normal_(std=0.6 / last.in_channels**0.5)
             last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
         model.prior.context.base_raw.table.copy_(raw.expand(3, -1))

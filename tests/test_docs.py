@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_example_of_adding_a_model():
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "walk.md").read_text(), flags=re.S)
-    names: dict[str, object] = {"__name__": "example"}
+    names: dict[str, object] = {"__name__": __name__}
     exec(compile(code, "walk.md", "exec"), names)
     model = names["model"].eval()
     prior, level = model.exact_prior(), torch.tensor([1.5], dtype=torch.float64)

@@ -8,10 +8,8 @@ The two walks are one function on the prior's fixed-point twin, so both sides co
 
 from __future__ import annotations
 
-import io
 import threading
-import zlib
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,74 +21,16 @@ from torch import Tensor
 
 from lichen.bitstream.container import Container, Kind, read_container, write_container
 from lichen.bitstream.fields import GREY, Header
-from lichen.coding.coders import Reader, Writer
-from lichen.errors import BadFile, BadPicture, DeviceError, UnsupportedFile, UsageError
-from lichen.models.checkpoint import Checkpoint, find_by_hash, find_by_name, load_checkpoint
+from lichen.engine import Crop, Engine, find_device
+from lichen.errors import BadFile, BadPicture, PictureNotice, UnsupportedFile, UsageError
+from lichen.evaluation.metrics import psnr_db
+from lichen.extras import pack_extras, unpack_extras
+from lichen.models.checkpoint import Checkpoint, find_by_hash, find_by_name
 from lichen.models.config import LEVEL_STEPS
 from lichen.models.zoo import ZOO, name_of, row
-from lichen.picture import (
-    MAX_PIXELS,
-    Picture,
-    check_size,
-    from_array,
-    from_pil,
-    from_tensor,
-    to_float,
-    to_pil,
-    to_uint8,
-)
-from lichen.prior.context import Prior
-
-_PROFILE_BYTES_MAX = 16_000_000  # of an unpacked ICC or EXIF block
+from lichen.picture import MAX_PIXELS, Picture, check_size, from_array, from_pil, from_tensor, grey_of, to_pil
 
 AnyPicture = Picture | Image.Image | NDArray[Any] | Tensor
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A model ready to code: its weights on a device, and its prior in fixed point on the CPU."""
-
-    checkpoint: Checkpoint
-    prior: Prior
-    device: torch.device
-
-    @staticmethod
-    def load(path: Path, device: torch.device) -> Engine:
-        checkpoint = load_checkpoint(path)
-        checkpoint.model.to(device)
-        return Engine(checkpoint, checkpoint.model.exact_prior(), device)
-
-    @property
-    def levels(self) -> int:
-        return self.checkpoint.config.rates.count
-
-    def latents(self, pixels: NDArray[np.uint8], level: int) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU."""
-        position = torch.tensor([level / LEVEL_STEPS], device=self.device)
-        y = self.checkpoint.model.analyse(to_float(pixels).to(self.device), position)
-        return y.cpu(), self.checkpoint.model.hyper_analyse(y, position).cpu()
-
-    def write(self, y: Tensor, z: Tensor, level: int) -> tuple[bytes, Tensor]:
-        """Latents -> payload and y_hat. From the same y and z every machine writes the same bytes."""
-        writer = Writer()
-        y_hat, _ = self.prior.walk(writer, _position(level), (z.shape[2], z.shape[3]), y.double(), z.double())
-        return writer.finish(), y_hat
-
-    def read(self, payload: bytes, level: int, height: int, width: int) -> Tensor:
-        """Payload -> y_hat (1, M, h, w) float64, the same on every machine."""
-        stride = self.checkpoint.model.hyper_stride
-        shape = (-(-height // stride), -(-width // stride))
-        return self.prior.walk(Reader(payload), _position(level), shape)[0]
-
-    def pixels(self, y_hat: Tensor, level: int, height: int, width: int) -> NDArray[np.uint8]:
-        """y_hat -> (H, W, 3) uint8."""
-        position = torch.tensor([level / LEVEL_STEPS], device=self.device)
-        latents = y_hat.float().to(self.device, memory_format=torch.channels_last)
-        return to_uint8(self.checkpoint.model.synthesise(latents, position, height, width))
-
-
-def _position(level: int) -> Tensor:
-    return torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
 
 
 class Codec:
@@ -130,74 +70,80 @@ class Codec:
         *,
         target_size_bytes: int | None = None,
         target_bpp: float | None = None,
+        target_psnr_db: float | None = None,
     ) -> bytes:
         """A picture as the bytes of a `.lic` file.
 
         `picture`: a Pillow image; numpy (H, W[, 1 or 3]) or torch (C, H, W), uint8 or float in
-        [0, 1]. `quality` is 0 ... 100, continuous. With a target the best quality whose *file* is not
-        larger is used (bpp: bits of the file for each pixel). Raises `BadPicture`, `PictureTooLarge`,
-        `UsageError`.
+        [0, 1]. `quality` is 0 ... 100, continuous. With a target size the best quality whose *file* is
+        not larger is used (bpp: bits of the file for each pixel), with a target PSNR (over the decoded
+        8-bit samples) the smallest file that reaches it. Raises `BadPicture`, `PictureTooLarge`,
+        `UsageError`; warns with `PictureNotice` of what was changed to read the picture.
         """
         ready = _ready(picture)
         height, width = ready.pixels.shape[:2]
         check_size(width, height, self._max_pixels)
-        if target_bpp is not None and target_size_bytes is not None:
-            raise UsageError("give a target size or a target bpp, not both")
+        if sum(target is not None for target in (target_size_bytes, target_bpp, target_psnr_db)) > 1:
+            raise UsageError("give one target: a size, a bpp or a PSNR")
         if target_bpp is not None and not 0 < target_bpp < 1e9:
             raise UsageError(f"target_bpp must be positive and finite, not {target_bpp}")
         if target_bpp is not None:
             target_size_bytes = int(target_bpp * width * height / 8)
-        if target_size_bytes is None:
-            return self._encode(ready, self._level(quality))
-        return self._fit(ready, target_size_bytes)
+        if target_size_bytes is not None:
+            return self._fit(ready, target_size_bytes)
+        if target_psnr_db is not None:
+            return self._reach(ready, target_psnr_db)
+        return self._encode(ready, self._level(quality))[0]
 
     def encode_batch(self, pictures: Tensor, quality: float = 50) -> list[bytes]:
         """(B, C, H, W), uint8 or float in [0, 1] -> the bytes of B files."""
         return [self.encode(picture, quality) for picture in pictures]
 
-    def decode(self, data: bytes) -> Image.Image:
-        """The bytes of a `.lic` file as a Pillow image (L, LA, RGB or RGBA), profile and EXIF in `info`.
+    def decode(self, data: bytes, crop: Crop | None = None) -> Image.Image:
+        """The bytes of a `.lic` file as a Pillow image (L, LA, RGB or RGBA), profile, EXIF and XMP in `info`.
 
-        Raises `BadFile`, `PictureTooLarge`, `UnknownWeights`.
+        With `crop` (x, y, width, height in pixels) only that part, without computing much more. Raises
+        `UsageError` if it lies beyond the picture, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
         """
-        return to_pil(self.decode_picture(data))
+        return to_pil(self.decode_picture(data, crop))
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
         """As `decode`, as numpy (H, W, 3) uint8, or (H, W, 1) for greyscale; alpha is left out."""
         picture = self.decode_picture(data)
-        return np.asarray(to_pil(Picture(picture.pixels, True)))[:, :, None] if picture.grey else picture.pixels
+        return grey_of(picture.pixels)[:, :, None] if picture.grey else picture.pixels
 
     def decode_tensor(self, data: bytes) -> Tensor:
         """As `decode_array`, as torch (C, H, W) float32 in [0, 1]."""
         return torch.from_numpy(self.decode_array(data)).permute(2, 0, 1).float() / 255
 
     @torch.inference_mode()
-    def decode_picture(self, data: bytes) -> Picture:
+    def decode_picture(self, data: bytes, crop: Crop | None = None) -> Picture:
         """As `decode`, as a `Picture`."""
-        return self._decode(read_container(bytes(data)))
+        return self._decode(read_container(bytes(data)), crop)
 
     @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""
         container = read_container(data)
-        return self._read(container, self._engine_of(container.header))
+        return self._read(container, self._engine_of(container.header)).double()
 
-    def _encode(self, picture: Picture, level: int) -> bytes:
+    def _encode(self, picture: Picture, level: int) -> tuple[bytes, Tensor]:
         engine = self._own
         y, z = engine.latents(picture.pixels, level)
-        payload, _ = engine.write(y, z, level)
+        payload, y_hat = engine.write(y, z, level)
         height, width = picture.pixels.shape[:2]
         model_id = row(engine.checkpoint.name).id
         flags = GREY if picture.grey else 0
         header = Header(model_id, engine.checkpoint.hash, width, height, level, flags)
-        return write_container(Container(header, {Kind.LATENTS: payload, **_pack_extras(picture)}))
+        return write_container(Container(header, {Kind.LATENTS: payload, **pack_extras(picture)})), y_hat
 
-    def _decode(self, container: Container) -> Picture:
+    def _decode(self, container: Container, crop: Crop | None) -> Picture:
         header = container.header
         engine = self._engine_of(header)
+        crop = _checked(crop or (0, 0, header.width, header.height), header)
         y_hat = self._read(container, engine)
-        pixels = engine.pixels(y_hat, header.level, header.height, header.width)
-        return _unpack_extras(container, pixels)
+        pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop)
+        return unpack_extras(container, pixels, crop)
 
     def _read(self, container: Container, engine: Engine) -> Tensor:
         header = container.header
@@ -232,12 +178,12 @@ class Codec:
     def _fit(self, picture: Picture, size_bytes: int) -> bytes:
         """The largest file that is not over `size_bytes`, by bisection over quality."""
         low, high = 0, (self._own.levels - 1) * LEVEL_STEPS
-        best = self._encode(picture, low)
+        best = self._encode(picture, low)[0]
         if len(best) > size_bytes:
             raise BadPicture(f"the smallest file for this picture has {len(best)} bytes, over {size_bytes}")
         while high - low > 1 and size_bytes - len(best) > size_bytes // 500:
             middle = (low + high + 1) // 2
-            candidate = self._encode(picture, middle)
+            candidate = self._encode(picture, middle)[0]
             if len(candidate) <= size_bytes:
                 low = middle
                 best = max(best, candidate, key=len)
@@ -245,70 +191,47 @@ class Codec:
                 high = middle
         return best
 
+    def _reach(self, picture: Picture, wanted_db: float) -> bytes:
+        """The file of lowest quality that reaches this PSNR, by bisection over quality."""
+        low, high = -1, (self._own.levels - 1) * LEVEL_STEPS
+        best, psnr = self._measured(picture, high)
+        if not psnr >= wanted_db:
+            raise BadPicture(f"the best that this picture reaches is {psnr:.2f} dB, not {wanted_db}; ask for less")
+        while high - low > 1:
+            middle = (low + high) // 2
+            candidate, psnr = self._measured(picture, middle)
+            if psnr >= wanted_db:
+                high, best = middle, min(best, candidate, key=len)
+            else:
+                low = middle
+        return best
 
-def find_device(name: str) -> torch.device:
-    """cpu or cuda. Raises `DeviceError` when it is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("there is no CUDA device; use --device cpu")
-    if name not in {"cpu", "cuda"}:
-        raise UsageError(f"device must be cpu or cuda, not {name!r}")
-    return torch.device(name)
+    def _measured(self, picture: Picture, level: int) -> tuple[bytes, float]:
+        """A file and the PSNR in dB of what it decodes to here."""
+        data, y_hat = self._encode(picture, level)
+        decoded = self._own.pixels(y_hat, level, *picture.pixels.shape[:2])
+        if picture.grey:
+            return data, psnr_db(grey_of(decoded), grey_of(picture.pixels))
+        return data, psnr_db(decoded, picture.pixels)
+
+
+def _checked(crop: Crop, header: Header) -> Crop:
+    x, y, width, height = crop
+    if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
+        raise UsageError(f"crop {crop} is not within the picture of {header.width} x {header.height}")
+    return crop
 
 
 def _ready(picture: AnyPicture) -> Picture:
     if isinstance(picture, Picture):
         return picture
     if isinstance(picture, Image.Image):
-        return from_pil(picture)
+        opened = from_pil(picture)
+        for notice in opened.notices:
+            warnings.warn(notice, PictureNotice, stacklevel=3)
+        return opened
     if isinstance(picture, Tensor):
         return from_tensor(picture)
     if isinstance(picture, np.ndarray):
         return from_array(picture)
     raise UsageError(f"a picture is a Pillow image, numpy array or torch tensor, not {type(picture).__name__}")
-
-
-def _pack_extras(picture: Picture) -> dict[int, bytes]:
-    """Alpha, ICC profile and EXIF as sections."""
-    sections: dict[int, bytes] = {}
-    if picture.alpha is not None:
-        buffer = io.BytesIO()
-        Image.fromarray(picture.alpha).save(buffer, "PNG", optimize=True)
-        sections[Kind.ALPHA] = buffer.getvalue()
-    for kind, block in ((Kind.ICC, picture.icc), (Kind.EXIF, picture.exif)):
-        if block and len(block) > _PROFILE_BYTES_MAX:
-            raise BadPicture(f"its {kind.name} block has {len(block)} bytes, too many to keep; strip it first")
-        if block:
-            sections[kind] = zlib.compress(block, 9)
-    return sections
-
-
-def _unpack_extras(container: Container, pixels: NDArray[np.uint8]) -> Picture:
-    sections = container.sections
-    alpha = _unpack_alpha(sections[Kind.ALPHA], pixels.shape) if Kind.ALPHA in sections else None
-    icc, exif = (_unpack_block(sections.get(kind)) for kind in (Kind.ICC, Kind.EXIF))
-    return Picture(pixels, bool(container.header.flags & GREY), alpha, icc, exif)
-
-
-def _unpack_alpha(png: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    if png[16:24] != shape[1].to_bytes(4, "big") + shape[0].to_bytes(4, "big"):  # of IHDR, before Pillow looks
-        raise BadFile("the file's alpha does not fit its picture: it is damaged; get it anew")
-    try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            if image.mode != "L" or image.size != (shape[1], shape[0]):
-                raise BadFile("the file's alpha does not fit its picture: it is damaged; get it anew")
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadFile(f"the file's alpha cannot be read ({error}): it is damaged; get it anew") from error
-
-
-def _unpack_block(packed: bytes | None) -> bytes | None:
-    if packed is None:
-        return None
-    unpacker = zlib.decompressobj()
-    try:
-        block = unpacker.decompress(packed, _PROFILE_BYTES_MAX)
-    except zlib.error as error:
-        raise BadFile("the file's profile cannot be unpacked: it is damaged; get it anew") from error
-    if not unpacker.eof:
-        raise BadFile("the file's profile is cut or too large: it is damaged; get it anew")
-    return block

@@ -39,6 +39,10 @@ class BadCheckpoint(BadInput):
     """A weights file that is damaged or belongs to another model."""
 
 
+class UnknownCheckpoint(BadInput):
+    """A checkpoint of another library that is none of the architectures known here."""
+
+
 class BadRecipe(BadInput):
     """A training recipe with unknown keys or impossible values."""
 
@@ -55,5 +59,17 @@ class OutputError(LichenError):
     """The output cannot be written, or exists and must not be overwritten."""
 
 
+class OutputExists(OutputError):
+    """The output is there already and must not be overwritten."""
+
+
+class OutOfMemory(LichenError):
+    """The machine, or the limit that was set, has less memory than the picture needs."""
+
+
 class DeviceError(LichenError):
     """The wanted device is not there."""
+
+
+class PictureNotice(UserWarning):
+    """Said, not raised: a picture was changed to be read, e.g. 16 bits a sample became 8."""

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from lichen.errors import OutputError
+from lichen.errors import OutputError, OutputExists
 
 
 def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
@@ -21,7 +21,7 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file; give another output")
         if not overwrite and path.exists():
-            raise OutputError(f"{path} exists; use --force to overwrite it")
+            raise OutputExists(f"{path} exists; use --force to overwrite it")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
@@ -47,6 +47,6 @@ def _publish(temporary: Path, path: Path) -> None:
     try:
         path.hardlink_to(temporary)
     except FileExistsError as error:
-        raise OutputError(f"{path} exists; use --force to overwrite it") from error
+        raise OutputExists(f"{path} exists; use --force to overwrite it") from error
     except OSError:  # a file system without links
         temporary.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from pathlib import Path
 from PIL import Image
 
 from lichen.codec import Codec
-from lichen.errors import BadInput, LichenError, OutputError, UsageError
+from lichen.engine import Crop
+from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import write_atomically
-from lichen.picture import open_picture
+from lichen.picture import MAX_PIXELS, open_picture
+from lichen.rendering import render
 
 STANDARD = Path("-")
 LIC = ".lic"
@@ -29,7 +30,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a task: sizes in bytes and pixels, or the error."""
+    """What became of a task: sizes in bytes and pixels, or the error; `notices` of what was changed or lost."""
 
     task: Task
     size_in_bytes: int = 0
@@ -37,6 +38,8 @@ class Done:
     width: int = 0
     height: int = 0
     error: LichenError | None = None
+    notices: tuple[str, ...] = ()
+    skipped: bool = False
 
 
 def picture_endings() -> set[str]:
@@ -61,7 +64,13 @@ def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set
     folder, in which folders keep their tree. Without `output` results lie beside their inputs. Raises
     `UsageError` when two inputs would become one file, `BadInput` when there is nothing to do.
     """
-    given = list(inputs)
+    try:
+        return _plan(list(inputs), output, ending, accepted, recursive)
+    except OSError as error:  # names too long, folders without access
+        raise BadInput(f"{error.filename}: {error.strerror}; check the names") from error
+
+
+def _plan(given: list[Path], output: Path | None, ending: str, accepted: set[str], recursive: bool) -> list[Task]:
     if output == STANDARD and (len(given) > 1 or given[0].is_dir()):
         raise UsageError("standard output takes one picture; give a folder")
     single = len(given) == 1 and not given[0].is_dir()
@@ -121,11 +130,17 @@ def _write(path: Path, data: bytes, force: bool) -> None:
         write_atomically(path, data, overwrite=force)
 
 
-def run(tasks: list[Task], work: Callable[[Task], Done]) -> Iterator[Done]:
-    """Do the tasks in turn; an error of one is in its `Done`, and the next goes on."""
+def run(tasks: list[Task], work: Callable[[Task], Done], skip_existing: bool = False) -> Iterator[Done]:
+    """Do the tasks in turn; an error of one is in its `Done`, and the next goes on.
+
+    With `skip_existing` a task whose output is there already, perhaps from a run that was stopped, or
+    written meanwhile by another process, counts as skipped.
+    """
     for task in tasks:
         try:
             yield work(task)
+        except OutputExists as error:
+            yield Done(task, skipped=True) if skip_existing else Done(task, error=error)
         except LichenError as error:
             yield Done(task, error=error)
         except OSError as error:  # names too long, folders without access
@@ -134,14 +149,16 @@ def run(tasks: list[Task], work: Callable[[Task], Done]) -> Iterator[Done]:
 
 @dataclass(frozen=True)
 class Encode:
-    """Encodes one task's picture, at a quality or for a target."""
+    """Encodes one task's picture, at a quality or for a target; `strip` drops its metadata."""
 
     codec: Codec
     quality: float
-    target_size_bytes: int | None
-    target_bpp: float | None
-    force: bool
-    max_pixels: int
+    target_size_bytes: int | None = None
+    target_bpp: float | None = None
+    target_psnr_db: float | None = None
+    strip: bool = False
+    force: bool = False
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
@@ -149,72 +166,48 @@ class Encode:
         try:
             picture = open_picture(raw, self.max_pixels)
             data = self.codec.encode(
-                picture,
+                picture.stripped() if self.strip else picture,
                 self.quality,
                 target_size_bytes=self.target_size_bytes,
                 target_bpp=self.target_bpp,
+                target_psnr_db=self.target_psnr_db,
             )
         except BadInput as error:
             raise _named(error, task.source) from error
         _write(task.target, data, self.force)
         height, width = picture.pixels.shape[:2]
-        return Done(task, len(raw), len(data), width, height)
+        return Done(task, len(raw), len(data), width, height, notices=picture.notices)
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Decodes one task's file into whatever its target's ending (or `ending`) says."""
+    """Decodes one task's file, or a part of it, into whatever its target's ending (or `ending`) says."""
 
     codec: Codec
     ending: str
-    force: bool
+    force: bool = False
+    crop: Crop | None = None
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = _read(task.source)
         try:
-            image = self.codec.decode(raw)
+            image = self.codec.decode(raw, self.crop)
         except BadInput as error:
             raise _named(error, task.source) from error
-        data = _render(image, self.ending if task.target == STANDARD else task.target.suffix)
+        data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
         _write(task.target, data, self.force)
-        return Done(task, len(raw), len(data), *image.size)
+        return Done(task, len(raw), len(data), *image.size, notices=notices)
 
 
 def _refuse_existing(path: Path, force: bool) -> None:
-    if path != STANDARD and path.exists() and not force:
-        raise OutputError(f"{path} exists; use --force to overwrite it")
     if path != STANDARD and path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name")
+    if path != STANDARD and path.exists() and not force:
+        raise OutputExists(f"{path} exists; use --force to overwrite it")
 
 
 def _named(error: BadInput, path: Path) -> BadInput:
     """The same error, its message beginning with the file's name."""
     text = str(error).removeprefix("standard input: ")
     return type(error)(f"{'standard input' if path == STANDARD else path}: {text}")
-
-
-def writable_format(ending: str) -> str:
-    """Pillow's name of the format with this ending. Raises `UsageError` when it cannot be written."""
-    Image.init()
-    name = Image.registered_extensions().get(ending.lower())
-    if name is None or name not in Image.SAVE or ending.lower() == LIC:
-        raise UsageError(f"no picture format for the ending {ending!r}; try .png, .jpg or .webp")
-    return name
-
-
-def _render(image: Image.Image, ending: str) -> bytes:
-    name = writable_format(ending)
-    if name == "JPEG" and image.mode in {"LA", "RGBA"}:
-        raise OutputError("JPEG has no transparency; decode to .png or .webp")
-    options: dict[str, object] = {k: image.info[k] for k in ("icc_profile", "exif") if k in image.info}
-    if name == "WEBP":
-        options["lossless"] = True
-    if name == "JPEG":
-        options["quality"] = 95
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, name, **options)
-    except Exception as error:  # Pillow's writers raise many kinds on odd EXIF
-        raise OutputError(f"Pillow cannot write this picture as {name} ({error}); try .png") from error
-    return buffer.getvalue()

@@ -1,25 +1,26 @@
-"""Pictures <-> tensors: modes, alpha, ICC and EXIF, arrays, padding."""
+"""Pictures <-> tensors: files, arrays, metadata, padding."""
 
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from lichen.errors import BadInput, BadPicture, PictureTooLarge
+from lichen.metadata import read_metadata
+from lichen.modes import plain, raw_mode
 
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
-MAX_PIXELS = 64_000_000  # default limit; about 100 bytes of memory for each pixel
+MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
 
 Bytes = NDArray[np.uint8]
 
@@ -29,7 +30,8 @@ class Picture:
     """A picture ready to be coded, or decoded.
 
     `pixels` (H, W, 3) uint8; `grey` says that the three channels stand for one; `alpha` (H, W) uint8
-    or None; `icc` and `exif` are their blocks or None.
+    or None; `icc`, `exif` and `xmp` are their blocks or None. `notices` say what was changed when the
+    picture was read. Raises `BadPicture` when they do not fit together.
     """
 
     pixels: Bytes
@@ -37,6 +39,25 @@ class Picture:
     alpha: Bytes | None = None
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_plane(self.pixels, "pixels", (*np.shape(self.pixels)[:2], 3))
+        if self.alpha is not None:
+            _check_plane(self.alpha, "alpha", self.pixels.shape[:2])
+        if not all(block is None or isinstance(block, bytes) for block in (self.icc, self.exif, self.xmp)):
+            raise BadPicture("icc, exif and xmp are bytes or None")
+
+    def stripped(self) -> Picture:
+        """The same without ICC profile, EXIF and XMP."""
+        return replace(self, icc=None, exif=None, xmp=None)
+
+
+def _check_plane(plane: object, name: str, shape: tuple[int, ...]) -> None:
+    if not isinstance(plane, np.ndarray) or plane.dtype != np.uint8 or plane.shape != shape or 0 in shape:
+        found = f"{plane.dtype} {plane.shape}" if isinstance(plane, np.ndarray) else type(plane).__name__
+        raise BadPicture(f"a picture's {name} are a uint8 array of shape {shape}, none of it 0; this is {found}")
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
@@ -70,49 +91,36 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """A Pillow image as a `Picture`: orientation applied, profile kept. Raises `BadPicture`."""
-    if image.mode not in {"RGB", "L", "LA", "RGBA", "P", "PA", "1"}:
-        raise BadPicture(f"mode {image.mode} is not supported; convert it first: image.convert('RGB')")
+    """A Pillow image as a `Picture`: orientation applied, metadata kept. Raises `BadPicture`."""
     if 0 in image.size:
         raise BadPicture("the picture is empty: it needs at least one pixel")
-    icc = image.info.get("icc_profile") or None
-    image, exif = _upright(image)
-    if image.mode in {"P", "PA"}:
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.mode in {"RGB", "L"} and "transparency" in image.info:
-        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    profiled = image.mode not in {"CMYK", "LAB"}  # theirs are used up by the conversion
+    raw = raw_mode(image)
+    image.load()  # some formats have their metadata at the end
+    metadata, turn = read_metadata(image)
+    image, notices = plain(image, raw)
+    image = image.transpose(turn) if turn is not None else image
     grey = image.mode in {"L", "LA"}
     alpha = np.asarray(image.getchannel("A")) if image.mode in {"LA", "RGBA"} else None
-    pixels = np.asarray(image.convert("L").convert("RGB") if grey else image.convert("RGB"))
-    return Picture(pixels, grey, alpha, icc, exif)
-
-
-def _upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """A copy with the orientation applied, and the EXIF block without it; a damaged block is dropped."""
-    try:
-        turned = ImageOps.exif_transpose(image)
-        exif = turned.getexif()
-        exif.pop(ExifTags.Base.Orientation, None)
-        return turned, exif.tobytes() if len(exif) else None
-    except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, struct.error):
-        return image.copy(), None
+    pixels = np.asarray(image.convert("RGB") if image.mode != "RGB" else image)
+    return Picture(pixels, grey, alpha, metadata.icc if profiled else None, metadata.exif, metadata.xmp, notices)
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, with its profile and EXIF in `info`."""
-    image = Image.fromarray(_as_grey(picture.pixels) if picture.grey else picture.pixels)
+    """A Pillow image of mode L, LA, RGB or RGBA, with its profile, EXIF and XMP in `info`."""
+    image = Image.fromarray(grey_of(picture.pixels) if picture.grey else picture.pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     if picture.icc:
         image.info["icc_profile"] = picture.icc
     if picture.exif:
         image.info["exif"] = picture.exif
+    if picture.xmp:
+        image.info["xmp"] = picture.xmp
     return image
 
 
-def _as_grey(pixels: Bytes) -> Bytes:
+def grey_of(pixels: Bytes) -> Bytes:
     """(H, W, 3) -> (H, W): the rounded mean of the three channels."""
     grey: Bytes = ((pixels.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
     return grey
@@ -152,7 +160,12 @@ def from_tensor(tensor: Tensor) -> Picture:
 def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Extend (B, C, H, W) at the right and bottom by its edge to whole multiples."""
     height, width = x.shape[-2:]
-    right, bottom = -width % multiple, -height % multiple
+    return extend_to(x, height + -height % multiple, width + -width % multiple)
+
+
+def extend_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Extend (B, C, H, W) at the right and bottom by its edge to this size."""
+    right, bottom = width - x.shape[-1], height - x.shape[-2]
     if not right and not bottom:
         return x
     return F.pad(x, (0, right, 0, bottom), mode="replicate")
@@ -165,6 +178,6 @@ def to_float(pixels: Bytes) -> Tensor:
 
 def to_uint8(x: Tensor) -> Bytes:
     """(1, 3, H, W) float -> (H, W, 3) uint8, clamped and rounded."""
-    pixels = torch.round(x[0].clamp(0, 1) * 255).to(torch.uint8)
+    pixels = x[0].clamp(0, 1).mul_(255).round_().to(torch.uint8)
     array: Bytes = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
     return array

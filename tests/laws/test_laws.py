@@ -17,6 +17,7 @@ from lichen.coding.coders import Estimator, Writer
 from lichen.models.zoo import ZOO
 from lichen.prior.context import ContextModel, merge
 from lichen.prior.density import Belief
+from lichen.prior.parts import Cell, Part
 from tests.conftest import scene, small
 
 LEVEL = 700  # between two trained levels
@@ -28,10 +29,18 @@ class Given:
     def __init__(self) -> None:
         self.calls = 0
 
-    def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
+    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
         assert y is not None
         self.calls += 1
-        return torch.where(mask, y, 0.0)
+        return y
+
+
+def mask_of(part: Part, shape: tuple[int, ...]) -> Tensor:
+    """(1, M, h, w) int: how often the cells of a part hold each latent."""
+    count = torch.zeros(1, *shape[-2:], shape[-3], dtype=torch.int32).permute(0, 3, 1, 2)
+    for cell in part:
+        cell.put_(count, cell.of(count) + 1)
+    return count
 
 
 def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -53,12 +62,12 @@ def threads(count: int) -> Iterator[None]:
 def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
     """The largest gradient of a part's belief with respect to latents of its own or a later part."""
     y = y.detach().requires_grad_()
-    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1])
-    parts = context.schedule.parts(y.shape[1], y.shape[2], y.shape[3], y.device)
+    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1], y)
+    masks = [mask_of(part, y.shape) for part in context.schedule.parts(y.shape[2], y.shape[3], y.device)]
     worst = 0.0
-    for part in parts:
-        forbidden = torch.stack([later.mask for later in parts[part.index :]]).any(dim=0)
-        weight = torch.randn(belief.mean.shape) * part.mask
+    for step, mask in enumerate(masks):
+        forbidden = torch.stack(masks[step:]).sum(dim=0)
+        weight = torch.randn(belief.mean.shape) * mask
         value = (weight * belief.mean + weight * belief.raw).sum()
         (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
         if grad is not None:
@@ -76,7 +85,7 @@ def lively(context: ContextModel) -> ContextModel:
 def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
     """Whether the last part's belief depends on the parts before it."""
     y = y.detach().requires_grad_()
-    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1])
+    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1], y)
     (grad,) = torch.autograd.grad(belief.mean.sum(), y, allow_unused=True)
     return grad is not None and bool((grad != 0).any())
 
@@ -84,10 +93,9 @@ def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
 def test_schedule_tiles_the_latents_once(row, size):
-    parts = row.config.context.schedule.parts(10, *size, torch.device("cpu"))
+    parts = row.config.context.schedule.parts(*size, torch.device("cpu"))
     assert len(parts) == row.config.context.schedule.steps
-    assert [part.index for part in parts] == list(range(len(parts)))
-    assert torch.equal(sum(part.mask.int() for part in parts), torch.ones(10, *size, dtype=torch.int32))
+    assert (sum(mask_of(part, (10, *size)) for part in parts) == 1).all()
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
@@ -95,7 +103,7 @@ def test_causal_by_gradient(row):
     torch.manual_seed(1)
     config = small(row.config)
     context = lively(config.build().prior.context)
-    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8)
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8)
     assert leaks(context, features, y) == 0
     assert uses_context(context, features, y) == (row.config.context.schedule.steps > 1)
 
@@ -104,16 +112,17 @@ def test_a_planted_leak_is_caught():
     torch.manual_seed(1)
 
     class Leaky(ContextModel):
-        def _predict(self, part, features, known, base):
-            return super()._predict(part, features, known + 0.01 * self.peek, base)
+        def _believe(self, source, seen, cell, base):
+            honest = super()._believe(source, seen, cell, base)
+            return Belief(honest.mean + 0.01 * cell.of(self.peek), honest.raw)
 
     config = small(ZOO[0].config)
     honest = config.build().prior.context
     leaky = lively(Leaky(honest.schedule, list(honest.sources), honest.base_raw.table.detach()))
-    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
-    belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1])
-    first = leaky.schedule.parts(24, 6, 8, y.device)[1].mask
+    belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1], y)
+    first = mask_of(leaky.schedule.parts(6, 8, y.device)[1], y.shape)
     (grad,) = torch.autograd.grad((belief.mean * first).sum(), y)
     assert float((grad.abs() * first).max()) > 0
 
@@ -122,21 +131,21 @@ def test_a_shifted_mask_is_caught():
     class Shifted:
         steps = 2
 
-        def parts(self, channels, height, width, device):
-            first, second = ZOO[0].config.context.schedule.parts(channels, height, width, device)
-            return [first, type(second)(1, second.mask.roll(1, dims=2))]
+        def parts(self, height, width, device):
+            first, second = ZOO[0].config.context.schedule.parts(height, width, device)
+            return [first, tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in second)]
 
-    parts = Shifted().parts(4, 4, 4, torch.device("cpu"))
-    assert not torch.equal(sum(p.mask.int() for p in parts), torch.ones(4, 4, 4, dtype=torch.int32))
+    parts = Shifted().parts(4, 4, torch.device("cpu"))
+    assert not (sum(mask_of(part, (4, 4, 4)) for part in parts) == 1).all()
 
 
 @torch.no_grad()
 def test_training_parameters_are_coding_parameters(codec):
     y, z = latents_of(codec)
     model, prior = codec.checkpoint.model, codec._own.prior
-    rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)[1])
+    rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)[1], y)
     position = torch.tensor([LEVEL / 512], dtype=torch.float64)
-    exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double())[1])
+    exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double())[1], y.double())
     for a, b in ((rough.mean, exact.mean), (rough.raw, exact.raw)):
         assert float((a.double() - b).abs().max()) < 0.02 * max(1.0, float(b.abs().max()))
     assert float((rough.mean.double() - exact.mean).abs().mean()) < 2e-3
@@ -179,9 +188,9 @@ def test_same_parameters_with_batch_neighbours(codec):
     prior, level = codec._own.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
     pairs = [latents_of(codec, seed) for seed in range(3)]
     y, z = (torch.cat(tensors).double() for tensors in zip(*pairs, strict=True))
-    joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z)[1])
+    joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z)[1], y)
     for i in range(3):
-        alone = merge(prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1])[1])
+        alone = merge(prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1])[1], y[i : i + 1])
         assert torch.equal(joint.mean[i], alone.mean[0]) and torch.equal(joint.raw[i], alone.raw[0])
 
 
@@ -209,9 +218,8 @@ def test_any_size(codec, size):
 
 def test_training_noise_prices_like_rounding():
     torch.manual_seed(0)
-    y, zeros = torch.randn(1, 4, 32, 32) * 3, torch.zeros(1, 4, 32, 32)
-    mask = torch.ones(4, 32, 32, dtype=torch.bool)
+    y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
     belief = Belief(zeros, zeros + np.log2(3))
     noisy, rounded = Estimator(noise=True), Estimator(noise=False)
-    noisy.code(y, belief, mask), rounded.code(y, belief, mask)
+    noisy.code(y, belief), rounded.code(y, belief)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lichen.errors import BadCheckpoint
-from lichen.prior.exact import ACTIVATION_MAX, ExactConv, ExactLeakyReLU, freeze, snap
+from lichen.prior.exact import _ROUNDER, ACTIVATION_MAX, ExactConv, ExactLeakyReLU, freeze, snap
 from lichen.transforms.blocks import LevelTable, Pointwise
 
 
@@ -18,7 +18,7 @@ def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
     assert torch.equal(weight.double() / 2**bits, module.weight)
     activations = (x * 2**12).long()
     total = torch.nn.functional.conv2d(activations, weight, padding=module.padding, groups=module.groups)
-    exact = total.double() * 2.0 ** -(bits + 12) + module.bias[:, None, None]
+    exact = total.double() * 2.0 ** -(bits + 12) + (module.offset - _ROUNDER)[:, None, None]
     return snap(exact)
 
 

@@ -22,6 +22,7 @@ class Kind(IntEnum):
     ICC = 2
     ALPHA = 3
     EXIF = 4
+    XMP = 6
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from lichen.errors import LichenError
 from lichen.version import __version__
 
-EXIT_USAGE, EXIT_INPUT = 2, 3
+EXIT_USAGE, EXIT_INPUT, EXIT_STOPPED = 2, 3, 130
 
 app = typer.Typer(
     help="Smaller pictures by a learned codec, the same bits on every machine.",
@@ -29,12 +29,15 @@ Output = Annotated[
 ]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders in a folder.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave outputs that exist: finishes a job that was stopped.")
+]
 Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to look in first.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-DEFAULT_MAX_PIXELS = 64_000_000
+DEFAULT_MAX_PIXELS = 2**27
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lichen.cli.app import (
     DEFAULT_MAX_PIXELS,
     EXIT_INPUT,
+    EXIT_STOPPED,
     Device,
     Force,
     Inputs,
@@ -20,6 +22,7 @@ from lichen.cli.app import (
     MaxPixels,
     Output,
     Recursive,
+    SkipExisting,
     Threads,
     Weights,
     app,
@@ -39,26 +42,52 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]])
 
 
-def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any], str]) -> None:
-    """Run the tasks with a progress bar and a line each; exit 3 when any failed."""
+def parse_crop(text: str) -> tuple[int, int, int, int]:
+    """`x,y,width,height` in pixels. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,8}),(\d{1,8}),(\d{1,8}),(\d{1,8})", text.replace(" ", ""))
+    if not match:
+        raise UsageError(f"{text!r} is not a crop; write x,y,width,height in pixels, e.g. 100,50,640,480")
+    x, y, width, height = map(int, match.groups())
+    return x, y, width, height
+
+
+def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any], str], skip_existing: bool) -> None:
+    """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped."""
     from lichen import jobs
 
-    failed, total_in, total_out = 0, 0, 0
+    count = Counter[str]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=len(tasks) < 2) as progress:
         bar = progress.add_task("", total=len(tasks))
-        for done in jobs.run(tasks, work):
-            progress.advance(bar)
-            if done.error is not None:
-                failed += 1
-                progress.console.print(f"lichen: {done.error}", markup=False)
-            else:
-                total_in, total_out = total_in + done.size_in_bytes, total_out + done.size_out_bytes
-                progress.console.print(line(done), markup=False)
+        try:
+            for done in jobs.run(tasks, work, skip_existing):
+                progress.advance(bar)
+                count[_outcome(done)] += 1
+                count["in"] += done.size_in_bytes
+                count["out"] += done.size_out_bytes
+                for notice in done.notices:
+                    progress.console.print(f"{done.task.source}: note: {notice}", markup=False)
+                if done.error is not None:
+                    progress.console.print(f"lichen: {done.error}", markup=False)
+                elif not done.skipped:
+                    progress.console.print(line(done), markup=False)
+        except KeyboardInterrupt:
+            left = len(tasks) - count["done"] - count["failed"] - count["skipped"]
+            console.print(f"stopped: {_summary(count)}, {left} left; to go on, add --skip-existing", markup=False)
+            raise typer.Exit(EXIT_STOPPED) from None
     if len(tasks) > 1:
-        console.print(f"{len(tasks) - failed} done, {failed} failed; {total_in} bytes became {total_out}")
-    if failed:
+        console.print(f"{_summary(count)}; {count['in']} bytes became {count['out']}", markup=False)
+    if count["failed"]:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _outcome(done: Any) -> str:
+    return "failed" if done.error is not None else "skipped" if done.skipped else "done"
+
+
+def _summary(count: Counter[str]) -> str:
+    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
+    return f"{count['done']} done{skipped}, {count['failed']} failed"
 
 
 def _encoded(done: Any) -> str:
@@ -77,8 +106,11 @@ def encode(
     quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100.")] = 50,
     target_bpp: Annotated[float | None, typer.Option(help="Best quality of at most this many bits per pixel.")] = None,
     target_size: Annotated[str | None, typer.Option(help="Best quality of at most this size, e.g. 40kB.")] = None,
+    target_psnr: Annotated[float | None, typer.Option(help="Smallest file of at least this PSNR, in dB.")] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Drop ICC profile, EXIF and XMP.")] = False,
     recursive: Recursive = False,
     force: Force = False,
+    skip_existing: SkipExisting = False,
     model: Annotated[str, typer.Option(help="Row of the zoo to encode with.")] = "lichen",
     weights: Weights = None,
     device: Device = "cpu",
@@ -94,13 +126,14 @@ def encode(
     from lichen.codec import Codec
 
     size_bytes = parse_size(target_size) if target_size is not None else None
-    if target_bpp is not None and (size_bytes is not None or not 0 < target_bpp < 1e9):
+    targets = [target for target in (target_bpp, size_bytes, target_psnr) if target is not None]
+    if len(targets) > 1 or not all(0 < target < 1e15 for target in targets):
         raise UsageError("give one target, and a positive one")
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
     set_threads(threads)
     codec = Codec(model, weights, device, max_pixels)
-    work = jobs.Encode(codec, quality, size_bytes, target_bpp, force, max_pixels)
-    _run_jobs(tasks, work, _encoded)
+    work = jobs.Encode(codec, quality, size_bytes, target_bpp, target_psnr, strip, force, max_pixels)
+    _run_jobs(tasks, work, _encoded, skip_existing)
 
 
 @app.command()
@@ -108,8 +141,10 @@ def decode(
     inputs: Inputs,
     output: Output = None,
     to: Annotated[str, typer.Option(help="Ending of the results where --output does not say.")] = ".png",
+    crop: Annotated[str | None, typer.Option(help="Only this part: x,y,width,height in pixels.")] = None,
     recursive: Recursive = False,
     force: Force = False,
+    skip_existing: SkipExisting = False,
     weights: Weights = None,
     device: Device = "cpu",
     threads: Threads = 0,
@@ -118,19 +153,22 @@ def decode(
     """Make pictures of `.lic` files, in the format that the output's ending names.
 
     Examples: `lichen decode small.lic` · `lichen decode small.lic -o photo.jpg` ·
-    `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png`
+    `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
+    `lichen decode map.lic --crop 4000,2000,800,600`
     """
     from lichen import jobs
     from lichen.codec import Codec
+    from lichen.rendering import writable_format
 
     ending = to if to.startswith(".") else f".{to}"
-    jobs.writable_format(ending)
+    writable_format(ending)
+    part = parse_crop(crop) if crop is not None else None
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
-        jobs.writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
+        writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
     set_threads(threads)
-    work = jobs.Decode(Codec("lichen", weights, device, max_pixels), ending, force)
-    _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}")
+    work = jobs.Decode(Codec("lichen", weights, device, max_pixels), ending, force, part)
+    _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}", skip_existing)
 
 
 @app.command()

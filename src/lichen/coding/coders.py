@@ -1,14 +1,18 @@
 """The three coders that a walk can be given: count bits, write them, read them.
 
-They share `code(y, belief, mask) -> y_hat`. An `Estimator` is differentiable and works on batches;
-`Writer` and `Reader` code one picture and need a prior in fixed point (`lichen.prior.exact`).
+They share `code(y, belief) -> y_hat` over dense blocks (B, n, c) of latents. An `Estimator` is
+differentiable and works on batches; `Writer` and `Reader` code one picture and need a prior in fixed
+point (`lichen.prior.exact`).
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lichen.coding.noise import Noise
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
 from lichen.prior.density import SKIP, Belief, gaussian_bits, gaussian_bits_far, scale_index
 
@@ -23,54 +27,50 @@ def ste_round(x: Tensor) -> Tensor:
 class Estimator:
     """Counts bits. `bits` lists, for each call of `code`, the bits of each picture, (B,).
 
-    With `noise` a generator-free uniform noise prices the latents in training (Balle 2017) while
-    y_hat is rounded straight-through (Minnen & Singh 2020); without, both are rounded as in a file,
-    positions of smallest scale being skipped like there.
+    With `noise`, for training, noisy latents are priced (Balle 2017), while y_hat is rounded
+    straight-through (Minnen & Singh 2020) or noisy too, as the noise says; without, both are rounded
+    as in a file, positions of smallest scale being skipped like there.
     """
 
-    def __init__(self, noise: bool) -> None:
+    def __init__(self, noise: Noise | None) -> None:
         self.noise = noise
         self.bits: list[Tensor] = []
 
-    def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
+    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
         if y is None:
             raise ValueError("an Estimator needs y")
         residual = y - belief.mean
-        if self.noise:
-            rounded, counted = ste_round(residual), mask.expand_as(residual)
-            noisy = residual.float() + torch.rand_like(residual, dtype=torch.float32) - 0.5
-            priced = gaussian_bits_far(noisy, belief.scale)
+        if self.noise is not None:
+            noisy = residual.float() + self.noise(residual)
+            rounded = noisy if self.noise.in_synthesis else ste_round(residual)
+            bits = gaussian_bits_far(noisy, belief.scale)
         else:
-            counted = mask & ~belief.skipped
-            rounded = torch.where(counted, torch.round(residual), 0.0)
-            priced = gaussian_bits(rounded.float(), belief.scale)
-        bits = torch.where(counted, priced, 0.0)
-        self.bits.append(bits.sum(dim=(1, 2, 3)))
-        return torch.where(mask, belief.mean + rounded, 0.0)
+            coded = ~belief.skipped
+            rounded = torch.where(coded, torch.round(residual), 0.0)
+            bits = torch.where(coded, gaussian_bits(rounded.float(), belief.scale), 0.0)
+        self.bits.append(bits.sum(dim=(1, 2)))
+        return belief.mean + rounded
 
 
-class _Step:
-    """The latents of one call of `code`: flat positions, means, and which are coded by which table.
+class _Block:
+    """One call of `code`: which latents are coded, and by which table.
 
-    Order is (channel, row, column), as the format wants it.
+    Flat, in the format's order: position, then channel.
     """
 
-    def __init__(self, belief: Belief, mask: Tensor) -> None:
+    def __init__(self, belief: Belief) -> None:
         if belief.mean.dtype != torch.float64 or belief.mean.shape[0] != 1:
             raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
-        self.shape = belief.mean.shape
-        self.positions = mask.flatten().nonzero()[:, 0]
-        self.mean = belief.mean.flatten()[self.positions]
-        index = scale_index(belief.raw.flatten()[self.positions])
-        self.coded = (index > SKIP).nonzero()[:, 0]
-        self.index = index[self.coded].cpu().numpy()
+        self.mean = belief.mean
+        index = scale_index(belief.raw).flatten().cpu().numpy()
+        self.coded = np.flatnonzero(index > SKIP)
+        self.index: NDArray[np.uint8] = index[self.coded]
 
-    def y_hat(self, symbols: Tensor) -> Tensor:
-        """mean + symbol where coded, the mean where skipped, 0 where not of this step."""
-        values = self.mean.index_add(0, self.coded, symbols)
-        y_hat = values.new_zeros(self.shape)
-        y_hat.flatten()[self.positions] = values
-        return y_hat
+    def y_hat(self, symbols: NDArray[np.int32]) -> Tensor:
+        """mean + symbol where coded, the mean where skipped."""
+        values = np.zeros(self.mean.numel())
+        values[self.coded] = symbols
+        return torch.from_numpy(values).view(self.mean.shape).to(self.mean.device).add_(self.mean)
 
 
 class Writer:
@@ -79,14 +79,14 @@ class Writer:
     def __init__(self) -> None:
         self._out = SymbolWriter()
 
-    def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
+    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
         if y is None:
             raise ValueError("a Writer needs y")
-        step = _Step(belief, mask)
-        residual = y.double().flatten()[step.positions[step.coded]] - step.mean[step.coded]
-        symbols = residual.round_().clamp_(-SYMBOL_MAX, SYMBOL_MAX)
-        self._out.write(symbols.to(torch.int32).cpu().numpy(), step.index)
-        return step.y_hat(symbols)
+        block = _Block(belief)
+        residual = (y.double() - belief.mean).flatten().cpu().numpy()[block.coded]
+        symbols = np.rint(residual).clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.int32)
+        self._out.write(symbols, block.index)
+        return block.y_hat(symbols)
 
     def finish(self) -> bytes:
         """The payload: everything written so far."""
@@ -99,6 +99,6 @@ class Reader:
     def __init__(self, payload: bytes) -> None:
         self._in = SymbolReader(payload)
 
-    def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
-        step = _Step(belief, mask)
-        return step.y_hat(torch.from_numpy(self._in.read(step.index)).to(belief.mean))
+    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+        block = _Block(belief)
+        return block.y_hat(self._in.read(block.index))

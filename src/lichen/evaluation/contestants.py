@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lichen.codec import Codec, find_device
+from lichen.codec import Codec
+from lichen.engine import find_device
 from lichen.errors import BadInput
 from lichen.evaluation.peers import Peer, peer
 from lichen.models.checkpoint import find_by_name, load_checkpoint

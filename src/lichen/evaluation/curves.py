@@ -14,7 +14,7 @@ import numpy as np
 from lichen.errors import BadInput
 from lichen.evaluation.metrics import decibels
 
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parent / "published_curves"
 POINTS_MIN = 4
 
 _LABELS = {

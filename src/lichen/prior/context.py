@@ -6,45 +6,51 @@ One pass serves training, estimation, writing and reading; the coder that is han
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lichen.prior.density import Belief
-from lichen.prior.parts import Part, Schedule
+from lichen.prior.parts import Cell, Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
-Beliefs = list[tuple[Tensor, Belief]]  # for each part its mask (M, h, w) and what was believed
+Beliefs = list[tuple[Cell, Belief]]  # each cell and what was believed of its latents
 
 
 class Coder(Protocol):
     """What the walk needs: the three coders of `lichen.coding.coders` provide it."""
 
-    def code(self, y: Tensor | None, belief: Belief, mask: Tensor) -> Tensor:
-        """Code the latents where `mask` (C, h, w) is true; gives y_hat (B, C, h, w), 0 elsewhere.
-
-        `y` is None when reading.
-        """
+    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+        """Code the latents y (B, n, c) of a cell, or read them when y is None; gives y_hat (B, n, c)."""
         ...
 
 
-class HyperOnly(nn.Module):
-    """Source of a part that sees the hyper-latent only: features (B, F, h, w) -> (B, 2M, h, w)."""
+class Source(nn.Module):
+    """What a part is predicted from: `forward(features, known)` (B, F, h, w), (B, M, h, w) -> (B, S, h, w).
+
+    `predict` maps that to 2M parameters; the walk evaluates it only where a cell needs it.
+    """
+
+    predict: Pointwise
+
+
+class HyperOnly(Source):
+    """Source of a part that sees the hyper-latent only: the features as they are."""
 
     def __init__(self, features: int, latents: int) -> None:
         super().__init__()
         self.predict = zero_(Pointwise(features, 2 * latents))
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        out: Tensor = self.predict(features)
-        return out
+        return features
 
 
-class HyperAndLocal(nn.Module):
+class HyperAndLocal(Source):
     """Source of a part that also sees what is decoded around it.
 
-    features (B, F, h, w) and known latents (B, M, h, w), zero where unknown -> (B, 2M, h, w). The
+    features (B, F, h, w) and known latents (B, M, h, w), zero where unknown -> (B, hidden, h, w). The
     neighbourhood is a depthwise 5 x 5 over a 1 x 1 mixture of channels. `known` holds nothing of the
     part to be coded, so the kernel needs no mask.
     """
@@ -52,15 +58,12 @@ class HyperAndLocal(nn.Module):
     def __init__(self, features: int, latents: int, local: int, hidden: int) -> None:
         super().__init__()
         self.gather = nn.Sequential(Pointwise(latents, local), nn.Conv2d(local, local, 5, padding=2, groups=local))
-        self.predict = nn.Sequential(
-            Pointwise(features + local, hidden),
-            nn.LeakyReLU(SLOPE),
-            zero_(Pointwise(hidden, 2 * latents)),
-        )
+        self.mix = nn.Sequential(Pointwise(features + local, hidden), nn.LeakyReLU(SLOPE))
+        self.predict = zero_(Pointwise(hidden, 2 * latents))
 
     def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        out: Tensor = self.predict(torch.cat([features, self.gather(known)], dim=1))
-        return out
+        seen: Tensor = self.mix(torch.cat([features, self.gather(known)], dim=1))
+        return seen
 
 
 class ContextModel(nn.Module):
@@ -69,7 +72,7 @@ class ContextModel(nn.Module):
     `base_raw` (levels, M) is where log2 of the scales starts; the sources predict the difference.
     """
 
-    def __init__(self, schedule: Schedule, sources: list[nn.Module], base_raw: Tensor) -> None:
+    def __init__(self, schedule: Schedule, sources: Sequence[Source], base_raw: Tensor) -> None:
         super().__init__()
         latents = base_raw.shape[1]
         if len(sources) != schedule.steps:
@@ -80,20 +83,36 @@ class ContextModel(nn.Module):
         self.base_raw = LevelTable(base_raw)
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
-        """Code y (B, M, h, w), or read it when y is None; gives y_hat and each part's belief."""
+        """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
         height, width = features.shape[-2:]
-        known = features.new_zeros(features.shape[0], self.latents, height, width)
-        base = self.base_raw(level)
+        known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
         beliefs: Beliefs = []
-        for part in self.schedule.parts(self.latents, height, width, features.device):
-            belief = self._predict(part, features, known, base)
-            known = known + coder.code(y, belief, part.mask)
-            beliefs.append((part.mask, belief))
+        for step, part in enumerate(self.schedule.parts(height, width, features.device)):
+            known, added = self.code_part(step, part, coder, features, known, level, y)
+            beliefs += added
         return known, beliefs
 
-    def _predict(self, part: Part, features: Tensor, known: Tensor, base: Tensor) -> Belief:
-        mean, raw = self.sources[part.index](features, known).chunk(2, dim=1)
-        return Belief(mean, raw + base)
+    def code_part(
+        self, step: int, part: Part, coder: Coder, features: Tensor, known: Tensor, level: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Beliefs]:
+        """Code the cells of one part, predicted from `known`; gives it with them, in place where nothing learns."""
+        base = self.base_raw(level)[:, None, :, 0, 0]
+        source: Source = self.sources[step]  # type: ignore[assignment]
+        seen = source(features, known)
+        known = known.clone() if torch.is_grad_enabled() else known
+        beliefs: Beliefs = []
+        for cell in part:
+            belief = self._believe(source, seen, cell, base)
+            cell.put_(known, coder.code(None if y is None else cell.of(y), belief))
+            beliefs.append((cell, belief))
+        return known, beliefs
+
+    def _believe(self, source: Source, seen: Tensor, cell: Cell, base: Tensor) -> Belief:
+        """The parameters of a cell: mean and raw, (B, n, c)."""
+        channels = torch.arange(self.latents, device=seen.device)[cell.channels]
+        rows = torch.cat([channels, channels + self.latents])
+        mean, raw = source.predict.rows(cell.at(seen), rows).chunk(2, dim=2)
+        return Belief(mean, raw + base[:, :, cell.channels])
 
 
 class Prior(nn.Module):
@@ -122,16 +141,23 @@ class Prior(nn.Module):
 
         `level` is (B,), the quality as a position between trained levels.
         """
-        mean, raw = self.hyper_mean(level), self.hyper_raw(level)
-        size = (-1, -1, *shape)
-        everywhere = torch.ones(mean.shape[1], *shape, dtype=torch.bool, device=mean.device)
-        z_hat = coder.code(z, Belief(mean.expand(size), raw.expand(size)), everywhere)
+        z_hat = self.code_hyper(coder, level, shape, z)
         return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
 
+    def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
+        """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""
+        mean, raw = (table(level)[:, None, :, 0, 0] for table in (self.hyper_mean, self.hyper_raw))
+        size = (-1, shape[0] * shape[1], -1)
+        cell = Cell(slice(None))
+        z_hat: Tensor = coder.code(None if z is None else cell.of(z), Belief(mean.expand(size), raw.expand(size)))
+        z_hat = z_hat.unflatten(1, shape)
+        return z_hat.permute(0, 3, 1, 2)
 
-def merge(beliefs: Beliefs) -> Belief:
-    """One belief of the parts' beliefs, each taken where its part codes."""
-    merged = beliefs[0][1]
-    for mask, belief in beliefs[1:]:
-        merged = Belief(torch.where(mask, belief.mean, merged.mean), torch.where(mask, belief.raw, merged.raw))
-    return merged
+
+def merge(beliefs: Beliefs, like: Tensor) -> Belief:
+    """One belief (B, M, h, w) of the cells' beliefs; `like` is y."""
+    mean, raw = (like.new_zeros(like.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2) for _ in range(2))
+    for cell, belief in beliefs:
+        cell.put_(mean, belief.mean.to(like.dtype))
+        cell.put_(raw, belief.raw.to(like.dtype))
+    return Belief(mean, raw)

@@ -32,9 +32,18 @@ def snap(x: Tensor) -> Tensor:
     return snap_((x + 0.0).double())
 
 
-def snap_(x: Tensor) -> Tensor:
-    """`snap` in place, for |x| < 2^39: adding a number whose last place is the grid's rounds to it, half to even."""
-    return x.add_(_ROUNDER).sub_(_ROUNDER).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
+def snap_(x: Tensor, offset: Tensor | float = _ROUNDER) -> Tensor:
+    """`snap` in place, for |x| < 2^39: adding a number whose last place is the grid's rounds to it, half to even.
+
+    `offset` is that number, or a tensor of it plus a bias on the grid, which is then added too.
+    """
+    return x.add_(offset).sub_(_ROUNDER).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
+
+
+def within(x: Tensor) -> Tensor:
+    """x clamped to the activations' range; as it is where nothing is beyond, which is nearly always."""
+    low, high = torch.aminmax(x.permute(0, 2, 3, 1) if x.dim() == 4 else x)  # contiguous, or it copies
+    return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX) if max(-float(low), float(high)) > ACTIVATION_MAX else x
 
 
 def _weight_bits(weight: Tensor) -> int:
@@ -52,7 +61,8 @@ class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
     weight: Tensor
-    bias: Tensor
+    taps: Tensor
+    offset: Tensor  # the bias, plus what rounds to the grid when added
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -62,53 +72,64 @@ class ExactConv(nn.Module):
         bits = _weight_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
-        self.register_buffer("bias", snap(bias))
+        self.register_buffer("offset", snap(bias) + _ROUNDER)
         self.stride, self.groups = conv.stride, conv.groups
         self.padding: tuple[int, ...] = conv.padding
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
         self.fill = _PADDING[conv.padding_mode]
+        self.register_buffer("taps", self.weight[:, 0].permute(1, 2, 0).contiguous())  # of a depthwise kernel
         self.pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
         if not self.depthwise and self.fill != "constant":
             raise BadCheckpoint("only depthwise convolutions of the prior may repeat their edge")
-        units = self.weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_MAX + self.bias.abs()
+        units = self.weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_MAX + snap(bias).abs()
         if float(units.max()) * 2.0 ** (bits + ACTIVATION_BITS) >= 2.0**53:
             raise BadCheckpoint("a layer of the prior is too large for exact arithmetic; retrain it")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+        x = within(x)
         if self.pointwise:
-            batch, _, height, width = x.shape
-            product = torch.matmul(self.weight[:, :, 0, 0], x.flatten(2))
-            product = product.view(batch, -1, height, width)
-        elif self.depthwise:
-            product = self._shifted(x)
-        else:
-            product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
-        return snap_(product.add_(self.bias[:, None, None]))
+            return self._snap(F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0])).permute(0, 3, 1, 2)
+        if self.depthwise:
+            return self._snap(self._shifted(x)).permute(0, 3, 1, 2)
+        product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
+        return self._snap(product.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Only these outputs of a 1 x 1 convolution: x (..., Cin) and rows (r,) int64 -> (..., r)."""
+        return snap_(F.linear(within(x), self.weight[rows, :, 0, 0]), self.offset[rows])
+
+    def _snap(self, product: Tensor) -> Tensor:
+        """(B, h, w, C), without bias -> with it, on the grid; in place."""
+        return snap_(product, self.offset)
 
     def _shifted(self, x: Tensor) -> Tensor:
-        """A depthwise convolution as a sum over taps; float64 has no fast grouped kernel."""
+        """A depthwise convolution as a sum over taps, (B, h, w, C); float64 has no fast grouped kernel."""
         height, width = x.shape[-2:]
-        rows, columns = self.weight.shape[-2:]
-        padded = F.pad(x, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]), self.fill)
-        total = torch.zeros_like(x)
-        for row in range(rows):
-            for column in range(columns):
-                tap = self.weight[:, 0, row, column][:, None, None]
-                total.addcmul_(padded[..., row : row + height, column : column + width], tap)
+        total = torch.empty(0)
+        padded = _padded(x, self.padding[0], self.padding[1], self.fill)
+        for row, taps in enumerate(self.taps):
+            for column, tap in enumerate(taps):
+                shifted = padded[:, row : row + height, column : column + width]
+                total = total.addcmul_(shifted, tap) if row or column else shifted * tap
         return total
 
 
+def _padded(x: Tensor, rows: int, columns: int, fill: str) -> Tensor:
+    """(B, C, h, w) -> (B, h + 2 rows, w + 2 columns, C), with zeros or with its edge around."""
+    if fill == "constant":
+        return F.pad(x.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
+    return F.pad(x, (columns, columns, rows, rows), fill).permute(0, 2, 3, 1).contiguous()
+
+
 class ExactLeakyReLU(nn.Module):
-    """max(x, slope x) on the grid; the slope has 16 fractional bits."""
+    """max(x, slope x) on the grid; the slope has 16 fractional bits and is at most 1."""
 
     def __init__(self, act: nn.LeakyReLU) -> None:
         super().__init__()
         self.slope = round(act.negative_slope * 2**16) / 2**16
 
     def forward(self, x: Tensor) -> Tensor:
-        x = snap(x)
-        return torch.maximum(x, snap_(x * self.slope))
+        return snap_(F.leaky_relu(within(x), self.slope))
 
 
 class ExactLevelTable(LevelTable):

@@ -1,7 +1,9 @@
 """Schedules: which latents are coded together, and in which order.
 
-A schedule is a list of parts; a part is a boolean mask over (C, h, w). Together the parts of a
-schedule cover every latent exactly once (a law, tested for every row of the zoo).
+A schedule is a list of parts, coded one after the other; a part is a tuple of cells; a cell is a
+range of channels at some positions. What a part's cells are predicted from is the same: all that
+was known before the part. Together the cells of a schedule cover every latent exactly once (a law,
+tested for every row of the zoo).
 """
 
 from __future__ import annotations
@@ -14,11 +16,39 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Part:
-    """One coding step: `mask` (C, h, w) is true where this step codes; `index` is its number."""
+class Cell:
+    """Latents that are coded as one dense block: `channels` at `positions`.
 
-    index: int
-    mask: Tensor
+    `positions` (n,) int64 are row * w + column, ascending; None stands for all of them.
+    """
+
+    channels: slice
+    positions: Tensor | None = None
+
+    def at(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, n, C): all channels at this cell's positions."""
+        flat = x.permute(0, 2, 3, 1).flatten(1, 2)
+        return flat if self.positions is None else flat.index_select(1, self.positions)
+
+    def of(self, y: Tensor) -> Tensor:
+        """(B, M, h, w) -> (B, n, c): this cell's latents."""
+        return self.at(y)[:, :, self.channels]
+
+    def among(self, mask: Tensor) -> Cell:
+        """The same channels at those of its positions where `mask` (h w,) is true."""
+        positions = mask.nonzero()[:, 0] if self.positions is None else self.positions[mask[self.positions]]
+        return Cell(self.channels, positions)
+
+    def put_(self, y: Tensor, values: Tensor) -> None:
+        """Write `values` (B, n, c) into this cell of y (B, M, h, w), in place."""
+        flat = y.permute(0, 2, 3, 1).view(y.shape[0], -1, y.shape[1])[:, :, self.channels]
+        if self.positions is None:
+            flat.copy_(values)
+        else:
+            flat[:, self.positions] = values
+
+
+Part = tuple[Cell, ...]
 
 
 class Schedule(Protocol):
@@ -29,16 +59,17 @@ class Schedule(Protocol):
         """How many parts there are, whatever the size."""
         ...
 
-    def parts(self, channels: int, height: int, width: int, device: torch.device) -> list[Part]:
-        """The parts, in coding order, for latents of (channels, height, width)."""
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        """The parts, in coding order, for latents of height x width positions."""
         ...
 
 
-def _parity(height: int, width: int, device: torch.device) -> Tensor:
-    """(1, h, w) bool: true where row + column is even."""
+def _parities(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The positions where row + column is even, and where it is odd."""
     rows = torch.arange(height, device=device)[:, None]
     columns = torch.arange(width, device=device)[None]
-    return ((rows + columns) % 2 == 0)[None]
+    odd = ((rows + columns) % 2 == 1).flatten()
+    return (~odd).nonzero()[:, 0], odd.nonzero()[:, 0]
 
 
 @dataclass(frozen=True)
@@ -49,8 +80,8 @@ class AllAtOnce:
     def steps(self) -> int:
         return 1
 
-    def parts(self, channels: int, height: int, width: int, device: torch.device) -> list[Part]:
-        return [Part(0, torch.ones(channels, height, width, dtype=torch.bool, device=device))]
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        return [(Cell(slice(None)),)]
 
 
 @dataclass(frozen=True)
@@ -61,9 +92,8 @@ class Checkerboard:
     def steps(self) -> int:
         return 2
 
-    def parts(self, channels: int, height: int, width: int, device: torch.device) -> list[Part]:
-        anchors = _parity(height, width, device).expand(channels, height, width)
-        return [Part(0, anchors), Part(1, ~anchors)]
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        return [(Cell(slice(None), positions),) for positions in _parities(height, width, device)]
 
 
 @dataclass(frozen=True)
@@ -78,7 +108,7 @@ class DualCheckerboard:
     def steps(self) -> int:
         return 2
 
-    def parts(self, channels: int, height: int, width: int, device: torch.device) -> list[Part]:
-        odd = (torch.arange(channels, device=device) % 2 == 1)[:, None, None]
-        first = _parity(height, width, device) ^ odd
-        return [Part(0, first), Part(1, ~first)]
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        even, odd = _parities(height, width, device)
+        first, second = slice(0, None, 2), slice(1, None, 2)
+        return [(Cell(first, even), Cell(second, odd)), (Cell(first, odd), Cell(second, even))]

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.codec import Codec, find_device
+from lichen.codec import Codec
+from lichen.engine import find_device
 from lichen.errors import BadPicture
 from lichen.evaluation.metrics import psnr_db
 from lichen.files import write_atomically

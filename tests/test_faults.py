@@ -1,0 +1,156 @@
+"""Faults of the world: killed processes, full disks, closed pipes, names too long, others at the same work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lichen.codec import Codec
+from lichen.models.zoo import ZOO
+from tests.conftest import scene, small_checkpoint
+from tests.test_cli import errors_of, run
+
+COUNT, SIZE = 8, (700, 500)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, with pictures that take a while together, and small weights."""
+    small_checkpoint(ZOO[0], tmp_path / "weights")
+    monkeypatch.setenv("LICHEN_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for seed in range(COUNT):
+        scene(*SIZE, seed).save(f"in/{seed:02}.png")
+    return tmp_path
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "lichen", *arguments], stderr=subprocess.PIPE)
+
+
+def wait_for(folder: str, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    """Until the first result is there; the process must still be at work then."""
+    until = time.monotonic() + 60
+    while not list(Path(folder).glob(pattern)):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def file_size_limit(size_bytes: int) -> Iterator[None]:
+    """No file may grow beyond this: how a full disk looks to a program."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["encode", "decode"])
+def test_killed_in_the_middle_and_run_again(folder, side):
+    expected = {p.stem: Codec().encode(Image.open(p)) for p in sorted(Path("in").iterdir())}
+    if side == "decode":
+        Path("lic").mkdir()
+        for stem, data in expected.items():
+            Path(f"lic/{stem}.lic").write_bytes(data)
+    command = ["encode", "in"] if side == "encode" else ["decode", "lic"]
+    process = start(*command, "-o", "out")
+    wait_for("out", "*.lic" if side == "encode" else "*.png", process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    finished = sorted(p for p in Path("out").iterdir() if p.suffix in {".lic", ".png"})
+    assert 0 < len(finished) < COUNT
+    check(finished, expected)
+    assert run(*command, "-o", "out", "--skip-existing") == 0
+    finished = sorted(p for p in Path("out").iterdir() if p.suffix in {".lic", ".png"})
+    assert len(finished) == COUNT
+    check(finished, expected)
+
+
+def check(finished: list[Path], expected: dict[str, bytes]) -> None:
+    """Every result under a final name is whole."""
+    for path in finished:
+        if path.suffix == ".lic":
+            assert path.read_bytes() == expected[path.stem]
+        else:
+            assert np.array_equal(np.asarray(Image.open(path)), Codec().decode_array(expected[path.stem]))
+
+
+def test_interrupted_within_a_second_saying_what_is_done(folder):
+    process = start("encode", "in", "-o", "out")
+    wait_for("out", "*.lic", process)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert time.monotonic() - began < 5  # 1 on a machine that is not busy
+    assert process.returncode == 130
+    assert b"stopped: " in errors and b"left; to go on, add --skip-existing" in errors and b"Traceback" not in errors
+    assert not list(Path("out").glob(".*"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(folder, capsys):
+    with file_size_limit(100):
+        assert run("encode", "in/00.png", "-o", "out/a.lic") == 3
+    text = errors_of(capsys)
+    assert text.count("\n") == 1 and "cannot be written: File too large" in text
+    assert list(Path("out").iterdir()) == []
+
+
+def test_a_full_standard_output(folder):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "lichen", "encode", "-"]
+        done = subprocess.run(
+            command, input=Path("in/00.png").read_bytes(), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 3
+    assert b"No space left" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_folders_that_cannot_be_written(folder, capsys):
+    assert run("encode", "in/00.png", "-o", "/proc/lichen/a.lic") == 3
+    text = errors_of(capsys)
+    assert text.count("\n") == 1 and "cannot be written" in text
+    if os.geteuid():  # nothing is read-only to root
+        Path("locked").mkdir(mode=0o555)
+        assert run("encode", "in/00.png", "-o", "locked/a.lic") == 3
+        assert "Permission denied" in errors_of(capsys)
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".png", "d/" * 3000 + "a.png"])
+def test_names_too_long_are_one_line(folder, capsys, name):
+    for arguments in (["encode", name], ["encode", "in/00.png", "-o", name], ["encode", "in", "-o", name]):
+        assert run(*arguments) == 3
+        assert errors_of(capsys).strip()
+
+
+def test_an_output_name_beyond_255_bytes(folder, capsys):
+    Path("in/00.png").rename("n" * 252 + ".p")
+    assert run("encode", "n" * 252 + ".p") == 3
+    assert "File name too long" in errors_of(capsys)
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_folder(folder):
+    assert run("encode", "in", "-o", "alone") == 0
+    both = [start("encode", "in", "-o", "out", "--skip-existing") for _ in range(2)]
+    for process in both:
+        assert b"Traceback" not in process.communicate()[1]
+        assert process.returncode == 0
+    names = sorted(p.name for p in Path("alone").iterdir())
+    assert sorted(p.name for p in Path("out").iterdir()) == names
+    assert all(Path("out", n).read_bytes() == Path("alone", n).read_bytes() for n in names)

@@ -1,8 +1,9 @@
-"""Commands for people who look at results: report, compare."""
+"""Commands for people who look at results: report, compare, reproduce."""
 
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,3 +115,50 @@ def name_missing() -> None:
 
     for absent in missing():
         console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A table or figure; see --list.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of pictures to train on.", show_default=False)] = None,
+    test: Annotated[Path | None, typer.Option(help="Folder to measure on, e.g. Kodak.", show_default=False)] = None,
+    scale: Annotated[str, typer.Option(help="smoke, small or paper.")] = "smoke",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reproduce/NAME-SCALE.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the tables and figures.")] = False,
+    recipes_only: Annotated[bool, typer.Option("--recipes", help="Write the recipes and stop.")] = False,
+    device: Device = "cpu",
+    threads: Threads = 0,
+) -> None:
+    """Train and measure all models of a paper's table, and print our numbers beside the paper's.
+
+    `smoke` proves in minutes that everything runs; its numbers mean nothing. Stop and go on as you like.
+    Example: `lichen reproduce table1 --scale small --data photos/ --test kodak/ --device cuda`
+    """
+    from lichen.evaluation import experiments
+    from lichen.evaluation.reproduce import plan, write_recipes
+    from lichen.evaluation.reproduce import reproduce as run
+
+    if listed:
+        typer.echo("\n".join(f"{e.name:<18} {e.title}" for e in experiments.EXPERIMENTS))
+        return
+    if name is None or (not recipes_only and (data is None or test is None)):
+        raise UsageError("give a name, --data to train on and --test to measure on; --list names the tables")
+    chosen, how = experiments.experiment(name), experiments.scale(scale)
+    target = output or Path("reproduce") / f"{name}-{scale}"
+    set_threads(threads)
+    if data is None or test is None or recipes_only:
+        write_recipes(plan(chosen, how, target))
+        console.print(f"{target}")
+        return
+    train = _trainer(device)
+    typer.echo(run(chosen, how, data, test, target, train, lambda line: console.print(line, markup=False)))
+
+
+def _trainer(device: str) -> Callable[[Path, Path, Path], None]:
+    """`lichen train` in this process."""
+    from lichen.training.session import train_session
+
+    def train(recipe: Path, data: Path, output: Path) -> None:
+        train_session(recipe, data, None, output, 1e9, None, device, console)
+
+    return train

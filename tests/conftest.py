@@ -25,7 +25,14 @@ def small(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(
         config,
         transform=dataclasses.replace(
-            config.transform, latents=24, fine=8, coarse=8, encoder_depth=(1, 1), decoder_depth=(1, 1)
+            config.transform,
+            latents=24,
+            fine=8,
+            coarse=8,
+            encoder_depth=(1, 1),
+            decoder_depth=(1, 1),
+            encoder_dense=1,
+            decoder_dense=1,
         ),
         hyper=dataclasses.replace(config.hyper, hyper_latents=6, width=12, features=16),
         context=dataclasses.replace(config.context, local=8, hidden=16),

@@ -69,7 +69,7 @@ def test_killed_in_the_middle_and_run_again(folder, side):
             Path(f"lic/{stem}.lic").write_bytes(data)
     command = ["encode", "in"] if side == "encode" else ["decode", "lic"]
     process = start(*command, "-o", "out")
-    wait_for("out", "*.*", process)
+    wait_for("out", "*.lic" if side == "encode" else "*.png", process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL

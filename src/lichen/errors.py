@@ -39,6 +39,10 @@ class BadCheckpoint(BadInput):
     """A weights file that is damaged or belongs to another model."""
 
 
+class UnknownCheckpoint(BadInput):
+    """A checkpoint of another library that is none of the architectures known here."""
+
+
 class BadRecipe(BadInput):
     """A training recipe with unknown keys or impossible values."""
 

@@ -29,13 +29,17 @@ class Coded:
     """What one pass of a model gives.
 
     `x_hat` (B, 3, H, W) is unclamped and has the input's size; `bits_y` and `bits_z` (B,) are
-    estimated bits for each picture.
+    estimated bits for each picture. `latents` is None where y has no Gaussian (factorized prior).
+
+    `bits_y_stages` are the bits (B,) of y under each of the beliefs that a prior in stages (Global
+    Reference) forms one after another; the last is `bits_y`, the one that is coded. Empty elsewhere.
     """
 
     x_hat: Tensor
     bits_y: Tensor
     bits_z: Tensor
-    latents: Latents
+    latents: Latents | None
+    bits_y_stages: tuple[Tensor, ...] = ()
 
     @property
     def bits(self) -> Tensor:

@@ -42,6 +42,16 @@ def test_scale_index_is_the_nearest_scale():
     assert (scale_index(raws).numpy() == nearest).mean() > 0.999
 
 
+def test_scale_index_counts_thresholds_for_every_raw():
+    import torch
+
+    units = torch.arange(THRESHOLDS[0] - 40_000, THRESHOLDS[-1] + 40_000)
+    counted = torch.bucketize(units, torch.tensor(THRESHOLDS), right=True)
+    assert torch.equal(scale_index(units.double() / 4096).long(), counted)
+    clamped = scale_index(torch.tensor([-2048.0, 2048.0], dtype=torch.float64))
+    assert clamped.tolist() == [0, SCALES - 1]
+
+
 def test_constriction_uses_exactly_our_frequencies():
     """Seen from outside: the code length of each symbol is -log2(frequency / 2^24)."""
     frequencies = load_tables()[20]

@@ -103,7 +103,7 @@ def test_causal_by_gradient(row):
     torch.manual_seed(1)
     config = small(row.config)
     context = lively(config.build().prior.context)
-    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8)
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8)
     assert leaks(context, features, y) == 0
     assert uses_context(context, features, y) == (row.config.context.schedule.steps > 1)
 
@@ -119,7 +119,7 @@ def test_a_planted_leak_is_caught():
     config = small(ZOO[0].config)
     honest = config.build().prior.context
     leaky = lively(Leaky(honest.schedule, list(honest.sources), honest.base_raw.table.detach()))
-    features, y = torch.randn(1, config.hyper.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
     belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1], y)
     first = mask_of(leaky.schedule.parts(6, 8, y.device)[1], y.shape)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lichen.coding.noise import Noise
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
 from lichen.prior.density import SKIP, Belief, gaussian_bits, gaussian_bits_far, scale_index
 
@@ -26,12 +27,12 @@ def ste_round(x: Tensor) -> Tensor:
 class Estimator:
     """Counts bits. `bits` lists, for each call of `code`, the bits of each picture, (B,).
 
-    With `noise` a generator-free uniform noise prices the latents in training (Balle 2017) while
-    y_hat is rounded straight-through (Minnen & Singh 2020); without, both are rounded as in a file,
-    positions of smallest scale being skipped like there.
+    With `noise`, for training, noisy latents are priced (Balle 2017), while y_hat is rounded
+    straight-through (Minnen & Singh 2020) or noisy too, as the noise says; without, both are rounded
+    as in a file, positions of smallest scale being skipped like there.
     """
 
-    def __init__(self, noise: bool) -> None:
+    def __init__(self, noise: Noise | None) -> None:
         self.noise = noise
         self.bits: list[Tensor] = []
 
@@ -39,9 +40,9 @@ class Estimator:
         if y is None:
             raise ValueError("an Estimator needs y")
         residual = y - belief.mean
-        if self.noise:
-            rounded = ste_round(residual)
-            noisy = residual.float() + torch.rand_like(residual, dtype=torch.float32) - 0.5
+        if self.noise is not None:
+            noisy = residual.float() + self.noise(residual)
+            rounded = noisy if self.noise.in_synthesis else ste_round(residual)
             bits = gaussian_bits_far(noisy, belief.scale)
         else:
             coded = ~belief.skipped

@@ -1,59 +1,47 @@
-"""Bjontegaard deltas between rate-distortion curves, and curves in the field's JSON format."""
+"""Bjontegaard deltas between rate-distortion curves."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import bjontegaard
 import numpy as np
 
 from lichen.errors import BadInput
+from lichen.evaluation.curves import Curve
+
+METHOD = "akima"
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A rate-distortion curve: bits per pixel and PSNR in dB, ascending in both."""
+class Delta:
+    """What a test curve saves over an anchor.
 
-    name: str
-    bpp: tuple[float, ...]
-    psnr_db: tuple[float, ...]
-
-    @staticmethod
-    def of(name: str, points: list[tuple[float, float]]) -> Curve:
-        """A curve of (bpp, psnr_db) points. Raises `BadInput` when PSNR does not rise with rate."""
-        ordered = sorted(points)
-        rates, quality = zip(*ordered, strict=True) if ordered else ((), ())
-        if len(ordered) < 4 or np.any(np.diff(rates) <= 0) or np.any(np.diff(quality) <= 0):
-            raise BadInput(f"{name}: a curve needs four points or more, PSNR rising with the rate")
-        return Curve(name, tuple(rates), tuple(quality))
-
-    @staticmethod
-    def load(path: Path) -> Curve:
-        """Read {"name", "results": {"bpp", "psnr-rgb"}}."""
-        data = json.loads(path.read_text())
-        results = data["results"]
-        psnr = results.get("psnr-rgb", results.get("psnr"))
-        return Curve.of(data.get("name", path.stem), list(zip(results["bpp"], psnr, strict=True)))
-
-
-def bd_rate_percent(anchor: Curve, test: Curve) -> tuple[float, tuple[float, float]]:
-    """Mean rate difference at equal PSNR over the overlap (Akima), negative when `test` is cheaper.
-
-    Gives the percentage and the overlap in dB. Raises `BadInput` when the curves do not overlap.
+    `rate_percent`: mean rate difference at equal quality over `overlap_db`, negative when the test is
+    cheaper. `quality_db`: mean quality difference at equal rate, over the rates in common.
     """
-    low = max(anchor.psnr_db[0], test.psnr_db[0])
-    high = min(anchor.psnr_db[-1], test.psnr_db[-1])
+
+    anchor: str
+    test: str
+    rate_percent: float
+    quality_db: float
+    overlap_db: tuple[float, float]
+
+
+def delta(anchor: Curve, test: Curve) -> Delta:
+    """Bjontegaard deltas by Akima interpolation of log rate. Raises `BadInput` without an overlap."""
+    low = max(anchor.quality_db[0], test.quality_db[0])
+    high = min(anchor.quality_db[-1], test.quality_db[-1])
     if high <= low:
-        raise BadInput(f"{anchor.name} and {test.name} have no PSNR in common")
-    value = bjontegaard.bd_rate(
-        anchor.bpp,
-        anchor.psnr_db,
-        test.bpp,
-        test.psnr_db,
-        method="akima",
-        require_matching_points=False,
-        min_overlap=0,
-    )
-    return float(value), (low, high)
+        raise BadInput(
+            f"{anchor.name} ({anchor.quality_db[0]:.2f} to {anchor.quality_db[-1]:.2f} dB) and {test.name} "
+            f"({test.quality_db[0]:.2f} to {test.quality_db[-1]:.2f} dB) have no quality in common; measure more points"
+        )
+    if min(anchor.bpp[-1], test.bpp[-1]) <= max(anchor.bpp[0], test.bpp[0]):
+        raise BadInput(f"{anchor.name} and {test.name} have no rate in common; measure more points")
+    values = anchor.bpp, anchor.quality_db, test.bpp, test.quality_db
+    rate = bjontegaard.bd_rate(*values, method=METHOD, require_matching_points=False, min_overlap=0)
+    quality = bjontegaard.bd_psnr(*values, method=METHOD, require_matching_points=False, min_overlap=0)
+    if not np.isfinite([rate, quality]).all():
+        raise BadInput(f"{anchor.name} and {test.name}: the delta is not finite; look at their points")
+    return Delta(anchor.name, test.name, float(rate), float(quality), (low, high))

@@ -37,5 +37,5 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 
 def decibels(similarity: float) -> float:
-    """MS-SSIM in dB: -10 log10(1 - MS-SSIM)."""
-    return -10 * math.log10(1 - similarity) if similarity < 1 else math.inf
+    """MS-SSIM in dB: -10 log10(1 - MS-SSIM); inf at 1, nan for nan."""
+    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from PIL import Image, features
 
@@ -19,13 +21,41 @@ class Encoded:
     setting: int
 
 
+def _open(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
 @dataclass(frozen=True)
 class Peer:
-    """A codec: `encode(image, setting)` gives file bytes; `settings` ascend from small to large files."""
+    """A codec: `encode(image, setting)` gives file bytes; `settings` ascend from small to large files.
+
+    `needs` is what must be there: a feature of Pillow, or a plugin's (module, package).
+    """
 
     name: str
     settings: tuple[int, ...]
     encode: Callable[[Image.Image, int], bytes]
+    needs: str | tuple[str, str]
+    decode: Callable[[bytes], Image.Image] = _open
+
+    @property
+    def there(self) -> bool:
+        """Whether this machine can run it."""
+        if isinstance(self.needs, tuple):
+            return importlib.util.find_spec(self.needs[0]) is not None
+        return bool(features.check(self.needs))
+
+    @property
+    def remedy(self) -> str:
+        """What to install when it is not there."""
+        return f"pip install {self.needs[1] if isinstance(self.needs, tuple) else 'pillow, a build with ' + self.needs}"
+
+    def version(self) -> str:
+        """The library that codes, and its version: results of another are other results."""
+        if isinstance(self.needs, tuple):
+            return f"{self.needs[1]} {version(self.needs[1])}"
+        library = "libjpeg_turbo" if self.needs == "jpg" and features.check("libjpeg_turbo") else self.needs
+        return f"pillow {version('pillow')}, {library} {features.version(library)}"
 
     def at_most(self, image: Image.Image, size_bytes: int) -> Encoded:
         """The largest file that is not over `size_bytes`, by bisection over the settings.
@@ -69,27 +99,59 @@ def _jpeg2000(image: Image.Image, hundredths: int) -> bytes:
     )
 
 
+def _heic(image: Image.Image, quality: int) -> bytes:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=quality)
+    return buffer.getvalue()
+
+
+def _open_heic(data: bytes) -> Image.Image:
+    import pillow_heif
+
+    return pillow_heif.open_heif(data).to_pillow().convert("RGB")
+
+
+def _jpeg_xl(image: Image.Image, quality: int) -> bytes:
+    import pillow_jxl  # noqa: F401  registers itself with Pillow
+
+    return _save(image, "JXL", quality=quality, num_threads=1)
+
+
+def _open_jpeg_xl(data: bytes) -> Image.Image:
+    import pillow_jxl  # noqa: F401
+
+    return _open(data)
+
+
 _QUALITIES = tuple(range(1, 101))
 _RATES = (5, 8, 10, 15, 20, 25, 30, 40, 50, 60, 75, 90, 110, 130, 160, 200, 250, 300)
 
 PEERS: tuple[Peer, ...] = (
-    Peer("JPEG 4:2:0", _QUALITIES[:96], _jpeg("4:2:0")),
-    Peer("JPEG 4:4:4", _QUALITIES[:96], _jpeg("4:4:4")),
-    Peer("JPEG 2000", _RATES, _jpeg2000),
-    Peer("WebP", (0, *_QUALITIES), lambda image, q: _save(image, "WEBP", quality=q)),
-    Peer("AVIF", _QUALITIES[:99], lambda image, q: _save(image, "AVIF", quality=q)),
+    Peer("JPEG 4:2:0", _QUALITIES[:96], _jpeg("4:2:0"), "jpg"),
+    Peer("JPEG 4:4:4", _QUALITIES[:96], _jpeg("4:4:4"), "jpg"),
+    Peer("JPEG 2000", _RATES, _jpeg2000, "jpg_2000"),
+    Peer("WebP", (0, *_QUALITIES), lambda image, q: _save(image, "WEBP", quality=q), "webp"),
+    Peer("AVIF", _QUALITIES[:99], lambda image, q: _save(image, "AVIF", quality=q, max_threads=1), "avif"),
+    Peer("HEIC", _QUALITIES[:75], _heic, ("pillow_heif", "pillow-heif"), _open_heic),
+    Peer("JPEG XL", _QUALITIES[:97], _jpeg_xl, ("pillow_jxl", "pillow-jxl-plugin"), _open_jpeg_xl),
 )
-_NEEDS = {"JPEG 2000": "jpg_2000", "WebP": "webp", "AVIF": "avif"}
 
 
 def available() -> tuple[Peer, ...]:
-    """The peers that this machine's Pillow can write."""
-    return tuple(p for p in PEERS if p.name not in _NEEDS or features.check(_NEEDS[p.name]))
+    """The peers that this machine can run."""
+    return tuple(peer for peer in PEERS if peer.there)
+
+
+def missing() -> tuple[Peer, ...]:
+    """The peers that are left out here; `remedy` says what they need."""
+    return tuple(peer for peer in PEERS if not peer.there)
 
 
 def peer(name: str) -> Peer:
-    """The peer of that name. Raises `UsageError` with those there are."""
-    for candidate in available():
+    """The peer of that name. Raises `UsageError` with the names there are."""
+    for candidate in PEERS:
         if candidate.name == name:
             return candidate
-    raise UsageError(f"no peer {name!r}; there are: {', '.join(p.name for p in available())}")
+    raise UsageError(f"no codec {name!r}; there are: {', '.join(p.name for p in PEERS)}")

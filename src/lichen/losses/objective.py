@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lichen.latents import Coded
-from lichen.models.config import Rates
+from lichen.models.config import AnyRates
 
 
 def mse(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ class Objective:
     rate weighs about equally in relative terms, as a BD-rate does.
     """
 
-    rates: Rates
+    rates: AnyRates
     balance: float
 
     def __call__(self, coded: Coded, x: Tensor, level: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from lichen.errors import BadCheckpoint
-from lichen.models.model import Gains, Model
+from lichen.models.model import Gains, Model, NoGains
+from lichen.models.transform_configs import AnyHyper, AnyTransform
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior, Source
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
-from lichen.transforms.fast import BLOCK, FastAnalysis, FastSynthesis, atom_spreads
-from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
 
@@ -36,43 +34,35 @@ class Rates:
         share = level / max(self.count - 1, 1)
         return float(self.low * (self.high / self.low) ** share)
 
-    def start_gains(self) -> torch.Tensor:
-        """1 / step for each level, by high-rate theory: step^2 = 12 / (2 ln 2 * 65025 lambda)."""
-        lams = torch.tensor([self.lam(i) for i in range(self.count)])
-        return torch.sqrt(2 * math.log(2) * 65025 * lams / 12)
+    def gains(self, start: torch.Tensor, latents: int) -> Gains:
+        """The gains of M latents, from their start (levels,)."""
+        return Gains(start, latents)
 
 
 @dataclass(frozen=True)
-class FastTransform:
-    """The default model's transform; channels at 1/8 and 1/16, blocks there for each side."""
+class OneRate:
+    """A single trained quality, as the papers train: no gains, and `quality` changes nothing."""
 
-    latents: int = 320
-    fine: int = 128
-    coarse: int = 256
-    encoder_depth: tuple[int, int] = (3, 4)
-    decoder_depth: tuple[int, int] = (4, 6)
+    value: float = 0.013
+    count: ClassVar[int] = 1
 
-    def build(self, levels: int) -> tuple[FastAnalysis, FastSynthesis]:
-        widths = (self.latents, self.fine, self.coarse)
-        return (
-            FastAnalysis(*widths, self.encoder_depth, levels),
-            FastSynthesis(*widths, self.decoder_depth, levels),
-        )
+    @property
+    def low(self) -> float:
+        return self.value
+
+    @property
+    def high(self) -> float:
+        return self.value
+
+    def lam(self, level: float) -> float:
+        """lambda, whatever the level."""
+        return self.value
+
+    def gains(self, start: torch.Tensor, latents: int) -> NoGains:
+        return NoGains()
 
 
-@dataclass(frozen=True)
-class FastHyper:
-    """The default model's hyper transform; `features` is what it gives the context model."""
-
-    hyper_latents: int = 64
-    width: int = 96
-    features: int = 128
-
-    def build(self, latents: int, levels: int) -> tuple[FastHyperAnalysis, FastHyperSynthesis]:
-        return (
-            FastHyperAnalysis(latents, self.width, self.hyper_latents, levels),
-            FastHyperSynthesis(self.hyper_latents, self.width, self.features, levels),
-        )
+AnyRates = Rates | OneRate
 
 
 @dataclass(frozen=True)
@@ -95,20 +85,26 @@ class Context:
 class ModelConfig:
     """All of a model. `build()` gives it with fresh parameters."""
 
-    transform: FastTransform
-    hyper: FastHyper
+    transform: AnyTransform
+    hyper: AnyHyper
     context: Context
-    rates: Rates
+    rates: AnyRates
+
+    @property
+    def features(self) -> int:
+        """Channels that the hyper synthesis gives the context model."""
+        return self.hyper.outputs(self.transform.latents)
 
     def build(self) -> Model:
         levels, latents = self.rates.count, self.transform.latents
         analysis, synthesis = self.transform.build(levels)
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
-        base_raw = torch.log2(self.rates.start_gains()[:, None] * atom_spreads(latents))
-        context = self.context.build(base_raw, self.hyper.features)
+        start, spreads = self.transform.start(torch.tensor([self.rates.lam(i) for i in range(levels)]))
+        context = self.context.build(torch.log2(start[:, None] * spreads), self.features)
         prior = Prior(hyper_synthesis, context, self.hyper.hyper_latents, levels)
-        gains = Gains(self.rates.start_gains(), latents)
-        return Model(analysis, synthesis, hyper_analysis, prior, gains, BLOCK, 4 * BLOCK)
+        gains = self.rates.gains(start, latents)
+        stride = self.transform.stride
+        return Model(analysis, synthesis, hyper_analysis, prior, gains, stride, stride * self.hyper.stride)
 
 
 def _kinds(hint: Any) -> dict[str, type]:

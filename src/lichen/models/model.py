@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator
+from lichen.coding.noise import Noise
 from lichen.latents import Coded, Latents
 from lichen.picture import pad_to
 from lichen.prior.context import Prior, merge
@@ -35,6 +36,16 @@ class Gains(nn.Module):
         return y_hat * torch.exp(self.backward_log(level))
 
 
+class NoGains(nn.Module):
+    """In place of `Gains` where one quality is trained: latents are quantised as they are."""
+
+    def into(self, y: Tensor, level: Tensor) -> Tensor:
+        return y
+
+    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        return y_hat
+
+
 class Model(nn.Module):
     """Pixels -> latents -> pixels, with a prior that prices the latents.
 
@@ -48,7 +59,7 @@ class Model(nn.Module):
         synthesis: nn.Module,
         hyper_analysis: nn.Module,
         prior: Prior,
-        gains: Gains,
+        gains: Gains | NoGains,
         stride: int,
         hyper_stride: int,
     ) -> None:
@@ -84,7 +95,7 @@ class Model(nn.Module):
         x_hat: Tensor = self.synthesis(self.gains.out_of(y_hat, level), level)
         return x_hat.float()[..., :height, :width]
 
-    def forward(self, x: Tensor, level: Tensor, noise: bool = False) -> Coded:
+    def forward(self, x: Tensor, level: Tensor, noise: Noise | None = None) -> Coded:
         """One estimating pass: x (B, 3, H, W) in [0, 1], level (B,) -> `Coded`.
 
         `noise` is for training; without it the estimate is that of a file.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lichen.errors import UnknownWeights
-from lichen.models.config import Context, FastHyper, FastTransform, ModelConfig, Rates
+from lichen.models.config import Context, ModelConfig, Rates
+from lichen.models.transform_configs import FastHyper, FastTransform
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
 
 
@@ -22,8 +23,11 @@ class Row:
     about: str
 
 
+_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), encoder_dense=2, decoder_dense=1)
+
+
 def _fast(context: Context) -> ModelConfig:
-    return ModelConfig(FastTransform(), FastHyper(), context, Rates())
+    return ModelConfig(_FAST, FastHyper(), context, Rates())
 
 
 ZOO: tuple[Row, ...] = (

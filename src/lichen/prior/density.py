@@ -7,7 +7,6 @@ coder uses the nearest of 64 scales, whose integer frequency tables were made on
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -96,16 +95,11 @@ class Belief:
         return skipped
 
 
-@functools.cache
-def _index_of_unit() -> Tensor:
-    """The scale index for each possible raw, in units of 2^-12, from one below the first threshold on."""
-    units = torch.arange(THRESHOLDS[0] - 1, THRESHOLDS[-1] + 1)
-    return torch.bucketize(units, torch.tensor(THRESHOLDS), right=True).to(torch.uint8)
-
-
 def scale_index(raw: Tensor) -> Tensor:
-    """The coder's scale index, 0 ... 63 uint8, of each raw (float64, on its grid): how many thresholds are <= raw."""
-    units = (raw * 2**RAW_BITS).round_().sub_(THRESHOLDS[0] - 1)
-    table = _index_of_unit().to(raw.device)
-    index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
-    return index
+    """The coder's scale index, 0 ... 63 uint8, of each raw (float64, on its grid): how many thresholds are <= raw.
+
+    The thresholds lie evenly but for their rounding, so a product and a sum find the index; a test
+    compares every raw with the 63 integers.
+    """
+    index = (raw * (1 / _STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_BITS + 1)) / _STEP)
+    return index.clamp_(0, SCALES - 1).to(torch.uint8)

@@ -61,6 +61,7 @@ class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
     weight: Tensor
+    taps: Tensor
     offset: Tensor  # the bias, plus what rounds to the grid when added
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -76,6 +77,7 @@ class ExactConv(nn.Module):
         self.padding: tuple[int, ...] = conv.padding
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
         self.fill = _PADDING[conv.padding_mode]
+        self.register_buffer("taps", self.weight[:, 0].permute(1, 2, 0).contiguous())  # of a depthwise kernel
         self.pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
         if not self.depthwise and self.fill != "constant":
             raise BadCheckpoint("only depthwise convolutions of the prior may repeat their edge")
@@ -103,14 +105,20 @@ class ExactConv(nn.Module):
     def _shifted(self, x: Tensor) -> Tensor:
         """A depthwise convolution as a sum over taps, (B, h, w, C); float64 has no fast grouped kernel."""
         height, width = x.shape[-2:]
-        rows, columns = self.weight.shape[-2:]
-        padded = F.pad(x, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]), self.fill)
-        padded = padded.permute(0, 2, 3, 1).contiguous()
-        total = x.new_zeros(x.shape[0], height, width, x.shape[1])
-        for row in range(rows):
-            for column in range(columns):
-                total.addcmul_(padded[:, row : row + height, column : column + width], self.weight[:, 0, row, column])
+        total = torch.empty(0)
+        padded = _padded(x, self.padding[0], self.padding[1], self.fill)
+        for row, taps in enumerate(self.taps):
+            for column, tap in enumerate(taps):
+                shifted = padded[:, row : row + height, column : column + width]
+                total = total.addcmul_(shifted, tap) if row or column else shifted * tap
         return total
+
+
+def _padded(x: Tensor, rows: int, columns: int, fill: str) -> Tensor:
+    """(B, C, h, w) -> (B, h + 2 rows, w + 2 columns, C), with zeros or with its edge around."""
+    if fill == "constant":
+        return F.pad(x.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
+    return F.pad(x, (columns, columns, rows, rows), fill).permute(0, 2, 3, 1).contiguous()
 
 
 class ExactLeakyReLU(nn.Module):

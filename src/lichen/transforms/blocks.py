@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
+
+
+CHUNK = 2**19  # hidden values at a time where a block runs without gradients: 2 MB
 
 
 class Pointwise(nn.Conv2d):
@@ -44,7 +49,36 @@ class DepthwiseBlock(nn.Module):
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
+        if torch.is_grad_enabled():
+            change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
+            return change.add_(x)
+        return self._in_chunks(x)
+
+    def _in_chunks(self, x: Tensor) -> Tensor:
+        """The same without gradients: some pixels at a time, so that the hidden layer stays in the cache."""
+        out = (x + self.project.bias[:, None, None]).contiguous(memory_format=torch.channels_last)  # type: ignore[index]
+        count = CHUNK // self.expand.out_channels
+        pixels = (t.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).split(count) for t in (self.spatial(x), out))
+        backwards = self.project.weight[:, :, 0, 0].t()
+        for seen, changed in zip(*pixels, strict=True):
+            changed.addmm_(self.act(F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias)), backwards)
+        return out
+
+
+class DenseBlock(nn.Module):
+    """Residual block of two 3 x 3 convolutions with a LeakyReLU between: (B, C, h, w) -> (B, C, h, w).
+
+    The dearest block by multiply-adds, and the one that comes closest to a processor's peak. Starts as the identity.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.act = nn.LeakyReLU(SLOPE, inplace=True)
+        self.second = zero_(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.second(self.act(self.first(x)))
         return change.add_(x)
 
 
@@ -69,7 +103,46 @@ class LevelTable(nn.Module):
         return (low + (high - low) * weight)[:, :, None, None]
 
 
-def zero_(layer: Pointwise) -> Pointwise:
+def unshuffled(x: Tensor, factor: int) -> Tensor:
+    """`F.pixel_unshuffle`, whose result lies channels-last in memory: (B, C, H, W) -> (B, C f^2, H/f, W/f)."""
+    batch, channels, height, width = x.shape
+    cells = x.reshape(batch, channels, height // factor, factor, width // factor, factor)
+    cells = cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, height // factor, width // factor, -1)
+    return cells.permute(0, 3, 1, 2)
+
+
+def asinh(x: Tensor) -> Tensor:
+    """The inverse hyperbolic sine, to 1e-6: `torch.asinh` is not vectorised and takes as long as a whole layer."""
+    magnitude = x.abs()
+    return torch.log(magnitude + torch.sqrt(magnitude * magnitude + 1)).copysign(x)
+
+
+class Levelless(nn.Module):
+    """A network that is the same at every quality level, as a transform that is given one."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+
+def conv(channels_in: int, channels_out: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
+    """A convolution that keeps the size, or divides it by its stride: (B, Cin, h, w) -> (B, Cout, h/s, w/s)."""
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2)
+
+
+def deconv(channels_in: int, channels_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
+    """A transposed convolution of stride 2: (B, Cin, h, w) -> (B, Cout, 2h, 2w)."""
+    return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding=kernel // 2, output_padding=1)
+
+
+C = TypeVar("C", bound=nn.Conv2d)
+
+
+def zero_(layer: C) -> C:
     """Set a layer's weights and bias to zero in place, so that a branch starts silent."""
     with torch.no_grad():
         layer.weight.zero_()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.transforms.blocks import DepthwiseBlock, LevelTable, Pointwise, down, up, zero_
+from lichen.transforms.blocks import DenseBlock, DepthwiseBlock, LevelTable, Pointwise, down, unshuffled, up, zero_
 
 BLOCK = 16  # pixels: the stride of the latents
 
@@ -51,13 +51,14 @@ def atom_spreads(latents: int) -> Tensor:
 class FastAnalysis(nn.Module):
     """x (B, 3, H, W) in [0, 1], H and W multiples of 16, and level (B,) -> y (B, M, H/16, W/16)."""
 
-    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int], levels: int) -> None:
+    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
         self.linear = nn.Conv2d(3, latents, BLOCK, stride=BLOCK, bias=False)
         with torch.no_grad():
             self.linear.weight.copy_(dct_atoms(latents))
         self.enter = Pointwise(3 * 64, fine)
         self.level = LevelTable(torch.zeros(levels, fine))
+        self.dense = nn.Sequential(*(DenseBlock(fine) for _ in range(depth[2])))
         self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
         self.down = down(fine, coarse)
         self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
@@ -65,8 +66,7 @@ class FastAnalysis(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         x = x - 0.5
-        cells = F.pixel_unshuffle(x, 8)
-        deep = self.fine(self.enter(cells) + self.level(level))
+        deep = self.fine(self.dense(self.enter(unshuffled(x, 8)) + self.level(level)))
         deep = self.leave(self.coarse(self.down(deep)))
         y: Tensor = deep.add_(self.linear(x))
         return y
@@ -75,7 +75,7 @@ class FastAnalysis(nn.Module):
 class FastSynthesis(nn.Module):
     """y_hat (B, M, h, w), back in the analysis's units, and level (B,) -> x_hat (B, 3, 16 h, 16 w)."""
 
-    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int], levels: int) -> None:
+    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
         self.linear = Pointwise(latents, 3 * BLOCK * BLOCK, bias=False)
         with torch.no_grad():
@@ -84,10 +84,11 @@ class FastSynthesis(nn.Module):
         self.level = LevelTable(torch.zeros(levels, coarse))
         self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
         self.up = up(coarse, fine)
+        self.dense = nn.Sequential(*(DenseBlock(fine) for _ in range(depth[2])))
         self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
         self.leave = zero_(Pointwise(fine, 3 * 64))
 
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
         deep = self.coarse(self.enter(y_hat) + self.level(level))
-        deep = self.leave(self.fine(self.up(deep)))
+        deep = self.leave(self.fine(self.dense(self.up(deep))))
         return F.pixel_shuffle(self.linear(y_hat), BLOCK).add_(F.pixel_shuffle(deep, 8)).add_(0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, down, up
+from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, asinh, down, up
 
 
 def mix(channels: int, kernel: int) -> nn.Sequential:
@@ -44,7 +44,7 @@ class FastHyperAnalysis(nn.Module):
         )
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
-        z: Tensor = self.body(self.enter(torch.asinh(y)) + self.level(level))
+        z: Tensor = self.body(self.enter(asinh(y)) + self.level(level))
         return z
 
 

@@ -1,0 +1,157 @@
+"""Commands for people who measure: eval, bdrate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lichen.cli.app import EXIT_INPUT, Device, Json, Threads, app, console
+from lichen.errors import BadInput, UsageError
+
+
+@app.command()
+def bdrate(
+    curves: Annotated[
+        list[str] | None,
+        typer.Argument(help="ANCHOR TEST...: names of published curves (`vtm`) or JSON files.", show_default=False),
+    ] = None,
+    over: Annotated[str | None, typer.Option(help="The anchor; all others are then tests, in a league table.")] = None,
+    by_ms_ssim: Annotated[bool, typer.Option("--ms-ssim", help="By MS-SSIM in dB instead of PSNR.")] = False,
+    max_bpp: Annotated[float | None, typer.Option(min=0, help="Leave out points of more bits per pixel.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the published curves.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say how many bytes TEST needs beside ANCHOR at equal quality; negative: TEST is cheaper.
+
+    Examples: `lichen bdrate vtm results/kodak/lichen.json` · `lichen bdrate --over vtm results/kodak/*.json av1`
+    """
+    from lichen.evaluation.curves import published_names
+
+    if listed:
+        typer.echo("\n".join(published_names()))
+        return
+    names = ([over] if over else []) + (curves or [])
+    if len(names) < 2:
+        raise UsageError("give an anchor and at least one test, e.g. lichen bdrate vtm results/kodak/lichen.json")
+    rows, refused = _deltas(names, by_ms_ssim, max_bpp)
+    rows.sort(key=lambda row: row["bd_rate_percent"]) if over else None
+    if as_json:
+        typer.echo(json.dumps({"deltas": rows, "refused": refused}, indent=2))
+    elif rows:
+        _print_deltas(rows, "MS-SSIM" if by_ms_ssim else "PSNR", max_bpp)
+    for reason in refused:
+        console.print(f"lichen: {reason}", markup=False)
+    if refused:
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _deltas(names: list[str], by_ms_ssim: bool, max_bpp: float | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row for each test, and why others were refused. Raises `BadInput` when the anchor is unfit."""
+    from lichen.evaluation.bdrate import METHOD, delta
+    from lichen.evaluation.curves import Curve, find_points
+
+    def curve(name: str) -> Curve:
+        points = find_points(name)
+        found = points.by_ms_ssim() if by_ms_ssim else points.by_psnr()
+        return found if max_bpp is None else found.up_to(max_bpp)
+
+    anchor, rows, refused = curve(names[0]), [], []
+    for name in names[1:]:
+        try:
+            test = curve(name)
+            found = delta(anchor, test)
+        except BadInput as error:
+            refused.append(str(error))
+            continue
+        rows.append(
+            {
+                "anchor": anchor.name,
+                "test": test.name,
+                "bd_rate_percent": found.rate_percent,
+                "bd_quality_db": found.quality_db,
+                "overlap_db": found.overlap_db,
+                "points": (len(anchor.bpp), len(test.bpp)),
+                "method": METHOD,
+            }
+        )
+    return rows, refused
+
+
+def _print_deltas(rows: list[dict[str, Any]], measure: str, max_bpp: float | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    limit = "" if max_bpp is None else f", points up to {max_bpp:g} bpp"
+    title = f"over {rows[0]['anchor']} ({rows[0]['points'][0]} points), by {measure}, {rows[0]['method']}{limit}"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "BD-rate %", f"BD-{measure} dB", "overlap dB", "points"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for row in rows:
+        low, high = row["overlap_db"]
+        figures = f"{row['bd_rate_percent']:+.2f}", f"{row['bd_quality_db']:+.3f}", f"{low:.2f} to {high:.2f}"
+        table.add_row(row["test"], *figures, str(row["points"][1]))
+    Console(width=max(console.width, 110)).print(table)
+
+
+@app.command(name="eval")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of pictures.", show_default=False)],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Rows of the zoo, weights files, or folders of fixed-rate weights.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of results; filled up if it has some.")] = Path(
+        "results"
+    ),
+    peers: Annotated[bool, typer.Option("--peers", help="Also JPEG, WebP, AVIF and the other codecs here.")] = False,
+    peer: Annotated[list[str] | None, typer.Option(help="Only this peer; may be repeated.")] = None,
+    quality: Annotated[list[float] | None, typer.Option("-q", min=0, max=100, help="Default: 0, 10 ... 100.")] = None,
+    replace: Annotated[bool, typer.Option(help="Measure anew what other weights or libraries have left.")] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as memory allows. Disturbs timing.")] = 1,
+    device: Device = "cpu",
+    threads: Threads = 0,
+) -> None:
+    """Measure models and other codecs on a folder: file bytes, PSNR, MS-SSIM, seconds, memory.
+
+    A row for each picture, model and quality in OUTPUT/table.tsv, means in OUTPUT/NAME.json. Stop and go on as
+    you like. Example: `lichen eval lichen runs/a/lichen.safetensors --peers --data kodak/ -o results/kodak`
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lichen.evaluation.evaluate import evaluate as run
+
+    entries = _entries(models or [], peers, peer or [], quality, device)
+    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("")
+        outcome = run(
+            entries, data, output, jobs, threads, replace, lambda n, of: progress.update(bar, completed=n, total=of)
+        )
+    for reason in outcome.skipped:
+        console.print(f"lichen: {reason}", markup=False)
+    console.print(f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}")
+    if outcome.skipped:
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _entries(models: list[str], peers: bool, named: list[str], quality: list[float] | None, device: str) -> list[Any]:
+    """Who is measured; peers that this machine lacks are named. Raises `UsageError` for nobody, or twice one name."""
+    from lichen.evaluation.contestants import QUALITIES, ModelEntry, PeerEntry
+    from lichen.evaluation.peers import available, missing
+    from lichen.evaluation.peers import peer as find_peer
+
+    wanted = [find_peer(name) for name in named] or ([*available(), *missing()] if peers else [])
+    for absent in (p for p in wanted if not p.there):
+        console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
+    entries: list[Any] = [ModelEntry.of(model, sorted(set(quality or QUALITIES)), device) for model in models]
+    entries += [PeerEntry(p.name) for p in wanted if p.there]
+    if not entries:
+        raise UsageError("name a model to measure, or --peers")
+    names = [entry.name for entry in entries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"two models are named {twice!r}: files give them their names; rename one, or measure apart")
+    return entries

@@ -1,0 +1,163 @@
+"""Who is measured: a model of ours, or a peer, with the same face; and light entries that a process can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lichen.codec import Codec
+from lichen.engine import find_device
+from lichen.errors import BadInput
+from lichen.evaluation.peers import Peer, peer
+from lichen.models.checkpoint import find_by_name, load_checkpoint
+from lichen.models.config import LEVEL_STEPS
+from lichen.picture import to_float
+
+QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
+PEER_SETTINGS = 10  # spread over each peer's range
+
+
+class Contestant(Protocol):
+    """A codec ready to run. Its times are of these calls: everything from pixels to file bytes and back."""
+
+    def encode(self, image: Image.Image, setting: float) -> bytes:
+        """An RGB picture as a whole file."""
+        ...
+
+    def decode(self, data: bytes, setting: float) -> Image.Image:
+        """The file as an RGB picture; `setting` is the one that made it."""
+        ...
+
+    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        """What the model expects a file to cost, headers not counted; None for peers."""
+        ...
+
+
+class Entry(Protocol):
+    """A contestant by name: small, and sent to worker processes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def versions(self) -> dict[float, str]:
+        """For each setting what makes its files: a weights hash, or a library's version."""
+        ...
+
+    def open(self) -> Contestant:
+        """Load it."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class PeerEntry:
+    """A peer at settings spread over its range."""
+
+    name: str
+
+    @property
+    def versions(self) -> dict[float, str]:
+        settings = peer(self.name).settings
+        picked = np.linspace(0, len(settings) - 1, min(PEER_SETTINGS, len(settings))).round().astype(int)
+        version = peer(self.name).version()
+        return {float(settings[i]): version for i in picked}
+
+    def open(self) -> Contestant:
+        return _RunningPeer(peer(self.name))
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A curve of ours: one variable-rate model at some qualities, or fixed-rate models by their lambda.
+
+    `members` are (setting, weights file, hash).
+    """
+
+    name: str
+    members: tuple[tuple[float, Path, str], ...]
+    device: str
+
+    @property
+    def versions(self) -> dict[float, str]:
+        return {setting: digest for setting, _, digest in self.members}
+
+    def open(self) -> Contestant:
+        return _RunningModel({setting: path for setting, path, _ in self.members}, self.device)
+
+    @staticmethod
+    def of(text: str, qualities: Sequence[float], device: str) -> ModelEntry:
+        """`text`: a row's name, a weights file, or a folder of fixed-rate weights files that make one curve.
+
+        Raises `UnknownWeights`, `BadInput`.
+        """
+        path = Path(text)
+        if path.is_dir():
+            files = sorted(path.glob("*.safetensors"))
+            if not files:
+                raise BadInput(f"{path}: no weights (*.safetensors) in it; give a weights file or a row's name")
+            members = tuple(sorted(member for file in files for member in _members(file, qualities)))
+            _refuse_twins(path, members)
+            return ModelEntry(path.resolve().name, members, device)
+        file = path if path.is_file() or path.suffix else find_by_name(text)
+        return ModelEntry(file.stem, tuple(_members(file, qualities)), device)
+
+
+def _members(path: Path, qualities: Sequence[float]) -> list[tuple[float, Path, str]]:
+    checkpoint = load_checkpoint(path)
+    rates, digest = checkpoint.config.rates, checkpoint.hash.hex()
+    settings = qualities if rates.count > 1 else [rates.lam(0)]
+    return [(float(setting), path.resolve(), digest) for setting in settings]
+
+
+def _refuse_twins(folder: Path, members: Sequence[tuple[float, Path, str]]) -> None:
+    settings = [setting for setting, _, _ in members]
+    if len(set(settings)) < len(settings):
+        raise BadInput(f"{folder}: several weights of one quality; a folder makes one curve of one model per lambda")
+
+
+class _RunningPeer:
+    def __init__(self, codec: Peer) -> None:
+        self._codec = codec
+
+    def encode(self, image: Image.Image, setting: float) -> bytes:
+        return self._codec.encode(image, int(setting))
+
+    def decode(self, data: bytes, setting: float) -> Image.Image:
+        return self._codec.decode(data)
+
+    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        return None
+
+
+class _RunningModel:
+    def __init__(self, files: dict[float, Path], device: str) -> None:
+        self._device = find_device(device)
+        loaded = {path: Codec(weights=path, device=device) for path in set(files.values())}
+        self._codecs = {setting: loaded[path] for setting, path in files.items()}
+
+    def encode(self, image: Image.Image, setting: float) -> bytes:
+        return self._codecs[setting].encode(image, self._quality(setting))
+
+    def decode(self, data: bytes, setting: float) -> Image.Image:
+        return Image.fromarray(self._codecs[setting].decode_picture(data).pixels)
+
+    @torch.inference_mode()
+    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        checkpoint = self._codecs[setting].checkpoint
+        top = checkpoint.config.rates.count - 1
+        level = round(self._quality(setting) / 100 * top * LEVEL_STEPS) / LEVEL_STEPS
+        x = to_float(np.asarray(image)).to(self._device)
+        coded = checkpoint.model(x, torch.tensor([level], device=self._device))
+        return float(coded.bits) / (image.width * image.height)
+
+    def _quality(self, setting: float) -> float:
+        """The setting of a fixed-rate model is its lambda, and it has but one quality."""
+        return setting if self._codecs[setting].checkpoint.config.rates.count > 1 else 0.0

@@ -1,0 +1,148 @@
+"""Rate-distortion points as the field stores them, and the rising curves that can be compared."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lichen.errors import BadInput
+from lichen.evaluation.metrics import decibels
+
+PUBLISHED = Path(__file__).parent / "published"
+POINTS_MIN = 4
+
+_LABELS = {
+    "av1": "AV1",
+    "bpg_444_x265_ycbcr": "BPG 4:4:4",
+    "hm": "HM",
+    "vtm": "VTM",
+    "jpeg": "JPEG, published",
+    "jpeg2000": "JPEG 2000, published",
+    "webp": "WebP, published",
+    "paper-elic2022_mse": "ELIC, paper",
+    "paper-elic2022_ms-ssim": "ELIC MS-SSIM, paper",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Bits per pixel and a quality in dB, four points or more, both rising."""
+
+    name: str
+    bpp: tuple[float, ...]
+    quality_db: tuple[float, ...]
+
+    @staticmethod
+    def of(name: str, points: list[tuple[float, float]]) -> Curve:
+        """A curve of (bpp, dB) points in any order. Raises `BadInput` when quality does not rise with rate."""
+        ordered = sorted(points)
+        if len(ordered) < POINTS_MIN:
+            raise BadInput(f"{name}: {len(ordered)} points are too few for a curve; it needs {POINTS_MIN}")
+        for (bpp, db), (more, better) in itertools.pairwise(ordered):
+            if more <= bpp or better <= db:
+                raise BadInput(
+                    f"{name}: is not a curve, {better:.3f} dB at {more:.4f} bpp follows {db:.3f} dB at {bpp:.4f}; "
+                    "leave out the points that cost more and give less"
+                )
+        if ordered[0][0] <= 0 or not np.isfinite(ordered).all():
+            raise BadInput(f"{name}: rates must be positive and all values finite; measure it anew")
+        rates, quality = zip(*ordered, strict=True)
+        return Curve(name, tuple(rates), tuple(quality))
+
+    @staticmethod
+    def rising(name: str, points: list[tuple[float, float]]) -> Curve:
+        """`of`, without the points that cost no less than another and are no better."""
+        kept: list[tuple[float, float]] = []
+        for bpp, db in sorted(points, key=lambda p: (p[0], -p[1])):
+            if not kept or db > kept[-1][1]:
+                kept.append((bpp, db))
+        return Curve.of(name, kept)
+
+    def up_to(self, bpp_max: float) -> Curve:
+        """The part of at most this rate."""
+        return Curve.of(self.name, [p for p in zip(self.bpp, self.quality_db, strict=True) if p[0] <= bpp_max])
+
+
+@dataclass(frozen=True)
+class Points:
+    """Mean results of a codec over a data set, one entry a quality; an empty tuple where nothing is known.
+
+    `ms_ssim_db` is -10 log10(1 - MS-SSIM).
+    """
+
+    name: str
+    bpp: tuple[float, ...]
+    psnr_db: tuple[float, ...] = ()
+    ms_ssim_db: tuple[float, ...] = ()
+
+    def by_psnr(self) -> Curve:
+        """Raises `BadInput` when there is no PSNR, or it does not rise with the rate."""
+        return Curve.of(self.name, self._pairs(self.psnr_db, "PSNR"))
+
+    def by_ms_ssim(self) -> Curve:
+        """Raises `BadInput` when there is no MS-SSIM, or it does not rise with the rate."""
+        return Curve.of(self.name, self._pairs(self.ms_ssim_db, "MS-SSIM"))
+
+    def _pairs(self, quality: tuple[float, ...], what: str) -> list[tuple[float, float]]:
+        if not quality:
+            raise BadInput(f"{self.name}: has no {what}; take another curve or measure")
+        return list(zip(self.bpp, quality, strict=True))
+
+
+def load_points(path: Path, name: str | None = None) -> Points:
+    """Read {"name", "results": {"bpp", "psnr-rgb", "ms-ssim-rgb" or "ms-ssim-db-rgb"}}. Raises `BadInput`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        results: dict[str, Any] = data["results"]
+        bpp = tuple(float(v) for v in results["bpp"])
+        psnr = _floats(results.get("psnr-rgb", results.get("psnr", [])))
+        similarity = results.get("ms-ssim-rgb", results.get("ms-ssim", []))
+        in_db = _floats(results.get("ms-ssim-db-rgb", [])) or tuple(decibels(v) for v in _floats(similarity))
+        points = Points(name or str(data.get("name", path.stem)), bpp, psnr, in_db)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"{path}: not a results file of the field's format ({error!r}); see docs/benchmark.md"
+        ) from error
+    if any(quality and len(quality) != len(bpp) for quality in (psnr, in_db)):
+        raise BadInput(f"{path}: its lists are of different lengths; write it anew")
+    return points
+
+
+def _floats(values: list[float | None]) -> tuple[float, ...]:
+    """Empty when a value is missing: pictures too small for MS-SSIM."""
+    return () if any(v is None for v in values) else tuple(float(v) for v in values)  # type: ignore[arg-type]
+
+
+def published_names() -> list[str]:
+    """Names of the packaged curves: `vtm` for Kodak's, `clic2020-professional/vtm` for others."""
+    paths = sorted(PUBLISHED.glob("*/*.json"))
+    return [p.stem if p.parent.name == "kodak" else f"{p.parent.name}/{p.stem}" for p in paths]
+
+
+def find_points(text: str) -> Points:
+    """The curve that a person names: a file, or a packaged one. Raises `BadInput` with near names."""
+    path = Path(text)
+    if path.suffix == ".json" or path.is_file():
+        return load_points(path)
+    names = published_names()
+    if text not in names:
+        near = [name for name in names if text in name] or difflib.get_close_matches(text, names, n=3)
+        hint = f"; did you mean {' or '.join(near[:4])}?" if near else ""
+        raise BadInput(f"{text}: no such file or published curve{hint} (`lichen bdrate --list` names all)")
+    folder = PUBLISHED if "/" in text else PUBLISHED / "kodak"
+    return load_points(folder / f"{text}.json", label_of(text))
+
+
+def label_of(name: str) -> str:
+    """What a published curve is called in a table; its file's name says which of several it is."""
+    folder, _, stem = name.rpartition("/")
+    label = _LABELS.get(stem, stem)
+    return f"{label} ({folder})" if folder else label

@@ -1,0 +1,209 @@
+"""An evaluation: every contestant on every picture of a folder, resumable, in one process or several."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from lichen.errors import BadData, BadInput, LichenError
+from lichen.evaluation.contestants import Contestant, Entry
+from lichen.evaluation.measure import Row, Table, digest, measure
+from lichen.evaluation.summary import summarise
+from lichen.files import write_atomically
+from lichen.picture import open_picture
+from lichen.training.data import list_pictures
+
+TABLE = "table.tsv"
+_JOB_BYTES = 2_000_000_000  # what a process may need
+
+
+@dataclass(frozen=True)
+class _Source:
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A contestant on a picture at the settings that are not in the table yet."""
+
+    entry: Entry
+    path: Path
+    name: str
+    settings: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation did: rows made now, and a line for each picture left out."""
+
+    new_rows: int
+    skipped: tuple[str, ...]
+
+
+def evaluate(
+    entries: Sequence[Entry],
+    data: Path,
+    output: Path,
+    jobs: int,
+    threads: int,
+    replace: bool,
+    report: Callable[[int, int], None],
+) -> Outcome:
+    """Fill `output`/table.tsv, and write the summaries NAME.json when all rows are there.
+
+    `report` is called with (rows done, rows in all). `jobs` 0 takes as many processes as memory allows.
+    Raises `BadData` for a folder without pictures, `BadInput` when the table holds results of other
+    weights or pictures under the same names and `replace` is false.
+    """
+    readable, skipped = _readable(data)
+    table = Table(output / TABLE)
+    for entry in entries:
+        _check_versions(table, entry, replace)
+    _check_pixels(table, readable)
+    tasks = _tasks(entries, readable, table)
+    _retract([task.entry.name for task in tasks], output)
+    total, done, processes = sum(len(task.settings) for task in tasks), 0, jobs or _jobs_for_memory()
+    report(0, total)
+    for rows in _run(tasks, processes, threads):
+        table.add(rows)
+        done += len(rows)
+        report(done, total)
+    if total:
+        table.save()
+    run = {"processes": processes, "threads": threads or torch.get_num_threads()}
+    for entry in entries:
+        _summarise(entry.name, table, run, output)
+    return Outcome(total, tuple(skipped))
+
+
+def _readable(data: Path) -> tuple[dict[str, _Source], list[str]]:
+    """Pictures by name, and what is wrong with those that cannot be used."""
+    found: dict[str, _Source] = {}
+    skipped: list[str] = []
+    for path in list_pictures(data):
+        name = path.relative_to(data).with_suffix("").as_posix()
+        try:
+            pixels = open_picture(path).pixels
+        except BadInput as error:
+            skipped.append(str(error))
+            continue
+        if name in found:
+            skipped.append(f"{path}: another picture is named {name} too; rename one")
+            continue
+        found[name] = _Source(path, digest(pixels))
+    if not found:
+        raise BadData(f"{data}: none of its pictures can be read; the first: {skipped[0]}")
+    return found, skipped
+
+
+def _check_versions(table: Table, entry: Entry, replace: bool) -> None:
+    """Results of different weights must not meet under one name."""
+    wanted = entry.versions
+    others = {r.version for r in table.of(entry.name) if r.version != wanted.get(r.setting, r.version)}
+    if not others:
+        return
+    if not replace:
+        raise BadInput(
+            f"{table.path} has results of {entry.name!r} by {', '.join(sorted(others))}, not by "
+            f"{', '.join(sorted(set(wanted.values())))}; use --replace to measure them anew, or another --output"
+        )
+    table.drop(entry.name)
+    table.save()
+
+
+def _check_pixels(table: Table, readable: dict[str, _Source]) -> None:
+    """Other pictures under the same names would mix two data sets."""
+    seen = {row.picture: row.pixels for row in table.rows.values()}
+    strange = sorted(set(seen) - set(readable))
+    if strange:
+        raise BadInput(f"{table.path} has results of {strange[0]}, which is not in this folder; give another --output")
+    for name, source in readable.items():
+        if name in seen and seen[name] != source.digest:
+            raise BadInput(f"{table.path} has results of another picture named {name}; give another --output")
+
+
+def _tasks(entries: Sequence[Entry], readable: dict[str, _Source], table: Table) -> list[Task]:
+    tasks = []
+    for entry in entries:
+        for name, source in readable.items():
+            missing = tuple(s for s in entry.versions if (entry.name, name, s) not in table.rows)
+            if missing:
+                tasks.append(Task(entry, source.path, name, missing))
+    return tasks
+
+
+def _retract(names: Sequence[str], output: Path) -> None:
+    """A summary stands for a finished evaluation only."""
+    for name in set(names):
+        (output / file_name(name)).unlink(missing_ok=True)
+
+
+def _summarise(name: str, table: Table, run: dict[str, int], output: Path) -> None:
+    """Write a summary that is not there: one that is belongs to these very rows."""
+    path = output / file_name(name)
+    if not path.exists():
+        text = json.dumps(summarise(name, table.of(name), run), indent=1, allow_nan=False) + "\n"
+        write_atomically(path, text.encode(), overwrite=True)
+
+
+def file_name(name: str) -> str:
+    """`JPEG 4:2:0` -> `jpeg-420.json`."""
+    return re.sub(r"[^\w.+-]", "", name.lower().replace(" ", "-")) + ".json"
+
+
+def _run(tasks: Sequence[Task], jobs: int, threads: int) -> Iterator[list[Row]]:
+    if jobs == 1:
+        _prepare(threads)
+        yield from map(_work, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _prepare, (threads,)) as pool:
+        futures = [pool.submit(_work, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _contestant(entry: Entry) -> Contestant:
+    """Loaded once a process, and warmed up: what a first call builds is not what we time."""
+    contestant, picture = entry.open(), Image.linear_gradient("L").convert("RGB")
+    for setting in entry.versions:
+        contestant.decode(contestant.encode(picture, setting), setting)
+    return contestant
+
+
+def _work(task: Task) -> list[Row]:
+    pixels = open_picture(task.path).pixels
+    contestant = _contestant(task.entry)
+    try:
+        return [measure(task.name, contestant, task.entry, pixels, setting) for setting in task.settings]
+    except LichenError as error:
+        raise type(error)(f"{task.entry.name} on {task.path}: {error}") from error
+
+
+def _jobs_for_memory() -> int:
+    """As many processes as there are CPUs, if each can have 2 GB of the memory that is free."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 1
+    return max(1, min(os.cpu_count() or 1, free // _JOB_BYTES))

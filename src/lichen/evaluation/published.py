@@ -1,0 +1,21 @@
+"""Sizes and costs that the papers and their followers print, to stand beside what is counted here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """Parameters in millions and thousands of multiply-adds per pixel to decode, as printed."""
+
+    parameters_m: float
+    decode_kmac: float
+
+
+# Row -> figures of shared/spec.md section 1; the same counting convention as `evaluation.counts`.
+PUBLISHED = {
+    "minnen-hp": Published(7.03, 42),
+    "swint-hp": Published(24.65, 265),
+    "elic-library": Published(32.1, 328),
+}

@@ -1,0 +1,74 @@
+"""The means of a table in the field's format: what other people's plots, and `lichen report`, read."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lichen.errors import BadInput
+from lichen.evaluation.measure import Row
+
+TIMING_DROPPED = 6  # pictures, the papers' warm-up
+
+
+def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, Any]:
+    """{"name", "description", "results", "meta"}: for each setting the means over all pictures.
+
+    PSNR and MS-SSIM are means of pictures' values, MS-SSIM null where a picture is too small for it.
+    Seconds leave out the first six pictures where there are more; `meta` says so. `run` is kept in
+    `meta`. Raises `BadInput` when settings have been measured on different pictures.
+    """
+    settings = sorted({row.setting for row in rows})
+    chosen = [sorted((r for r in rows if r.setting == s), key=lambda r: r.picture) for s in settings]
+    pictures = [row.picture for row in chosen[0]]
+    if any([row.picture for row in group] != pictures for group in chosen):
+        raise BadInput(f"{name}: an unfinished run; finish it with the same `lichen eval`")
+    dropped = TIMING_DROPPED if len(pictures) > TIMING_DROPPED else 0
+    timed = [group[dropped:] for group in chosen]
+    results = {
+        "quality": settings,
+        "bpp": [_mean([r.bpp for r in g]) for g in chosen],
+        "psnr-rgb": [_mean([r.psnr_db for r in g]) for g in chosen],
+        "ms-ssim-rgb": [_mean([r.ms_ssim for r in g]) for g in chosen],
+        "estimated-bpp": [_mean([r.estimated_bpp for r in g]) for g in chosen],
+        "encoding_time": [_mean([r.encode_s for r in g]) for g in timed],
+        "decoding_time": [_mean([r.decode_s for r in g]) for g in timed],
+        "peak_mb": [_highest([r.peak_mb for r in g]) for g in chosen],
+    }
+    meta = {
+        "versions": sorted({row.version for row in rows}),
+        "pictures": len(pictures),
+        "sizes": sorted({f"{row.width}x{row.height}" for row in rows})[:8],
+        "timing": f"whole files, entropy coding inside, means without the first {dropped} pictures",
+        **run,
+        **machine(),
+    }
+    description = f"{name} by lichen eval: whole files, 8-bit RGB, mean over {len(pictures)} pictures"
+    return {"name": name, "description": description, "results": results, "meta": meta}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    mean = sum(values) / len(values)
+    return mean if math.isfinite(mean) else None
+
+
+def _highest(values: Sequence[float]) -> float | None:
+    return max(values) if all(map(math.isfinite, values)) else None
+
+
+def machine() -> dict[str, str]:
+    """What the seconds were measured on."""
+    return {"cpu": _cpu_name(), "torch": version("torch"), "python": platform.python_version()}
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

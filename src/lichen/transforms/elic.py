@@ -1,0 +1,57 @@
+"""The transforms of ELIC (He 2022, supplement tables 1 and 2): residual bottlenecks between 5 x 5 convolutions."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lichen.transforms.blocks import conv, deconv
+from lichen.transforms.cheng import Attention
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3, 1 x 1 at half the channels beside the identity: (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.body = nn.Sequential(
+            conv(channels, half, 1, 1),
+            nn.ReLU(inplace=True),
+            conv(half, half, 3, 1),
+            nn.ReLU(inplace=True),
+            conv(half, channels, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x) + x
+        return out
+
+
+def elic_analysis(width: int, latents: int, blocks: int, attention: bool) -> nn.Sequential:
+    """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16); `blocks` bottlenecks a stage, attention at 1/4 and 1/16."""
+    return nn.Sequential(
+        conv(3, width),
+        *(Bottleneck(width) for _ in range(blocks)),
+        conv(width, width),
+        *(Bottleneck(width) for _ in range(blocks)),
+        *([Attention(width)] if attention else []),
+        conv(width, width),
+        *(Bottleneck(width) for _ in range(blocks)),
+        conv(width, latents),
+        *([Attention(latents)] if attention else []),
+    )
+
+
+def elic_synthesis(width: int, latents: int, blocks: int, attention: bool) -> nn.Sequential:
+    """y_hat (B, M, h, w) -> x_hat (B, 3, 16 h, 16 w); attention at 1/16 and 1/4."""
+    return nn.Sequential(
+        *([Attention(latents)] if attention else []),
+        deconv(latents, width),
+        *(Bottleneck(width) for _ in range(blocks)),
+        deconv(width, width),
+        *([Attention(width)] if attention else []),
+        *(Bottleneck(width) for _ in range(blocks)),
+        deconv(width, width),
+        *(Bottleneck(width) for _ in range(blocks)),
+        deconv(width, 3),
+    )

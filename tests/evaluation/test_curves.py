@@ -1,0 +1,150 @@
+"""Curves and their deltas: published figures reproduced, wrong input refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import typer.testing
+
+from lichen import cli
+from lichen.errors import BadInput
+from lichen.evaluation.bdrate import delta
+from lichen.evaluation.curves import Curve, Points, find_points, load_points, published_names
+from tests.conftest import SHARED
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("paper-elic2022_mse", -7.06), ("compressai-mbt2018-mean_mse_cuda", 21.3), ("bpg_444_x265_ycbcr", 22)],
+)
+def test_published_bd_rates_are_reproduced(name, published):
+    found = delta(find_points("vtm").by_psnr(), find_points(name).by_psnr())
+    assert found.rate_percent == pytest.approx(published, abs=0.5)
+    assert (found.quality_db > 0) == (published < 0)
+
+
+def test_a_curve_of_half_the_rate():
+    anchor = Curve("a", (0.1, 0.2, 0.4, 0.8), (28, 30, 33, 36))
+    half = Curve("b", (0.05, 0.1, 0.2, 0.4), (28, 30, 33, 36))
+    assert delta(anchor, half).rate_percent == pytest.approx(-50)
+    assert delta(half, anchor).rate_percent == pytest.approx(100)
+    assert delta(anchor, anchor).rate_percent == delta(anchor, anchor).quality_db == 0
+    assert delta(anchor, half).overlap_db == (28, 36)
+
+
+def test_rates_above_the_limit_are_left_out():
+    bpg, vtm = find_points("bpg_444_x265_ycbcr").by_psnr(), find_points("vtm").by_psnr()
+    assert delta(vtm.up_to(1), bpg.up_to(1)).rate_percent == pytest.approx(31, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        ([(0.1, 30.0), (0.2, 31.0), (0.3, 32.0)], "too few"),
+        ([(0.1, 30.0), (0.2, 31.0), (0.3, 30.5), (0.4, 33.0)], "30.500 dB at 0.3000 bpp follows 31.000 dB"),
+        ([(0.1, 30.0), (0.1, 31.0), (0.3, 32.0), (0.4, 33.0)], "is not a curve"),
+        ([(0.0, 30.0), (0.1, 31.0), (0.3, 32.0), (0.4, 33.0)], "positive"),
+        ([(0.1, 30.0), (0.2, 31.0), (0.3, 32.0), (0.4, float("inf"))], "finite"),
+    ],
+)
+def test_no_curve_is_refused_with_the_reason(points, reason):
+    with pytest.raises(BadInput, match=reason):
+        Curve.of("x", points)
+
+
+def test_points_that_give_nothing_are_left_out_of_a_rising_curve():
+    points = [(0.1, 30.0), (0.2, 31.0), (0.3, 30.5), (0.4, 33.0), (0.4, 32.0), (0.6, 35.0)]
+    assert Curve.rising("x", points) == Curve("x", (0.1, 0.2, 0.4, 0.6), (30.0, 31.0, 33.0, 35.0))
+
+
+def test_curves_without_an_overlap_are_refused():
+    low = Curve("low", (0.1, 0.2, 0.3, 0.4), (20, 21, 22, 23))
+    high = Curve("high", (0.1, 0.2, 0.3, 0.4), (30, 31, 32, 33))
+    with pytest.raises(BadInput, match="no quality in common"):
+        delta(low, high)
+    dear = Curve("dear", (1.0, 2.0, 3.0, 4.0), (20, 21, 22, 23))
+    with pytest.raises(BadInput, match="no rate in common"):
+        delta(low, dear)
+
+
+def test_all_published_curves_load():
+    names = published_names()
+    assert len(names) >= 50
+    for name in names:
+        points = find_points(name)
+        assert points.psnr_db or points.ms_ssim_db, name
+    assert find_points("vtm").name == "VTM"
+    assert find_points("vtm").bpp != find_points("clic2020-professional/vtm").bpp
+
+
+def test_published_curves_are_those_of_the_source():
+    folder = SHARED / "rd/kodak"
+    if not folder.exists():
+        pytest.skip("no ../shared/rd here")
+    for path in folder.glob("*.json"):
+        ours = find_points(path.stem)
+        assert ours.bpp == load_points(path).bpp
+
+
+def test_a_wrong_name_names_near_ones():
+    with pytest.raises(BadInput, match="paper-elic2022_mse"):
+        find_points("elic")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "not a results file"),
+        ('{"results": {}}', "not a results file"),
+        ('{"results": {"bpp": [1, 2], "psnr-rgb": [30]}}', "different lengths"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, content, reason):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(BadInput, match=reason):
+        load_points(tmp_path / "a.json")
+
+
+def test_ms_ssim_is_compared_in_db(tmp_path):
+    data = {"name": "a", "results": {"bpp": [1, 2], "ms-ssim-rgb": [0.9, 0.99], "psnr-rgb": [30, None]}}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    points = load_points(tmp_path / "a.json")
+    assert points.ms_ssim_db == pytest.approx((10, 20))
+    assert points.psnr_db == ()
+    with pytest.raises(BadInput, match="has no PSNR"):
+        points.by_psnr()
+
+
+def run(*arguments: str) -> typer.testing.Result:
+    return typer.testing.CliRunner().invoke(cli.app, ["bdrate", *arguments])
+
+
+def test_the_command_prints_method_and_overlap():
+    result = run("vtm", "av1", "webp")
+    assert result.exit_code == 0
+    assert "akima" in result.output
+    assert "26.14 to 43.97" in result.output
+    assert "+16.18" in result.output
+
+
+def test_a_league_is_sorted_and_refusals_do_not_stop_it():
+    result = run("--over", "vtm", "webp", "paper-elic2022_ms-ssim", "av1", "--json")
+    assert result.exit_code == 3
+    data = json.loads(result.stdout)
+    assert [row["test"] for row in data["deltas"]] == ["AV1", "WebP, published"]
+    assert "no PSNR" in data["refused"][0]
+
+
+def test_wrong_calls(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lichen", "bdrate", "vtm"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "at least one test" in capsys.readouterr().err
+
+
+def test_points_know_what_they_lack():
+    with pytest.raises(BadInput, match="has no MS-SSIM"):
+        Points("x", (1.0,), (30.0,)).by_ms_ssim()

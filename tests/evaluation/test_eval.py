@@ -1,0 +1,231 @@
+"""`lichen eval`: rows that hold what they say, runs that can be stopped, and wrong input that is named."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lichen import cli
+from lichen.codec import Codec
+from lichen.errors import BadData, BadInput
+from lichen.evaluation import peers
+from lichen.evaluation.contestants import ModelEntry, PeerEntry
+from lichen.evaluation.curves import load_points
+from lichen.evaluation.evaluate import Outcome, evaluate, file_name
+from lichen.evaluation.measure import HEAD, Row, Table
+from lichen.evaluation.metrics import psnr_db
+from lichen.evaluation.peers import PEERS, available, peer
+from lichen.evaluation.summary import summarise
+from lichen.models.zoo import ZOO
+from tests.conftest import scene, small_checkpoint
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return small_checkpoint(ZOO[0], tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Three pictures of two sizes and modes, and one that is none."""
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    scene(80, 64).save(folder / "a.png")
+    scene(64, 64, 1).convert("L").save(folder / "b.png")
+    scene(176, 168, 2).save(folder / "deep/c.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def run(entries, data: Path, output: Path, jobs: int = 1, replace: bool = False) -> Outcome:
+    return evaluate(entries, data, output, jobs, 0, replace, lambda done, total: None)
+
+
+def model(weights: Path, *qualities: float) -> ModelEntry:
+    return ModelEntry.of(str(weights), qualities or (0, 50, 100), "cpu")
+
+
+def test_rows_are_whole_files(weights, pictures, tmp_path):
+    out = tmp_path / "out"
+    outcome = run([model(weights)], pictures, out)
+    assert outcome.new_rows == 9
+    assert len(outcome.skipped) == 1 and "broken.png" in outcome.skipped[0]
+    row = Table(out / "table.tsv").rows["lichen", "deep/c", 50.0]
+    image, codec = Image.open(pictures / "deep/c.png"), Codec(weights=weights)
+    data = codec.encode(image, 50)
+    assert row.size_bytes == len(data)
+    assert row.bpp == pytest.approx(8 * len(data) / (176 * 168), abs=1e-5)
+    assert row.psnr_db == pytest.approx(psnr_db(np.asarray(image), codec.decode_array(data)), abs=1e-4)
+    assert 0 < row.ms_ssim < 1
+    assert row.version == codec.checkpoint.hash.hex()
+    assert 0 < row.estimated_bpp < row.bpp
+    assert row.excess_bpp == pytest.approx(row.bpp - row.estimated_bpp, abs=2e-5)
+    assert min(row.encode_s, row.decode_s) > 0
+    if sys.platform == "linux":
+        assert 0 <= row.peak_mb < 4000
+
+
+def test_small_pictures_have_no_ms_ssim_and_no_mean_of_it(weights, pictures, tmp_path):
+    run([model(weights)], pictures, tmp_path)
+    assert math.isnan(Table(tmp_path / "table.tsv").rows["lichen", "a", 0.0].ms_ssim)
+    assert "n/a" in (tmp_path / "table.tsv").read_text()
+    assert load_points(tmp_path / "lichen.json").ms_ssim_db == ()
+
+
+def test_the_summary_is_the_mean_of_rows(weights, pictures, tmp_path):
+    run([model(weights)], pictures, tmp_path)
+    rows = [r for r in Table(tmp_path / "table.tsv").of("lichen") if r.setting == 50]
+    summary = json.loads((tmp_path / "lichen.json").read_text())
+    assert summary["name"] == "lichen"
+    assert summary["results"]["bpp"][1] == pytest.approx(sum(r.bpp for r in rows) / 3)
+    assert summary["results"]["psnr-rgb"][1] == pytest.approx(sum(r.psnr_db for r in rows) / 3)
+    assert summary["meta"]["pictures"] == 3
+    assert "first 0 pictures" in summary["meta"]["timing"]
+
+
+def row(picture: str, setting: float, encode_s: float = 1.0) -> Row:
+    figures = {"bpp": 1.0, "estimated_bpp": math.nan, "excess_bpp": math.nan, "psnr_db": 30.0, "ms_ssim": 0.9}
+    sizes = {"width": 8, "height": 8, "size_bytes": 8}
+    times = {"ms_ssim_db": 10.0, "encode_s": encode_s, "decode_s": 1.0, "peak_mb": math.nan}
+    return Row(picture=picture, model="m", version="v", setting=setting, pixels="0", **sizes, **figures, **times)
+
+
+def test_seconds_leave_out_the_first_six_pictures():
+    rows = [row(f"{i:02}", 1, 100.0 if i < 6 else 2.0) for i in range(10)]
+    summary = summarise("m", rows, {})
+    assert summary["results"]["encoding_time"] == [2.0]
+    assert "first 6 pictures" in summary["meta"]["timing"]
+
+
+def test_a_run_goes_on_where_it_was_killed(weights, pictures, tmp_path):
+    run([model(weights)], pictures, tmp_path)
+    whole = (tmp_path / "table.tsv").read_text().splitlines()
+    (tmp_path / "table.tsv").write_text("\n".join(whole[:5]) + "\n" + whole[5][:20])
+    (tmp_path / "lichen.json").unlink()
+    with pytest.raises(BadInput, match="unfinished"):
+        summarise("lichen", Table(tmp_path / "table.tsv").of("lichen"), {})
+    assert run([model(weights)], pictures, tmp_path).new_rows == 5
+    again = (tmp_path / "table.tsv").read_text().splitlines()
+    assert again[:5] == whole[:5]
+    assert [line.split("\t")[:10] for line in again] == [line.split("\t")[:10] for line in whole]
+    assert (tmp_path / "lichen.json").exists()
+    assert run([model(weights)], pictures, tmp_path).new_rows == 0
+
+
+def test_more_qualities_are_added(weights, pictures, tmp_path):
+    run([model(weights, 0)], pictures, tmp_path)
+    assert run([model(weights, 0, 70)], pictures, tmp_path).new_rows == 3
+    assert json.loads((tmp_path / "lichen.json").read_text())["results"]["quality"] == [0, 70]
+
+
+def test_other_weights_under_one_name_are_refused(weights, pictures, tmp_path):
+    other = small_checkpoint(ZOO[0], tmp_path, seed=5)
+    out = tmp_path / "out"
+    run([model(weights)], pictures, out)
+    with pytest.raises(BadInput, match="--replace"):
+        run([model(other)], pictures, out)
+    assert run([model(other)], pictures, out, replace=True).new_rows == 9
+    versions = {r.version for r in Table(out / "table.tsv").of("lichen")}
+    assert versions == set(model(other).versions.values())
+
+
+def test_other_pictures_under_one_name_are_refused(weights, pictures, tmp_path):
+    out = tmp_path / "out"
+    run([model(weights, 0)], pictures, out)
+    scene(80, 64, 9).save(pictures / "a.png")
+    with pytest.raises(BadInput, match="another picture named a"):
+        run([model(weights, 0)], pictures, out)
+    (pictures / "a.png").unlink()
+    with pytest.raises(BadInput, match="not in this folder"):
+        run([model(weights, 0)], pictures, out)
+
+
+def test_a_folder_without_pictures(weights, tmp_path):
+    with pytest.raises(BadData, match="no pictures"):
+        run([model(weights)], tmp_path, tmp_path / "out")
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(BadData, match="none of its pictures"):
+        run([model(weights)], tmp_path, tmp_path / "out")
+
+
+def test_a_strange_table_is_refused(tmp_path):
+    (tmp_path / "table.tsv").write_text("a\tb\n")
+    with pytest.raises(BadInput, match="not a results table"):
+        Table(tmp_path / "table.tsv")
+    (tmp_path / "table.tsv").write_text(HEAD + "\na\tb\n")
+    with pytest.raises(BadInput, match="line 2"):
+        Table(tmp_path / "table.tsv")
+
+
+@pytest.mark.slow
+def test_several_processes_give_the_same_rows(weights, pictures, tmp_path):
+    entries = [model(weights, 50), PeerEntry("WebP")]
+    run(entries, pictures, tmp_path / "one")
+    run(entries, pictures, tmp_path / "two", jobs=2)
+    one, two = (Table(tmp_path / name / "table.tsv").rows for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(one[key].size_bytes == two[key].size_bytes for key in one)
+
+
+def test_a_family_of_fixed_rates_is_one_curve(weights, tmp_path):
+    with pytest.raises(BadInput, match="no weights"):
+        ModelEntry.of(str(tmp_path), (0,), "cpu")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(weights.read_bytes())
+    with pytest.raises(BadInput, match="several weights of one quality"):
+        ModelEntry.of(str(tmp_path), (0,), "cpu")
+
+
+@pytest.mark.parametrize("codec", available(), ids=lambda p: p.name)
+def test_peers_code_at_their_whole_range(codec):
+    picture = scene(64, 48)
+    low, high = (codec.encode(picture, codec.settings[i]) for i in (0, -1))
+    assert len(low) < len(high)
+    original = np.asarray(picture)
+    assert psnr_db(original, np.asarray(codec.decode(low))) + 3 < psnr_db(original, np.asarray(codec.decode(high)))
+    assert any(character.isdigit() for character in codec.version())
+    middle = (len(low) + len(high)) // 2
+    assert len(low) <= len(codec.at_most(picture, middle).data) <= middle
+
+
+def test_file_names_are_plain():
+    assert [file_name(p.name) for p in PEERS[:2]] == ["jpeg-420.json", "jpeg-444.json"]
+
+
+def call(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lichen", "eval", *arguments])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
+
+
+def test_the_command(weights, pictures, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert call(str(weights), "--peer", "WebP", "-q", "50", "--data", str(pictures), "-o", out) == 3
+    text = capsys.readouterr().err
+    assert "broken.png" in text and "33 files measured, 1 pictures skipped" in text
+    assert load_points(tmp_path / "out/webp.json").psnr_db
+
+
+def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, capsys):
+    absent = peers.Peer("Nothing", (1,), lambda image, setting: b"", ("no_such_module", "no-such-package"))
+    monkeypatch.setattr(peers, "PEERS", (peer("WebP"), absent))
+    (pictures / "broken.png").unlink()
+    assert call("--peers", "--data", str(pictures), "-o", str(tmp_path / "out")) == 0
+    assert "Nothing is left out here; pip install no-such-package" in capsys.readouterr().err
+
+
+def test_wrong_calls(weights, pictures, capsys):
+    assert call("--data", str(pictures)) == 2
+    assert call(str(weights), str(weights), "--data", str(pictures)) == 2
+    assert "two models are named 'lichen'" in capsys.readouterr().err
+    assert call("--peer", "MP3", "--data", str(pictures)) == 2

@@ -199,6 +199,15 @@ def test_links_are_followed_and_special_files_refused(folder, capsys):
     assert Path("pipe.lic").is_fifo() and "regular file" in errors_of(capsys)
 
 
+def test_models_are_listed(capsys):
+    assert run("models") == 0
+    shown = capsys.readouterr().out
+    assert all(row.name in shown for row in ZOO)
+    assert run("models", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["id"] for entry in listed] == [row.id for row in ZOO]
+
+
 def test_a_crop(folder, capsys):
     run("encode", "in/a.png", "-o", "a.lic")
     assert run("decode", "a.lic", "-o", "part.png", "--crop", "10,5,20,30") == 0
@@ -234,12 +243,3 @@ def test_a_job_that_was_stopped_is_finished(folder, capsys):
     assert run("encode", "in", "-r", "-o", "out", "--skip-existing") == 0
     assert Path("out/a.lic").stat().st_mtime_ns == before and Path("out/deep/b.lic").exists()
     assert "1 done, 1 skipped, 0 failed" in errors_of(capsys)
-
-
-def test_models_are_listed(capsys):
-    assert run("models") == 0
-    shown = capsys.readouterr().out
-    assert all(row.name in shown for row in ZOO)
-    assert run("models", "--json") == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert [entry["id"] for entry in listed] == [row.id for row in ZOO]

@@ -14,6 +14,7 @@ from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
 from lichen.coding.coders import Estimator, Writer
+from lichen.coding.noise import Noise
 from lichen.models.zoo import ZOO
 from lichen.prior.context import ContextModel, merge
 from lichen.prior.density import Belief
@@ -220,6 +221,6 @@ def test_training_noise_prices_like_rounding():
     torch.manual_seed(0)
     y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
     belief = Belief(zeros, zeros + np.log2(3))
-    noisy, rounded = Estimator(noise=True), Estimator(noise=False)
+    noisy, rounded = Estimator(Noise([0], y.device)), Estimator(None)
     noisy.code(y, belief), rounded.code(y, belief)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)

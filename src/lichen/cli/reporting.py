@@ -156,9 +156,9 @@ def reproduce(
 
 def _trainer(device: str) -> Callable[[Path, Path, Path], None]:
     """`lichen train` in this process."""
-    from lichen.training.session import train_session
+    from lichen.training.session import Run, train_session
 
     def train(recipe: Path, data: Path, output: Path) -> None:
-        train_session(recipe, data, None, output, 1e9, None, device, console)
+        train_session(Run(recipe, data, output, device=device), console)
 
     return train

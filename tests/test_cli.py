@@ -206,3 +206,40 @@ def test_models_are_listed(capsys):
     assert run("models", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["id"] for entry in listed] == [row.id for row in ZOO]
+
+
+def test_a_crop(folder, capsys):
+    run("encode", "in/a.png", "-o", "a.lic")
+    assert run("decode", "a.lic", "-o", "part.png", "--crop", "10,5,20,30") == 0
+    assert size_of("part.png") == (20, 30)
+    assert np.array_equal(
+        np.asarray(Image.open("part.png")), Codec().decode_array(Path("a.lic").read_bytes())[5:35, 10:30]
+    )
+    assert run("decode", "a.lic", "-o", "b.png", "--crop", "1,2,3") == 2
+    assert run("decode", "a.lic", "-o", "b.png", "--crop", "50,5,20,30") == 3
+    assert "not within the picture of 60 x 40" in errors_of(capsys)
+
+
+def test_strip_and_target_psnr(folder):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    scene(60, 40).save("tagged.png", exif=exif)
+    run("encode", "tagged.png", "-o", "kept.lic", "--target-psnr", "16")
+    run("encode", "tagged.png", "-o", "bare.lic", "--target-psnr", "16", "--strip")
+    kept, bare = (Codec().decode_picture(Path(name).read_bytes()) for name in ("kept.lic", "bare.lic"))
+    assert kept.exif is not None and bare.exif is None
+    assert np.array_equal(kept.pixels, bare.pixels)
+
+
+def test_notices_are_printed(folder, capsys):
+    scene(20, 20).convert("CMYK").save("print.tif")
+    assert run("encode", "print.tif") == 0
+    assert "print.tif: note: CMYK became RGB" in errors_of(capsys)
+
+
+def test_a_job_that_was_stopped_is_finished(folder, capsys):
+    run("encode", "in/a.png", "-o", "out/a.lic")
+    before = Path("out/a.lic").stat().st_mtime_ns
+    assert run("encode", "in", "-r", "-o", "out", "--skip-existing") == 0
+    assert Path("out/a.lic").stat().st_mtime_ns == before and Path("out/deep/b.lic").exists()
+    assert "1 done, 1 skipped, 0 failed" in errors_of(capsys)

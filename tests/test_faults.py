@@ -144,6 +144,7 @@ def test_an_output_name_beyond_255_bytes(folder, capsys):
     assert "File name too long" in errors_of(capsys)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_folder(folder):
     assert run("encode", "in", "-o", "alone") == 0
     both = [start("encode", "in", "-o", "out", "--skip-existing") for _ in range(2)]

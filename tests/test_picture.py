@@ -55,8 +55,9 @@ def png(depth: int, colour: int, rows: list[bytes], width: int, *chunks: tuple[b
 
 def through_a_file(picture: Picture) -> Picture:
     """The picture with its extras packed and unpacked, its pixels as they are."""
-    header = Header(1, bytes(4), 1, 1, 0, int(picture.grey))
-    return unpack_extras(Container(header, pack_extras(picture)), picture.pixels)
+    height, width = picture.pixels.shape[:2]
+    header = Header(1, bytes(4), width, height, 0, int(picture.grey))
+    return unpack_extras(Container(header, pack_extras(picture)), picture.pixels, (0, 0, width, height))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lichen.bitstream.container import Container, Kind, read_container, write_container
 from lichen.bitstream.fields import GREY, Header
-from lichen.engine import Engine, find_device
+from lichen.engine import Crop, Engine, find_device
 from lichen.errors import BadFile, BadPicture, PictureNotice, UnsupportedFile, UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.extras import pack_extras, unpack_extras
@@ -99,12 +99,13 @@ class Codec:
         """(B, C, H, W), uint8 or float in [0, 1] -> the bytes of B files."""
         return [self.encode(picture, quality) for picture in pictures]
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, crop: Crop | None = None) -> Image.Image:
         """The bytes of a `.lic` file as a Pillow image (L, LA, RGB or RGBA), profile, EXIF and XMP in `info`.
 
-        Raises `BadFile`, `PictureTooLarge`, `UnknownWeights`.
+        With `crop` (x, y, width, height in pixels) only that part, without computing much more. Raises
+        `UsageError` if it lies beyond the picture, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
         """
-        return to_pil(self.decode_picture(data))
+        return to_pil(self.decode_picture(data, crop))
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
         """As `decode`, as numpy (H, W, 3) uint8, or (H, W, 1) for greyscale; alpha is left out."""
@@ -116,15 +117,15 @@ class Codec:
         return torch.from_numpy(self.decode_array(data)).permute(2, 0, 1).float() / 255
 
     @torch.inference_mode()
-    def decode_picture(self, data: bytes) -> Picture:
+    def decode_picture(self, data: bytes, crop: Crop | None = None) -> Picture:
         """As `decode`, as a `Picture`."""
-        return self._decode(read_container(bytes(data)))
+        return self._decode(read_container(bytes(data)), crop)
 
     @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""
         container = read_container(data)
-        return self._read(container, self._engine_of(container.header))
+        return self._read(container, self._engine_of(container.header)).double()
 
     def _encode(self, picture: Picture, level: int) -> tuple[bytes, Tensor]:
         engine = self._own
@@ -136,12 +137,13 @@ class Codec:
         header = Header(model_id, engine.checkpoint.hash, width, height, level, flags)
         return write_container(Container(header, {Kind.LATENTS: payload, **pack_extras(picture)})), y_hat
 
-    def _decode(self, container: Container) -> Picture:
+    def _decode(self, container: Container, crop: Crop | None) -> Picture:
         header = container.header
         engine = self._engine_of(header)
+        crop = _checked(crop or (0, 0, header.width, header.height), header)
         y_hat = self._read(container, engine)
-        pixels = engine.pixels(y_hat, header.level, header.height, header.width)
-        return unpack_extras(container, pixels)
+        pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop)
+        return unpack_extras(container, pixels, crop)
 
     def _read(self, container: Container, engine: Engine) -> Tensor:
         header = container.header
@@ -211,6 +213,13 @@ class Codec:
         if picture.grey:
             return data, psnr_db(grey_of(decoded), grey_of(picture.pixels))
         return data, psnr_db(decoded, picture.pixels)
+
+
+def _checked(crop: Crop, header: Header) -> Crop:
+    x, y, width, height = crop
+    if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
+        raise UsageError(f"crop {crop} is not within the picture of {header.width} x {header.height}")
+    return crop
 
 
 def _ready(picture: AnyPicture) -> Picture:

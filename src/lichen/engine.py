@@ -1,7 +1,8 @@
-"""A model at work: pixels <-> latents <-> payload."""
+"""A model at work: pixels <-> latents <-> payload, large pictures in windows."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from lichen.coding.coders import Reader, Writer
 from lichen.errors import DeviceError, UsageError
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
-from lichen.picture import to_float, to_uint8
-from lichen.prior.context import Prior
+from lichen.picture import extend_to, to_float, to_uint8
+from lichen.prior.context import Coder, Prior
+from lichen.windowed import empty_map, walk_windows
+from lichen.windows import Halos, Window, measure_halos, split
+
+Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
 @dataclass(frozen=True)
@@ -36,33 +41,94 @@ class Engine:
     def levels(self) -> int:
         return self.checkpoint.config.rates.count
 
+    @functools.cached_property
+    def halos(self) -> Halos | None:
+        """How far the model's networks look; None if it can only be run on whole pictures."""
+        return measure_halos(self.checkpoint.model)
+
+    def windows(self, height: int, width: int) -> tuple[Window, list[Window], Halos]:
+        """The whole map of a picture of this many pixels, its windows, and the halos that they need."""
+        stride = self.checkpoint.model.hyper_stride
+        whole = Window(0, 0, -(-height // stride), -(-width // stride))
+        windows = split(*whole.shape)
+        if len(windows) == 1 or self.halos is None:
+            return whole, [whole], Halos(0, 0, 0, 0, 0)
+        return whole, windows, self.halos
+
     def latents(self, pixels: NDArray[np.uint8], level: int) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU."""
-        position = torch.tensor([level / LEVEL_STEPS], device=self.device)
-        y = self.checkpoint.model.analyse(to_float(pixels).to(self.device), position)
-        return y.cpu(), self.checkpoint.model.hyper_analyse(y, position).cpu()
+        model, position = self.checkpoint.model, self._position(level)
+        whole, windows, halos = self.windows(*pixels.shape[:2])
+        unit = model.hyper_stride // model.stride
+        y = empty_map(self.prior.context.latents, whole, unit)
+        for window in windows:
+            outer = window.grown(halos.analysis, whole)
+            part = model.analyse(self._cut(pixels, outer), position)
+            window.of(y, unit).copy_(window.seen_from(outer).of(part, unit))
+        parts = []
+        for window in windows:
+            outer = window.grown(halos.hyper_analysis, whole)
+            near = outer.of(y, unit).to(self.device, memory_format=torch.channels_last)
+            parts.append(window.seen_from(outer).of(model.hyper_analyse(near, position), 1).cpu())
+        z = torch.empty(1, parts[0].shape[1], *whole.shape)
+        for window, part in zip(windows, parts, strict=True):
+            window.of(z, 1).copy_(part)
+        return y, z
+
+    def _cut(self, pixels: NDArray[np.uint8], window: Window) -> Tensor:
+        """The pixels (1, 3, H, W) in [0, 1] under a window, the picture's edge repeated beyond it."""
+        stride = self.checkpoint.model.hyper_stride
+        rows, columns = (
+            slice(window.top * stride, window.bottom * stride),
+            slice(window.left * stride, window.right * stride),
+        )
+        cut = to_float(pixels[rows, columns])
+        return extend_to(cut, *(side * stride for side in window.shape)).to(self.device)
 
     def write(self, y: Tensor, z: Tensor, level: int) -> tuple[bytes, Tensor]:
         """Latents -> payload and y_hat. From the same y and z every machine writes the same bytes."""
         writer = Writer()
-        y_hat, _ = self.prior.walk(writer, _position(level), (z.shape[2], z.shape[3]), y.double(), z.double())
+        y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
         return writer.finish(), y_hat
 
     def read(self, payload: bytes, level: int, height: int, width: int) -> Tensor:
-        """Payload -> y_hat (1, M, h, w) float64, the same on every machine."""
+        """Payload -> y_hat (1, M, h, w), the same on every machine."""
         stride = self.checkpoint.model.hyper_stride
-        shape = (-(-height // stride), -(-width // stride))
-        return self.prior.walk(Reader(payload), _position(level), shape)[0]
+        return self._walk(Reader(payload), level, (-(-height // stride), -(-width // stride)), None, None)
 
-    def pixels(self, y_hat: Tensor, level: int, height: int, width: int) -> NDArray[np.uint8]:
-        """y_hat -> (H, W, 3) uint8."""
-        position = torch.tensor([level / LEVEL_STEPS], device=self.device)
-        latents = y_hat.float().to(self.device, memory_format=torch.channels_last)
-        return to_uint8(self.checkpoint.model.synthesise(latents, position, height, width))
+    def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
+        position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
+        stride = self.checkpoint.model.hyper_stride
+        whole, windows, halos = self.windows(shape[0] * stride, shape[1] * stride)
+        if len(windows) > 1:
+            return walk_windows(self.prior, coder, position, whole, windows, halos, y, z)
+        exact = (None if x is None else x.double() for x in (y, z))
+        return self.prior.walk(coder, position, shape, *exact)[0]
 
+    def pixels(self, y_hat: Tensor, level: int, height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need."""
+        model, position = self.checkpoint.model, self._position(level)
+        stride, unit = model.hyper_stride, model.hyper_stride // model.stride
+        whole, windows, halos = self.windows(height, width)
+        x, y, across, down = crop or (0, 0, width, height)
+        out = np.empty((down, across, 3), np.uint8)
+        for window in windows:
+            top, left = max(window.top * stride, y), max(window.left * stride, x)
+            bottom, right = min(window.bottom * stride, y + down), min(window.right * stride, x + across)
+            if top >= bottom or left >= right:
+                continue
+            outer = window.grown(halos.synthesis, whole)
+            near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
+            part = model.synthesise(near, position, *(side * stride for side in outer.shape))
+            rows, columns = (
+                slice(top - outer.top * stride, bottom - outer.top * stride),
+                slice(left - outer.left * stride, right - outer.left * stride),
+            )
+            out[top - y : bottom - y, left - x : right - x] = to_uint8(part[:, :, rows, columns])
+        return out
 
-def _position(level: int) -> Tensor:
-    return torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
+    def _position(self, level: int) -> Tensor:
+        return torch.tensor([level / LEVEL_STEPS], device=self.device)
 
 
 def find_device(name: str) -> torch.device:

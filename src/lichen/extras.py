@@ -34,16 +34,17 @@ def pack_extras(picture: Picture) -> dict[int, bytes]:
     return sections
 
 
-def unpack_extras(container: Container, pixels: NDArray[np.uint8]) -> Picture:
-    """The decoded pixels with all that belongs to them. Raises `BadFile`."""
-    sections = container.sections
-    alpha = _unpack_alpha(sections[Kind.ALPHA], pixels.shape) if Kind.ALPHA in sections else None
+def unpack_extras(container: Container, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int]) -> Picture:
+    """The decoded pixels, those of `crop` (x, y, width, height), with all that belongs to them. Raises `BadFile`."""
+    sections, header = container.sections, container.header
+    x, y, width, height = crop
+    alpha = _unpack_alpha(sections[Kind.ALPHA], (header.width, header.height)) if Kind.ALPHA in sections else None
+    alpha = alpha[y : y + height, x : x + width] if alpha is not None else None
     icc, exif, xmp = (_unpack_block(sections, kind) for kind in (Kind.ICC, Kind.EXIF, Kind.XMP))
     return Picture(pixels, bool(container.header.flags & GREY), alpha, icc, exif, xmp)
 
 
-def _unpack_alpha(png: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    size = (shape[1], shape[0])
+def _unpack_alpha(png: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     if png[16:24] != b"".join(side.to_bytes(4, "big") for side in size):  # of IHDR, before Pillow looks
         raise BadFile(f"its alpha has another size than its picture: {_DAMAGED}")
     try:

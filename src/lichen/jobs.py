@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from lichen.codec import Codec
+from lichen.engine import Crop
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import write_atomically
 from lichen.picture import MAX_PIXELS, open_picture
@@ -180,17 +181,18 @@ class Encode:
 
 @dataclass(frozen=True)
 class Decode:
-    """Decodes one task's file into whatever its target's ending (or `ending`) says."""
+    """Decodes one task's file, or a part of it, into whatever its target's ending (or `ending`) says."""
 
     codec: Codec
     ending: str
-    force: bool
+    force: bool = False
+    crop: Crop | None = None
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = _read(task.source)
         try:
-            image = self.codec.decode(raw)
+            image = self.codec.decode(raw, self.crop)
         except BadInput as error:
             raise _named(error, task.source) from error
         data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)

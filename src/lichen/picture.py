@@ -20,7 +20,7 @@ from lichen.metadata import read_metadata
 from lichen.modes import plain, raw_mode
 
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
-MAX_PIXELS = 64_000_000  # default limit; about 100 bytes of memory for each pixel
+MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
 
 Bytes = NDArray[np.uint8]
 
@@ -160,7 +160,12 @@ def from_tensor(tensor: Tensor) -> Picture:
 def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Extend (B, C, H, W) at the right and bottom by its edge to whole multiples."""
     height, width = x.shape[-2:]
-    right, bottom = -width % multiple, -height % multiple
+    return extend_to(x, height + -height % multiple, width + -width % multiple)
+
+
+def extend_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Extend (B, C, H, W) at the right and bottom by its edge to this size."""
+    right, bottom = width - x.shape[-1], height - x.shape[-2]
     if not right and not bottom:
         return x
     return F.pad(x, (0, right, 0, bottom), mode="replicate")
@@ -173,6 +178,6 @@ def to_float(pixels: Bytes) -> Tensor:
 
 def to_uint8(x: Tensor) -> Bytes:
     """(1, 3, H, W) float -> (H, W, 3) uint8, clamped and rounded."""
-    pixels = torch.round(x[0].clamp(0, 1) * 255).to(torch.uint8)
+    pixels = x[0].clamp(0, 1).mul_(255).round_().to(torch.uint8)
     array: Bytes = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
     return array

@@ -37,7 +37,7 @@ Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-DEFAULT_MAX_PIXELS = 64_000_000
+DEFAULT_MAX_PIXELS = 2**27
 
 
 def _version(wanted: bool) -> None:

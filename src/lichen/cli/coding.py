@@ -42,6 +42,15 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]])
 
 
+def parse_crop(text: str) -> tuple[int, int, int, int]:
+    """`x,y,width,height` in pixels. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,8}),(\d{1,8}),(\d{1,8}),(\d{1,8})", text.replace(" ", ""))
+    if not match:
+        raise UsageError(f"{text!r} is not a crop; write x,y,width,height in pixels, e.g. 100,50,640,480")
+    x, y, width, height = map(int, match.groups())
+    return x, y, width, height
+
+
 def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any], str], skip_existing: bool) -> None:
     """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped."""
     from lichen import jobs
@@ -132,6 +141,7 @@ def decode(
     inputs: Inputs,
     output: Output = None,
     to: Annotated[str, typer.Option(help="Ending of the results where --output does not say.")] = ".png",
+    crop: Annotated[str | None, typer.Option(help="Only this part: x,y,width,height in pixels.")] = None,
     recursive: Recursive = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
@@ -143,7 +153,8 @@ def decode(
     """Make pictures of `.lic` files, in the format that the output's ending names.
 
     Examples: `lichen decode small.lic` · `lichen decode small.lic -o photo.jpg` ·
-    `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png`
+    `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
+    `lichen decode map.lic --crop 4000,2000,800,600`
     """
     from lichen import jobs
     from lichen.codec import Codec
@@ -151,11 +162,12 @@ def decode(
 
     ending = to if to.startswith(".") else f".{to}"
     writable_format(ending)
+    part = parse_crop(crop) if crop is not None else None
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
     set_threads(threads)
-    work = jobs.Decode(Codec("lichen", weights, device, max_pixels), ending, force)
+    work = jobs.Decode(Codec("lichen", weights, device, max_pixels), ending, force, part)
     _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}", skip_existing)
 
 

@@ -6,14 +6,14 @@ One pass serves training, estimation, writing and reading; the coder that is han
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lichen.prior.density import OURS, AnyBelief, Belief, Gaussian
-from lichen.prior.parts import Cell, FixedSchedule, Schedule
+from lichen.prior.parts import Cell, FixedSchedule, Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
 Beliefs = list[tuple[Cell, AnyBelief]]  # each cell and what was believed of its latents
@@ -94,6 +94,7 @@ class Context(nn.Module):
 
     schedule: Schedule
     latents: int
+    whole_only: bool = True  # whether its walk cannot be taken window by window
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
@@ -105,7 +106,10 @@ class ContextModel(Context):
 
     Each source serves as many parts, one after the other, as there are parts for each source. `base_raw`
     (levels, M) is where the raw scales start, the sources predicting the difference; None is 0.
+    `whole_only`: a source refines what was decoded by what lies around it.
     """
+
+    schedule: FixedSchedule
 
     def __init__(
         self,
@@ -114,8 +118,10 @@ class ContextModel(Context):
         latents: int,
         base_raw: Tensor | None = None,
         gaussian: Gaussian = OURS,
+        whole_only: bool = False,
     ) -> None:
         super().__init__()
+        self.whole_only = whole_only
         if schedule.steps % len(sources):
             raise ValueError(f"{schedule.steps} parts cannot be shared by {len(sources)} sources")
         self.schedule, self.parts_each = schedule, schedule.steps // len(sources)
@@ -125,30 +131,61 @@ class ContextModel(Context):
         self.gaussian = gaussian
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
-        height, width = features.shape[-2:]
+        height, width = features.shape[2:]
         known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
-        base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         beliefs: Beliefs = []
-        before: tuple[Source | None, Seen | None] = (None, None)
-        for part, source in zip(self.schedule.parts(height, width, features.device), self._sources(), strict=True):
-            seen: Seen = source(features, known, before[1] if source is before[0] else None)
-            before = (source, seen)
-            known = known.clone() if torch.is_grad_enabled() else known
-            for cell in part:
-                belief = self._believe(source, seen, cell, base)
-                decoded = coder.code(None if y is None else cell.of(y), belief)
-                cell.put_(known, source.refine(seen, decoded))
-                beliefs.append((cell, belief))
+        seen: Seen = ()
+        for step, part in enumerate(self.schedule.parts(height, width, features.device)):
+            seen = self.look(step, features, known, seen)
+            known, added = self.code_part(step, part, coder, seen, known, level, y)
+            beliefs += added
         return known, beliefs
 
-    def _sources(self) -> Iterator[Source]:
-        """The source of each part."""
-        return (source for source in self.sources if isinstance(source, Source) for _ in range(self.parts_each))
+    def look(self, step: int, features: Tensor, known: Tensor, before: Seen) -> Seen:
+        """What part `step` is predicted from; `before` is that of the part before, or nothing."""
+        source = self._source(step)
+        if step % self.parts_each == 0:
+            return source(features, known, None)  # type: ignore[no-any-return]
+        return source(features, known, before or source(features, known, None))  # type: ignore[no-any-return]
+
+    def code_part(
+        self, step: int, part: Part, coder: Coder, seen: Seen, known: Tensor, level: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Beliefs]:
+        """Code the cells of one part; gives `known` with them, changed in place where nothing learns."""
+        base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
+        source = self._source(step)
+        known = known.clone() if torch.is_grad_enabled() else known
+        beliefs: Beliefs = []
+        for cell in part:
+            belief = self._believe(source, seen, cell, base)
+            decoded = coder.code(None if y is None else cell.of(y), belief)
+            cell.put_(known, source.refine(seen, decoded))
+            beliefs.append((cell, belief))
+        return known, beliefs
+
+    def everywhere(self, features: Tensor, known: Tensor) -> Tensor:
+        """All parts' parameters at all positions (B, P, h, w), given the same known latents: what depends on what."""
+        maps: list[Tensor] = []
+        for step, part in enumerate(self.schedule.parts(features.shape[2], features.shape[3], features.device)):
+            seen = self.look(step, features, known, ())
+            for cell in part:
+                maps += self._source(step).at(seen, Cell(cell.channels))
+        return Cell(slice(None)).back(torch.cat(maps, dim=2), features.shape[2:])
+
+    def _source(self, step: int) -> Source:
+        source: Source = self.sources[step // self.parts_each]  # type: ignore[assignment]
+        return source
 
     def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
         """What is believed of a cell's latents, (B, n, c)."""
         mean, raw = source.at(seen, cell)
         return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
+
+
+class Side(nn.Module):
+    """The density of z: `forward(level, positions)` gives its belief, (B, positions, channels)."""
+
+    channels: int
 
 
 class Prior(nn.Module):
@@ -157,7 +194,7 @@ class Prior(nn.Module):
     `synthesis` maps (z_hat, level) to features; `side` gives the belief of z from (level, positions).
     """
 
-    def __init__(self, synthesis: nn.Module, context: Context, side: nn.Module) -> None:
+    def __init__(self, synthesis: nn.Module, context: Context, side: Side) -> None:
         super().__init__()
         self.synthesis, self.context, self.side = synthesis, context, side
         self.register_load_state_dict_pre_hook(_rename_side)
@@ -174,10 +211,14 @@ class Prior(nn.Module):
 
         `level` is (B,), the quality as a position between trained levels.
         """
-        belief = self.side(level, shape[0] * shape[1])
-        z_hat = coder.code(None if z is None else Cell(slice(None)).of(z), belief)
-        z_hat = z_hat.unflatten(1, shape).permute(0, 3, 1, 2)
+        z_hat = self.code_hyper(coder, level, shape, z)
         return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
+
+    def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
+        """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""
+        cell = Cell(slice(None))
+        z_hat = coder.code(None if z is None else cell.of(z), self.side(level, shape[0] * shape[1]))
+        return cell.back(z_hat, shape)
 
 
 def _rename_side(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -40,6 +40,11 @@ class Cell:
         plane: Tensor = values.unflatten(1, shape).permute(0, 3, 1, 2)
         return plane
 
+    def among(self, mask: Tensor) -> Cell:
+        """The same channels at those of its positions where `mask` (h w,) is true."""
+        positions = mask.nonzero()[:, 0] if self.positions is None else self.positions[mask[self.positions]]
+        return Cell(self.channels, positions)
+
     def put_(self, y: Tensor, values: Tensor) -> None:
         """Write `values` (B, n, c) into this cell of y (B, M, h, w), in place."""
         flat = y.permute(0, 2, 3, 1).view(y.shape[0], -1, y.shape[1])[:, :, self.channels]

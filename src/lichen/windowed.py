@@ -1,0 +1,81 @@
+"""The walk of a large picture: each part window by window, bit for bit the latents of the walk over the whole.
+
+Beliefs are exact integers, so a window with its full halo gives what the whole map gives. Maps are kept in
+float32, which holds activations (24 bits) exactly, and y_hat too below 4096 (docs/format.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lichen.prior.context import Coder, ContextModel, Prior
+from lichen.windows import Halos, Window
+
+
+def empty_map(channels: int, window: Window, unit: int) -> Tensor:
+    """(1, C, h, w) float32 zeros under a window, channels last in memory."""
+    rows, columns = (side * unit for side in window.shape)
+    return torch.zeros(1, rows, columns, channels).permute(0, 3, 1, 2)
+
+
+def walk_windows(
+    prior: Prior,
+    coder: Coder,
+    level: Tensor,
+    whole: Window,
+    windows: Sequence[Window],
+    halos: Halos,
+    y: Tensor | None,
+    z: Tensor | None,
+) -> Tensor:
+    """Code z, then y part by part and in each part window by window; or read them. Gives y_hat (1, M, h, w)."""
+    context = prior.context
+    if not isinstance(context, ContextModel):
+        raise ValueError("this prior can only be walked as a whole")
+    z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
+    features, unit = _features(prior, z_hat, level, whole, windows, halos.hyper_synthesis)
+    known = empty_map(context.latents, whole, unit)
+    for step in range(context.schedule.steps):
+        for window in windows:
+            outer = window.grown(halos.context, whole)
+            part = context.schedule.parts(outer.shape[0] * unit, outer.shape[1] * unit, level.device)[step]
+            near = _double(outer.of(known, unit))
+            for cell in part:  # of this part the windows before have coded theirs, which the whole walk does not see
+                cell.put_(near, near.new_zeros(()))
+            inside = window.seen_from(outer)
+            own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
+            wanted = None if y is None else _double(outer.of(y, unit))
+            seen = context.look(step, _double(outer.of(features, unit)), near, ())
+            context.code_part(step, own, coder, seen, near, level, wanted)
+            window.of(known, unit).copy_(inside.of(near, unit))
+    return known
+
+
+def _features(
+    prior: Prior, z_hat: Tensor, level: Tensor, whole: Window, windows: Sequence[Window], halo: int
+) -> tuple[Tensor, int]:
+    """What the hyper synthesis makes of z_hat (1, F, h, w) float32, and how many rows of it a hyper-latent has."""
+    features: Tensor | None = None
+    for window in windows:
+        outer = window.grown(halo, whole)
+        part = prior.synthesis(outer.of(z_hat, 1), level)
+        unit = part.shape[2] // outer.shape[0]
+        features = empty_map(part.shape[1], whole, unit) if features is None else features
+        window.of(features, unit).copy_(window.seen_from(outer).of(part, unit))
+    assert features is not None
+    return features, unit
+
+
+def _double(x: Tensor) -> Tensor:
+    """A copy in float64, channels last in memory."""
+    return x.to(torch.float64, memory_format=torch.channels_last, copy=True)
+
+
+def _positions(inside: Window, outer: Window, unit: int) -> Tensor:
+    """(n,) bool over the positions of `outer`: true within the window itself."""
+    mask = torch.zeros(1, 1, outer.shape[0] * unit, outer.shape[1] * unit, dtype=torch.bool)
+    inside.of(mask, unit).fill_(True)
+    return mask.flatten()

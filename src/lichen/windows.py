@@ -1,0 +1,145 @@
+"""Large pictures in windows: rectangles of the map, and how far each network looks beyond one.
+
+Everything is counted in hyper-latents (64 x 64 pixels, 4 x 4 latents), the coarsest map of a model. The
+windows follow from the picture's size alone, never from memory, so that a picture has one result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lichen.models.model import Model
+from lichen.prior.context import ContextModel
+
+SIDE = 48  # of a window: 3072 pixels; part of the file format, as symbols are ordered window by window
+_PHASES = 4  # positions at which a network is probed; networks on a grid of their own align to this
+_FARTHEST = 12  # a network that looks farther is not run in windows
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows top ... bottom and columns left ... right of the map of hyper-latents, ends not included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+    def of(self, x: Tensor, unit: int) -> Tensor:
+        """The part of (B, C, h, w) under this window, `unit` rows to a hyper-latent; a view."""
+        return x[..., self.top * unit : self.bottom * unit, self.left * unit : self.right * unit]
+
+    def grown(self, halo: int, whole: Window) -> Window:
+        """With `halo` more on each side, within the whole map."""
+        return Window(
+            max(self.top - halo, whole.top),
+            max(self.left - halo, whole.left),
+            min(self.bottom + halo, whole.bottom),
+            min(self.right + halo, whole.right),
+        )
+
+    def seen_from(self, outer: Window) -> Window:
+        """This window in the coordinates of a larger one."""
+        return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+
+    def meets(self, other: Window) -> bool:
+        rows = self.top < other.bottom and other.top < self.bottom
+        return rows and self.left < other.right and other.left < self.right
+
+
+def split(height: int, width: int) -> list[Window]:
+    """The windows of a map of height x width hyper-latents, row by row."""
+    return [
+        Window(top, left, min(top + SIDE, height), min(left + SIDE, width))
+        for top in range(0, height, SIDE)
+        for left in range(0, width, SIDE)
+    ]
+
+
+@dataclass(frozen=True)
+class Halos:
+    """How far each network of a model looks, in hyper-latents."""
+
+    analysis: int
+    hyper_analysis: int
+    hyper_synthesis: int
+    context: int
+    synthesis: int
+
+
+@torch.inference_mode()
+def measure_halos(model: Model) -> Halos | None:
+    """The true halos of a built model; None if a network looks everywhere or its schedule is not periodic."""
+    context, unit = model.prior.context, model.hyper_stride // model.stride
+    if not isinstance(context, ContextModel) or context.whole_only or not _is_periodic(model, unit):
+        return None
+    device = next(model.parameters()).device
+    level = torch.zeros(1, device=device)
+    features = model.prior.synthesis(torch.zeros(1, _hyper_latents(model), 1, 1, device=device), level).shape[1]
+
+    def context_of(x: Tensor) -> Tensor:
+        return context.everywhere(x[:, :features], x[:, features:])
+
+    pixels = model.hyper_stride
+    found = [
+        _reach(lambda x: model.analysis(x, level), 3, pixels, unit, device),
+        _reach(lambda y: model.hyper_analysis(y, level), context.latents, unit, 1, device),
+        _reach(lambda z: model.prior.synthesis(z, level), _hyper_latents(model), 1, unit, device),
+        _reach(context_of, features + context.latents, unit, unit, device),
+        _reach(lambda y: model.synthesis(y, level), context.latents, unit, pixels, device),
+    ]
+    halos = [halo for halo in found if halo is not None]
+    return Halos(*halos) if len(halos) == len(found) else None
+
+
+def _hyper_latents(model: Model) -> int:
+    return model.prior.side.channels
+
+
+def _is_periodic(model: Model, unit: int) -> bool:
+    """Whether the schedule of a hyper-latent's positions is the same wherever it lies."""
+    schedule, device = model.prior.context.schedule, torch.device("cpu")
+
+    def steps_of(cells: int) -> Tensor:
+        step = torch.full((1, cells * unit, cells * unit, model.prior.context.latents), -1).permute(0, 3, 1, 2)
+        for number, part in enumerate(schedule.parts(cells * unit, cells * unit, device)):
+            for cell in part:
+                cell.put_(step, torch.full_like(cell.of(step), number))
+        return step
+
+    return torch.equal(steps_of(2), steps_of(1).repeat(1, 1, 2, 2))
+
+
+def _reach(
+    network: Callable[[Tensor], Tensor], channels: int, unit_in: int, unit_out: int, device: torch.device
+) -> int | None:
+    """How many hyper-latents away an input is still felt, found by letting a NaN spread through the network.
+
+    A NaN passes every layer whatever its weights. If what it reaches depends on where it stood (networks
+    that work on a grid of their own), the reach is rounded up to the probes' period. None: too far.
+    """
+    spreads: list[tuple[Tensor, ...]] = []
+    for phase in range(_PHASES):
+        at, side = _FARTHEST + phase, 2 * _FARTHEST + _PHASES
+        strips = []
+        for down in (True, False):  # along each axis, in a strip: a whole map would be dear
+            shape = (side, 2) if down else (2, side)
+            x = torch.zeros(1, channels, shape[0] * unit_in, shape[1] * unit_in, device=device)
+            x.narrow(2 if down else 3, at * unit_in, unit_in).fill_(torch.nan)
+            felt = network(x).isnan().any(dim=1)[0].any(dim=1 if down else 0)
+            strips.append(felt.unflatten(0, (side, unit_out)).any(dim=1).nonzero() - at)
+        spreads.append(tuple(strips))
+        if phase and all(torch.equal(a, b) for a, b in zip(*spreads[:2], strict=True)):
+            break
+    reach = max(int(strip.abs().max()) for strips in spreads for strip in strips)
+    if reach >= _FARTHEST:
+        return None
+    return reach if len(spreads) == 2 else -(-reach // _PHASES) * _PHASES

@@ -33,8 +33,7 @@ def walk_windows(
 ) -> Tensor:
     """Code z, then y part by part and in each part window by window; or read them. Gives y_hat (1, M, h, w)."""
     context = prior.context
-    if not isinstance(context, ContextModel):
-        raise ValueError("this prior can only be walked as a whole")
+    assert isinstance(context, ContextModel)  # or there are no halos
     z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
     features, unit = _features(prior, z_hat, level, whole, windows, halos.hyper_synthesis)
     known = empty_map(context.latents, whole, unit)
@@ -48,7 +47,7 @@ def walk_windows(
             inside = window.seen_from(outer)
             own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
             wanted = None if y is None else _double(outer.of(y, unit))
-            seen = context.look(step, _double(outer.of(features, unit)), near, ())
+            seen = context.look(step, _double(outer.of(features, unit)), near)
             context.code_part(step, own, coder, seen, near, level, wanted)
             window.of(known, unit).copy_(inside.of(near, unit))
     return known

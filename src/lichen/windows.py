@@ -77,9 +77,12 @@ class Halos:
 
 @torch.inference_mode()
 def measure_halos(model: Model) -> Halos | None:
-    """The true halos of a built model; None if a network looks everywhere or its schedule is not periodic."""
+    """The true halos of a built model.
+
+    None if a network looks everywhere, the schedule is not periodic, or the context cannot do with a window.
+    """
     context, unit = model.prior.context, model.hyper_stride // model.stride
-    if not isinstance(context, ContextModel) or context.whole_only or not _is_periodic(model, unit):
+    if not isinstance(context, ContextModel) or not context.windowed:
         return None
     device = next(model.parameters()).device
     level = torch.zeros(1, device=device)
@@ -88,6 +91,8 @@ def measure_halos(model: Model) -> Halos | None:
     def context_of(x: Tensor) -> Tensor:
         return context.everywhere(x[:, :features], x[:, features:])
 
+    if not _is_periodic(model, unit):
+        return None
     pixels = model.hyper_stride
     found = [
         _reach(lambda x: model.analysis(x, level), 3, pixels, unit, device),

@@ -132,7 +132,7 @@ class SliceContext:
             raise UsageError(f"{latents} latents cannot be cut into {self.slices} equal slices")
         schedule = ChannelSlices(self.slices, latents)
         sources = [Slice(latents, own, self.support, self.widths, self.kernels) for own in schedule.ranges()]
-        return ContextModel(schedule, sources, latents, None, self.gaussian, whole_only=True)
+        return ContextModel(schedule, sources, latents, None, self.gaussian)
 
 
 @dataclass(frozen=True)

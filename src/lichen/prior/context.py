@@ -7,7 +7,7 @@ One pass serves training, estimation, writing and reading; the coder that is han
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class Source(nn.Module):
     """
 
     predict: Pointwise
+    windowed: ClassVar[bool] = True  # whether a window with a halo is enough
 
     def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
         """Mean and raw of a cell, (B, n, c) each: here by the rows of one last layer of 2M outputs."""
@@ -94,7 +95,6 @@ class Context(nn.Module):
 
     schedule: Schedule
     latents: int
-    whole_only: bool = True  # whether its walk cannot be taken window by window
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
@@ -106,7 +106,6 @@ class ContextModel(Context):
 
     Each source serves as many parts, one after the other, as there are parts for each source. `base_raw`
     (levels, M) is where the raw scales start, the sources predicting the difference; None is 0.
-    `whole_only`: a source refines what was decoded by what lies around it.
     """
 
     schedule: FixedSchedule
@@ -118,10 +117,8 @@ class ContextModel(Context):
         latents: int,
         base_raw: Tensor | None = None,
         gaussian: Gaussian = OURS,
-        whole_only: bool = False,
     ) -> None:
         super().__init__()
-        self.whole_only = whole_only
         if schedule.steps % len(sources):
             raise ValueError(f"{schedule.steps} parts cannot be shared by {len(sources)} sources")
         self.schedule, self.parts_each = schedule, schedule.steps // len(sources)
@@ -131,29 +128,32 @@ class ContextModel(Context):
         self.gaussian = gaussian
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
-        height, width = features.shape[2:]
+        height, width = features.shape[-2:]
         known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
         beliefs: Beliefs = []
-        seen: Seen = ()
+        seen: Seen | None = None
         for step, part in enumerate(self.schedule.parts(height, width, features.device)):
             seen = self.look(step, features, known, seen)
             known, added = self.code_part(step, part, coder, seen, known, level, y)
             beliefs += added
         return known, beliefs
 
-    def look(self, step: int, features: Tensor, known: Tensor, before: Seen) -> Seen:
-        """What part `step` is predicted from; `before` is that of the part before, or nothing."""
+    def look(self, step: int, features: Tensor, known: Tensor, before: Seen | None = None) -> Seen:
+        """What the source of a part sees; `before` is what was seen for the part before, if at hand."""
         source = self._source(step)
         if step % self.parts_each == 0:
-            return source(features, known, None)  # type: ignore[no-any-return]
-        return source(features, known, before or source(features, known, None))  # type: ignore[no-any-return]
+            before = None
+        elif before is None:
+            before = source(features, known, None)
+        seen: Seen = source(features, known, before)
+        return seen
 
     def code_part(
         self, step: int, part: Part, coder: Coder, seen: Seen, known: Tensor, level: Tensor, y: Tensor | None
     ) -> tuple[Tensor, Beliefs]:
-        """Code the cells of one part; gives `known` with them, changed in place where nothing learns."""
-        base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
+        """Code the cells of one part into `known`; gives it with them, in place where nothing learns."""
         source = self._source(step)
+        base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         known = known.clone() if torch.is_grad_enabled() else known
         beliefs: Beliefs = []
         for cell in part:
@@ -167,13 +167,19 @@ class ContextModel(Context):
         """All parts' parameters at all positions (B, P, h, w), given the same known latents: what depends on what."""
         maps: list[Tensor] = []
         for step, part in enumerate(self.schedule.parts(features.shape[2], features.shape[3], features.device)):
-            seen = self.look(step, features, known, ())
+            seen = self.look(step, features, known)
             for cell in part:
                 maps += self._source(step).at(seen, Cell(cell.channels))
         return Cell(slice(None)).back(torch.cat(maps, dim=2), features.shape[2:])
 
+    @property
+    def windowed(self) -> bool:
+        """Whether parts can be coded window by window."""
+        return all(isinstance(source, Source) and source.windowed for source in self.sources)
+
     def _source(self, step: int) -> Source:
-        source: Source = self.sources[step // self.parts_each]  # type: ignore[assignment]
+        source = self.sources[step // self.parts_each]
+        assert isinstance(source, Source)
         return source
 
     def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
@@ -216,9 +222,9 @@ class Prior(nn.Module):
 
     def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
         """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""
-        cell = Cell(slice(None))
-        z_hat = coder.code(None if z is None else cell.of(z), self.side(level, shape[0] * shape[1]))
-        return cell.back(z_hat, shape)
+        everything = Cell(slice(None))
+        belief = self.side(level, shape[0] * shape[1])
+        return everything.back(coder.code(None if z is None else everything.of(z), belief), shape)
 
 
 def _rename_side(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -83,7 +83,7 @@ class LearnedDensity(Side):
     def _mass(self, x: Tensor, half: float) -> Tensor:
         """P(x - half < X < x + half), from the tail where it does not cancel; (C, 1, n) -> (C, 1, n)."""
         lower, upper = self._logit(x - half), self._logit(x + half)
-        sign = -torch.sign(lower + upper).detach()
+        sign = torch.where(lower + upper > 0, -1.0, 1.0)  # never 0: a density may be symmetric
         return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
 
     def _logit(self, x: Tensor) -> Tensor:

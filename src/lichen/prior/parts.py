@@ -35,15 +35,15 @@ class Cell:
         """(B, M, h, w) -> (B, n, c): this cell's latents."""
         return self.at(y)[:, :, self.channels]
 
-    def back(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The inverse of `of`, for a cell of everything: (B, h w, M) -> (B, M, h, w)."""
-        plane: Tensor = values.unflatten(1, shape).permute(0, 3, 1, 2)
-        return plane
-
     def among(self, mask: Tensor) -> Cell:
         """The same channels at those of its positions where `mask` (h w,) is true."""
         positions = mask.nonzero()[:, 0] if self.positions is None else self.positions[mask[self.positions]]
         return Cell(self.channels, positions)
+
+    def back(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The inverse of `of`, for a cell of everything: (B, h w, M) -> (B, M, h, w)."""
+        plane: Tensor = values.unflatten(1, shape).permute(0, 3, 1, 2)
+        return plane
 
     def put_(self, y: Tensor, values: Tensor) -> None:
         """Write `values` (B, n, c) into this cell of y (B, M, h, w), in place."""

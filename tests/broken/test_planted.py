@@ -8,6 +8,7 @@ import torch
 from lichen.prior.exact import freeze
 from lichen.prior.masked import causal
 from lichen.prior.parts import ChannelSlices
+from lichen.prior.reference import Search
 from tests.laws import priors
 
 
@@ -81,3 +82,23 @@ def test_a_planted_float_path_is_caught(name):
     honest = exact.synthesis.forward
     exact.synthesis.forward = lambda z_hat, level: honest(z_hat, level) * 1.0001
     assert priors.off_the_grid(exact, name) > 0
+
+
+@torch.no_grad()
+def test_a_search_that_peeks_is_caught(monkeypatch):
+    """Candidates after the present position, as the authors allow in training."""
+    prior = priors.small_prior("reference")
+    positions = (20, 37, 60)
+    assert not any(priors.sees_ahead(prior, "reference", position) for position in positions)
+    honest = Search.block
+
+    def peeking(self, wanted):
+        everything = torch.arange(priors.SIZE[0] * priors.SIZE[1])
+        self._learn(everything)
+        winner, similarity = honest(self, wanted)
+        scores = (self._patches[wanted] @ self._patches.t()) / self._norms.clamp(min=1)
+        scores[torch.arange(len(wanted)), wanted] = 0
+        return scores.argmax(dim=1), similarity + winner[:, None] * 0
+
+    monkeypatch.setattr(Search, "block", peeking)
+    assert any(priors.sees_ahead(prior, "reference", position) for position in positions)

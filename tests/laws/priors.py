@@ -15,11 +15,13 @@ from lichen.models.prior_configs import (
     FactorizedContext,
     GroupContext,
     LearnedSide,
+    ReferenceContext,
     SliceContext,
 )
 from lichen.prior.context import HyperAndLocal, HyperOnly, Prior, merge
 from lichen.prior.exact import freeze
 from lichen.prior.parts import AllAtOnce, DualCheckerboard
+from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Neighbourhood, Slice
 from tests.laws.test_laws import Given, mask_of
 
@@ -36,6 +38,7 @@ CONTEXTS: dict[str, AnyContext] = {
     "causal": CausalContext(),
     "slices": SliceContext(4, 2, (12, 10)),
     "groups": GroupContext((2, 2, 4, 8), (10, 8)),
+    "reference": ReferenceContext(hidden=20),
     "groups-official": GroupContext((2, 2, 4, 8), (10, 8), least=20),
 }
 SEES_NOTHING = {"ours-hp", "factorized", "zero-mean", "mean-scale"}
@@ -96,6 +99,9 @@ def widen(prior: Prior) -> None:
         elif isinstance(module, Neighbourhood):
             last = module.aggregate[-1]
             calm(last, slice(len(last.bias) // 2, None), 6)
+        elif isinstance(module, ReferenceModel):
+            for stage in (module.first, module.second, module.third):
+                calm(stage[-1], slice(M, None), 2.5)
         elif isinstance(module, Slice):
             calm(module.raw[-1], slice(None), 6)
 
@@ -130,6 +136,20 @@ def leaks(prior: Prior, name: str) -> float:
             (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
             worst = max(worst, 0.0 if grad is None else float((grad.abs() * forbidden).max()))
     return worst
+
+
+@torch.no_grad()
+def sees_ahead(prior: Prior, name: str, position: int) -> bool:
+    """Whether a change of the latents at `position` changes what is believed there or before, in raster order.
+
+    For what gradients do not see: the choice of a reference.
+    """
+    y, z = latents(name)
+    other = y.clone()
+    other.flatten(2)[:, :, position] *= -3
+    beliefs = [merge(prior.walk(Given(), LEVEL, z.shape[2:], x, z)[1], x) for x in (y, other)]
+    means, raws = ([getattr(b, what).flatten(2)[:, :, : position + 1] for b in beliefs] for what in ("mean", "raw"))
+    return not (torch.equal(*means) and torch.equal(*raws))
 
 
 def uses_context(prior: Prior, name: str) -> bool:

@@ -13,16 +13,18 @@ from torch import Tensor
 
 from lichen.errors import UsageError
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Source
-from lichen.prior.density import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale
+from lichen.prior.density import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale, LogScale
 from lichen.prior.factorized import FactorizedModel, LearnedDensity, LevelGaussian
 from lichen.prior.masked import MaskedConv, causal, checkerboard
 from lichen.prior.parts import AllAtOnce, ChannelSlices, Checkerboard, DualCheckerboard, SpaceChannel, ranges
+from lichen.prior.reference import ReferenceModel
 from lichen.prior.serial import SerialModel
 from lichen.prior.sources import Direct, Neighbourhood, Slice, convolutions, stack
 
 SLOPE = 0.01  # of the papers' rectifiers
 PAPERS = Gaussian(LinearScale(), NO_SKIP)  # sigma is predicted itself; everything is coded
 SERIAL = Gaussian(LinearScale(), NO_SKIP, inside=True)
+REFERENCE = Gaussian(LogScale(), NO_SKIP, inside=True)  # its stages combine deviations in the logarithm
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,29 @@ class GroupContext:
         return Neighbourhood(gather, stack(ramp(ways, 2 * own, self.least), 0.0), 2, group.start, channels)
 
 
+@dataclass(frozen=True)
+class ReferenceContext:
+    """Global Reference (Qian 2021, Table 1): causal 5 x 5 and masked 3 x 3 of M channels, three stages.
+
+    Their 1 x 1 layers see M, 2 M and 2 M + features channels; the hyper synthesis gives 2 M features.
+    """
+
+    hidden: int = 1152
+    gaussian: Gaussian = REFERENCE
+
+    def build(self, base_raw: Tensor, features: int) -> ReferenceModel:
+        return ReferenceModel(base_raw.shape[1], features, self.hidden, SLOPE, self.gaussian)
+
+
 AnyContext = (
-    Context | FactorizedContext | DirectContext | CheckerboardContext | CausalContext | SliceContext | GroupContext
+    Context
+    | FactorizedContext
+    | DirectContext
+    | CheckerboardContext
+    | CausalContext
+    | SliceContext
+    | GroupContext
+    | ReferenceContext
 )
 AnySide = LevelSide | LearnedSide
 

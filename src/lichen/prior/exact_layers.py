@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from importlib import resources
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
+from lichen.prior.density import SCALE_MAX, SCALE_MIN, Belief
 from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, snap, snap_, step_bits, within
 
 
@@ -40,17 +42,17 @@ class ExactDeconv(nn.Module):
 
 
 @functools.cache
-def function_table(name: str) -> Tensor:
-    """A frozen function of x >= 0 at multiples of 2^-12, on the grid, up to where it stays constant (float64)."""
+def function_table(name: str, bits: int) -> Tensor:
+    """A frozen function of x >= 0 at multiples of 2^-12, in units of 2^-bits, up to where it stays constant."""
     path = resources.files("lichen.prior") / "functions.npz"
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        return torch.from_numpy(stored[name].astype(np.float64)) * 2.0**-ACTIVATION_BITS
+        return torch.from_numpy(stored[name].astype(np.float64)) * 2.0**-bits
 
 
-def look_up(name: str, x: Tensor) -> Tensor:
+def look_up(name: str, x: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
     """The frozen function of x >= 0 on the grid; beyond its table its last value."""
-    table = function_table(name).to(x.device)
-    index = (x * 2**ACTIVATION_BITS).long().clamp_(max=len(table) - 1)
+    table = function_table(name, bits).to(x.device)
+    index = (x * 2**ACTIVATION_BITS).clamp_(max=len(table) - 1).long()
     return table[index]
 
 
@@ -60,3 +62,37 @@ class ExactHalfTanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = snap(x)
         return torch.sign(x) * look_up("half_tanh", x.abs())
+
+
+class ExactWeigh(nn.Module):
+    """x times two factors in [0, 1]: a product of grid values is exact in float64, and snapped."""
+
+    def forward(self, x: Tensor, similarity: Tensor, confidence: Tensor) -> Tensor:
+        return snap_(x * snap_(similarity * confidence))
+
+
+class ExactLogMean(nn.Module):
+    """log2 of the mean of two deviations that are given as log2, by a frozen table of their difference."""
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        return torch.maximum(one, other) + look_up("log_mean", (one - other).abs())
+
+
+def _powers(whole: Tensor) -> Tensor:
+    """2^-whole for whole numbers from -4 (below log2 of the smallest scale) to 8 (the largest)."""
+    powers = torch.tensor([2.0**-i for i in range(-4, 9)], dtype=torch.float64, device=whole.device)
+    return powers[(whole + 4).long()]
+
+
+class ExactConfidence(nn.Module):
+    """The channels' mean of P(y_hat), (B, n, C) -> (B, n, 1): integers of 2^-24 from frozen tables, one division."""
+
+    def forward(self, y_hat: Tensor, belief: Belief) -> Tensor:
+        raw = snap(belief.raw.clamp(math.log2(SCALE_MIN), math.log2(SCALE_MAX)))
+        whole = raw.floor()
+        inverse = look_up("halving", raw - whole, 24) * _powers(whole)  # 1 / scale
+        distance = (within(y_hat) - belief.mean).abs()
+        near, far = (snap((distance + side) * inverse) for side in (-0.5, 0.5))
+        tails = look_up("tail", near.abs(), 24)
+        mass = torch.where(near < 0, 1 - tails, tails) - look_up("tail", far, 24)
+        return snap(mass.sum(dim=2, keepdim=True) / mass.shape[2])

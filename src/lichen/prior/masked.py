@@ -41,6 +41,11 @@ class MaskedConv(nn.Conv2d):
         flat = full.permute(0, 2, 3, 1).flatten(1, 2)
         return flat if positions is None else flat.index_select(1, positions)
 
+    def gathered(self, flat: Tensor, index: Tensor) -> Tensor:
+        """flat (B, h w + 1, Cin), its last position zero; index (n, taps) into it -> (B, n, Cout)."""
+        windows = flat.index_select(1, index.flatten()).view(len(flat), len(index), -1)
+        return F.linear(windows, self.weight[:, :, self.mask].permute(0, 2, 1).flatten(1), self.bias)
+
     def exact(self) -> ExactMasked:
         """The fixed-point twin."""
         return ExactMasked(self)

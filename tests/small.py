@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lichen.models.checkpoint import save_checkpoint
 from lichen.models.config import ModelConfig, Rates
 from lichen.models.model import Model
-from lichen.models.prior_configs import Context, GroupContext, LearnedSide, SliceContext
+from lichen.models.prior_configs import Context, GroupContext, LearnedSide, ReferenceContext, SliceContext
 from lichen.models.transform_configs import (
     AnyHyper,
     ChengHyper,
@@ -31,6 +31,7 @@ from lichen.models.zoo import Row
 from lichen.picture import to_float
 from lichen.prior.context import ContextModel, Prior
 from lichen.prior.factorized import FactorizedModel
+from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Direct, Neighbourhood, Slice
 
 M = 24  # latents of every small model
@@ -56,11 +57,14 @@ _FIELDS: dict[type, dict[str, Any]] = {
     GroupContext: {"groups": (2, 2, 4, 6, 10), "widths": (8, 6)},
     SliceContext: {"slices": 8, "widths": (8, 6)},
     LearnedSide: {"radius": 31},
+    ReferenceContext: {"hidden": 16},
     Rates: {"low": 0.0003, "high": 0.01, "count": 3},
 }
 
 
 def _narrow(config: Any) -> Any:
+    if isinstance(config, GroupContext):
+        config = dataclasses.replace(config, least=min(config.least, 20))
     return dataclasses.replace(config, **_FIELDS.get(type(config), {}))
 
 
@@ -155,6 +159,9 @@ def widen(prior: Prior) -> None:
             calm(layer, len(layer.bias) // 2, 6)
         elif isinstance(module, Slice):
             calm(module.raw[-1], 0, 6)
+        elif isinstance(module, ReferenceModel):
+            for stage in (module.first, module.second, module.third):
+                calm(stage[-1], M, 2.5)
 
 
 def sees_scales_alone(context: ContextModel) -> bool:

@@ -29,10 +29,11 @@ from lichen.models.transform_configs import (
 )
 from lichen.models.zoo import Row
 from lichen.picture import to_float
-from lichen.prior.context import ContextModel, Prior
+from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
 from lichen.prior.factorized import FactorizedModel
 from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Direct, Neighbourhood, Slice
+from lichen.transforms.blocks import Levelless
 
 M = 24  # latents of every small model
 
@@ -106,7 +107,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
     config = small(row.config)
     model = config.build()
     picture = to_float(np.asarray(scene(192, 128)))
-    (_enliven_ours if isinstance(config.transform, FastTransform) else _enliven)(model, picture)
+    (_enliven_ours if isinstance(config.context, Context) else enliven)(model, picture)
     path = folder / f"{row.name}.safetensors"
     save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
     return path
@@ -126,10 +127,12 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
     model.prior.side.raw.table += 2
 
 
-def _enliven(model: Model, picture: Tensor) -> None:
+@torch.no_grad()
+def enliven(model: Model, picture: Tensor) -> None:
     """y of about 4, z of about 3; a prior of random weights whose scales are about 5."""
     level = torch.zeros(1)
-    amplify(model.analysis, 4 / model.analyse(picture, level).std())
+    if isinstance(model.analysis, Levelless):  # ours starts lively
+        amplify(model.analysis, 4 / model.analyse(picture, level).std())
     y = model.analyse(picture, level)
     if isinstance(model.prior.context, FactorizedModel):
         return
@@ -154,7 +157,9 @@ def widen(prior: Prior) -> None:
     half = 0 if isinstance(prior.context, ContextModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
     calm(last, half, 5)
     for module in prior.context.modules():
-        if isinstance(module, Neighbourhood):
+        if isinstance(module, HyperOnly | HyperAndLocal):
+            calm(module.predict, M, 2.5)
+        elif isinstance(module, Neighbourhood):
             layer = module.aggregate[-1]
             calm(layer, len(layer.bias) // 2, 6)
         elif isinstance(module, Slice):

@@ -64,7 +64,7 @@ class LearnedDensity(Side):
         self.medians = nn.Parameter(torch.zeros(channels))
         self.register_buffer("skew", torch.zeros(channels))
         self.register_buffer("frequencies", torch.zeros(channels, 2 * radius + 2))
-        self._count()
+        self.count()
         self.register_state_dict_pre_hook(_count_anew)
 
     def forward(self, level: Tensor, positions: int) -> AnyBelief:
@@ -99,7 +99,7 @@ class LearnedDensity(Side):
         return torch.matmul(F.softplus(last.to(x.dtype)), x)
 
     @torch.no_grad()
-    def _count(self) -> None:
+    def count(self) -> None:
         """Make `frequencies` of the present parameters: at least 1 each, the rest of 2^24 to the most likely."""
         channels = len(self.medians)
         symbols = torch.arange(-self.radius, self.radius + 1, dtype=torch.float64, device=self.medians.device)
@@ -117,7 +117,7 @@ class LearnedDensity(Side):
 
 def _count_anew(module: nn.Module, *_: Any) -> None:
     if isinstance(module, LearnedDensity) and module.training:
-        module._count()
+        module.count()
 
 
 class ExactDensity(Side):

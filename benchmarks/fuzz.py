@@ -70,7 +70,7 @@ def seal(header: bytes, sections: Sections) -> bytes:
 
 def make_seeds(codecs: list[Codec]) -> list[Seed]:
     """Files of every feature: colour, grey, alpha, metadata, more than one window, several rows."""
-    plain, rich = scene(70, 50), scene(40, 30, 1).convert("RGBA")
+    plain, rich = scene(60, 50), scene(40, 30, 1).convert("RGBA")
     rich.putalpha(scene(40, 30, 2).convert("L"))
     exif = Image.Exif()
     exif[0x010F] = "Maker"

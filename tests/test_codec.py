@@ -21,6 +21,7 @@ from lichen.errors import (
     BadPicture,
     DeviceError,
     LichenError,
+    OutOfMemory,
     PictureNotice,
     PictureTooLarge,
     UnknownWeights,
@@ -186,6 +187,32 @@ def test_size_limits_hold_before_anything_is_allocated(tiny):
     scene(50, 50).save(buffer, "PNG")
     with pytest.raises(PictureTooLarge):
         open_picture(buffer.getvalue(), max_pixels=100)
+
+
+def test_a_memory_limit_refuses_and_changes_nothing(tiny):
+    image = scene(500, 400)
+    data, path = tiny.encode(image), tiny._extra
+    needed = tiny._own.memory_bytes(400, 500)
+    roomy, narrow = (Codec(weights=path, max_memory_bytes=needed + more) for more in (0, -1))
+    assert roomy.encode(image) == data and np.array_equal(roomy.decode_array(data), tiny.decode_array(data))
+    for work in (lambda: narrow.encode(image), lambda: narrow.decode(data)):
+        with pytest.raises(OutOfMemory, match="max-memory"):
+            work()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")]
+)
+def test_memory_that_is_not_there_is_our_error(tiny, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    data = tiny.encode(scene(20, 20))
+    monkeypatch.setattr(type(tiny._own), "latents", fail)
+    monkeypatch.setattr(type(tiny._own), "read", fail)
+    for work in (lambda: tiny.encode(scene(20, 20)), lambda: tiny.decode(data)):
+        with pytest.raises(OutOfMemory, match="too little memory"):
+            work()
 
 
 def test_files_of_other_models_and_weights(tiny, tmp_path):

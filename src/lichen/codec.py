@@ -22,9 +22,10 @@ from torch import Tensor
 from lichen.bitstream.container import Container, Kind, read_container, write_container
 from lichen.bitstream.fields import GREY, Header
 from lichen.engine import Crop, Engine, find_device
-from lichen.errors import BadFile, BadPicture, PictureNotice, UnsupportedFile, UsageError
+from lichen.errors import BadFile, BadPicture, OutOfMemory, PictureNotice, UnsupportedFile, UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.extras import pack_extras, unpack_extras
+from lichen.memory import typed_memory_errors
 from lichen.models.checkpoint import Checkpoint, find_by_hash, find_by_name
 from lichen.models.config import LEVEL_STEPS
 from lichen.models.zoo import ZOO, name_of, row
@@ -38,7 +39,8 @@ class Codec:
 
     `model` names the row to encode with; `weights` is a weights file, or a folder to look in first;
     files name their own weights by hash, which are found there, in $LICHEN_WEIGHTS or in the package.
-    `device` runs the transforms. Raises `UnknownWeights`, `DeviceError`.
+    `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
+    `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class Codec:
         weights: Path | str | None = None,
         device: str = "cpu",
         max_pixels: int = MAX_PIXELS,
+        max_memory_bytes: int | None = None,
     ) -> None:
         self._extra = Path(weights) if weights is not None else None
         self._device = find_device(device)
-        self._max_pixels = max_pixels
+        self._max_pixels, self._max_memory_bytes = max_pixels, max_memory_bytes
         self._lock = threading.Lock()
         self._engines: dict[bytes, Engine] = {}
         if self._extra is None or not self._extra.is_file():
@@ -82,18 +85,19 @@ class Codec:
         """
         ready = _ready(picture)
         height, width = ready.pixels.shape[:2]
-        check_size(width, height, self._max_pixels)
+        self._check(self._own, height, width)
         if sum(target is not None for target in (target_size_bytes, target_bpp, target_psnr_db)) > 1:
             raise UsageError("give one target: a size, a bpp or a PSNR")
         if target_bpp is not None and not 0 < target_bpp < 1e9:
             raise UsageError(f"target_bpp must be positive and finite, not {target_bpp}")
         if target_bpp is not None:
             target_size_bytes = int(target_bpp * width * height / 8)
-        if target_size_bytes is not None:
-            return self._fit(ready, target_size_bytes)
-        if target_psnr_db is not None:
-            return self._reach(ready, target_psnr_db)
-        return self._encode(ready, self._level(quality))[0]
+        with typed_memory_errors():
+            if target_size_bytes is not None:
+                return self._fit(ready, target_size_bytes)
+            if target_psnr_db is not None:
+                return self._reach(ready, target_psnr_db)
+            return self._encode(ready, self._level(quality))[0]
 
     def encode_batch(self, pictures: Tensor, quality: float = 50) -> list[bytes]:
         """(B, C, H, W), uint8 or float in [0, 1] -> the bytes of B files."""
@@ -119,7 +123,8 @@ class Codec:
     @torch.inference_mode()
     def decode_picture(self, data: bytes, crop: Crop | None = None) -> Picture:
         """As `decode`, as a `Picture`."""
-        return self._decode(read_container(bytes(data)), crop)
+        with typed_memory_errors():
+            return self._decode(read_container(bytes(data)), crop)
 
     @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
@@ -151,6 +156,15 @@ class Codec:
             raise BadFile("the file's quality is beyond its model's: the file is damaged; get it anew")
         return engine.read(container.sections[Kind.LATENTS], header.level, header.height, header.width)
 
+    def _check(self, engine: Engine, height: int, width: int) -> None:
+        """Refuse a picture beyond the limits, before anything is allocated."""
+        check_size(width, height, self._max_pixels)
+        if self._max_memory_bytes is not None:
+            needed = engine.memory_bytes(height, width)
+            if needed > self._max_memory_bytes:
+                sizes = f"needs about {needed / 1e6:.0f} MB of memory, over {self._max_memory_bytes / 1e6:.0f}"
+                raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise --max-memory")
+
     def _engine_of(self, header: Header) -> Engine:
         check_size(header.width, header.height, self._max_pixels)
         name = name_of(header.model)
@@ -164,6 +178,7 @@ class Codec:
                 engine = self._remember(Engine.load(path, self._device))
         if engine.checkpoint.name != name:
             raise BadFile("the file's model and weights do not belong together: it is damaged; get it anew")
+        self._check(engine, header.height, header.width)
         return engine
 
     def _remember(self, engine: Engine) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lichen.coding.coders import Reader, Writer
 from lichen.errors import DeviceError, UsageError
+from lichen.memory import Needs
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
@@ -45,6 +47,17 @@ class Engine:
     def halos(self) -> Halos | None:
         """How far the model's networks look; None if it can only be run on whole pictures."""
         return measure_halos(self.checkpoint.model)
+
+    @functools.cached_property
+    def _needs(self) -> Needs:
+        return Needs(self.checkpoint.model)
+
+    def memory_bytes(self, height: int, width: int) -> int:
+        """About how much memory the whole process needs for a picture of this many pixels."""
+        whole, windows, halos = self.windows(height, width)
+        halo = max(halos.analysis, halos.synthesis)
+        areas = (math.prod(window.grown(halo, whole).shape) for window in windows)
+        return self._needs.bytes(height * width, max(areas) * self.checkpoint.model.hyper_stride**2)
 
     def windows(self, height: int, width: int) -> tuple[Window, list[Window], Halos]:
         """The whole map of a picture of this many pixels, its windows, and the halos that they need."""

@@ -36,6 +36,9 @@ Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to l
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
+MaxMemory = Annotated[
+    str | None, typer.Option(help="Refuse pictures that would need more, e.g. 2GB; the result never depends on it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DEFAULT_MAX_PIXELS = 2**27
 

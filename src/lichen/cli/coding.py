@@ -19,6 +19,7 @@ from lichen.cli.app import (
     Force,
     Inputs,
     Json,
+    MaxMemory,
     MaxPixels,
     Output,
     Recursive,
@@ -34,12 +35,16 @@ from lichen.errors import UsageError
 
 def parse_size(text: str) -> int:
     """`40kB`, `1.5 MB`, `40000`: bytes, in thousands. Raises `UsageError`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)b?", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", text.strip().lower())
     if not match:
         raise UsageError(f"{text!r} is not a size; write 40kB, 1.5MB or 40000")
     if len(match[1]) > 15:
         raise UsageError(f"{text!r} is too large a size")
-    return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]])
+    return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}[match[2]])
+
+
+def _memory(text: str | None) -> int | None:
+    return parse_size(text) if text is not None else None
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
@@ -116,6 +121,7 @@ def encode(
     device: Device = "cpu",
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Make `.lic` files of pictures.
 
@@ -131,7 +137,7 @@ def encode(
         raise UsageError("give one target, and a positive one")
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
     set_threads(threads)
-    codec = Codec(model, weights, device, max_pixels)
+    codec = Codec(model, weights, device, max_pixels, _memory(max_memory))
     work = jobs.Encode(codec, quality, size_bytes, target_bpp, target_psnr, strip, force, max_pixels)
     _run_jobs(tasks, work, _encoded, skip_existing)
 
@@ -149,6 +155,7 @@ def decode(
     device: Device = "cpu",
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Make pictures of `.lic` files, in the format that the output's ending names.
 
@@ -167,7 +174,7 @@ def decode(
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
     set_threads(threads)
-    work = jobs.Decode(Codec("lichen", weights, device, max_pixels), ending, force, part)
+    work = jobs.Decode(Codec("lichen", weights, device, max_pixels, _memory(max_memory)), ending, force, part)
     _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}", skip_existing)
 
 

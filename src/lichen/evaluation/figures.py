@@ -1,97 +1,119 @@
-"""The papers' pictures of a model's latents, drawn with matplotlib; models side by side."""
+"""The report's charts as PNG and SVG for papers."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from lichen.errors import UsageError
-from lichen.evaluation.inspect import RANGE, Inspection
+from lichen.evaluation.curves import Curve
+from lichen.evaluation.league import Competitor, Kind, League, log_rates
+from lichen.evaluation.palette import Style
+from lichen.files import write_atomically
 
-_PLANES = (
-    ("y_hat", "ŷ of channel {}"),
-    ("mean", "mean of channel {}"),
-    ("scale", "scale of channel {}"),
-    ("normalised", "(y - mean) / scale of channel {}"),
-    ("rate", "bits at each position, all channels"),
-)
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6df",
+    "axes.edgecolor": "#8a8f8b",
+    "svg.hashsalt": "lichen",
+}
+_MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
+_BPP_MAX = 1.6
 
-
-def draw(inspections: Sequence[Inspection]) -> bytes:
-    """A PNG with a column for each model: correlation map, planes of the first picture, histogram, energies.
-
-    Planes of one kind share their colours. Raises `UsageError` without the `eval` extra (matplotlib).
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("figures need matplotlib: pip install 'lichen[eval]'") from error
-    rows = len(_PLANES) + 3
-    figure = Figure(figsize=(5.5 * len(inspections), 3.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, len(inspections), squeeze=False)
-    highest = max(_without_centre(i.correlation).abs().max().item() for i in inspections)
-    for column, inspection in enumerate(inspections):
-        _correlation(axes[0, column], inspection, highest)
-        _histogram(axes[-2, column], inspection)
-        _energy(axes[-1, column], inspection)
-    for row, (name, title) in enumerate(_PLANES, start=1):
-        _planes(axes[row], [(title.format(i.first.channel), getattr(i.first, name)) for i in inspections])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    return buffer.getvalue()
+Look = dict[str, Style]
 
 
-def _without_centre(correlation: Tensor) -> Tensor:
-    shown = correlation.clone()
-    shown[shown.shape[0] // 2, shown.shape[1] // 2] = 0
-    return shown
+def draw_figures(league: League, look: Look, gains: list[dict[str, Any]], folder: Path) -> None:
+    """Write rd-psnr, rd-ms-ssim, saving, speed and, where there are gains, gains: each as .png and .svg."""
+    anchor = next((c for c in league.competitors if c.key == "vtm"), league.competitors[0])
+    drawings: dict[str, Callable[[Axes], None]] = {
+        "rd-psnr": lambda axes: _rd(axes, league, look, "PSNR, dB", lambda c: c.psnr),
+        "saving": lambda axes: _saving(axes, league, look, anchor),
+        "speed": lambda axes: _speed(axes, league, look, anchor),
+    }
+    if any(c.ms_ssim for c in league.competitors if c.measured):
+        drawings["rd-ms-ssim"] = lambda axes: _rd(axes, league, look, "MS-SSIM, dB", lambda c: c.ms_ssim)
+    if gains:
+        drawings["gains"] = lambda axes: _gains(axes, gains)
+    for name, draw in drawings.items():
+        with rc_context(_RC):
+            figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+            draw(figure.add_subplot())
+            for ending in ("png", "svg"):
+                buffer = io.BytesIO()
+                stamp = {"Software": None} if ending == "png" else {"Date": None}
+                figure.savefig(buffer, format=ending, dpi=200, metadata=stamp)
+                write_atomically(folder / f"{name}.{ending}", buffer.getvalue(), overwrite=True)
 
 
-def _correlation(axes: Any, inspection: Inspection, highest: float) -> None:
-    shown = _without_centre(inspection.correlation)
-    axes.imshow(shown.numpy(), cmap="coolwarm", vmin=-highest, vmax=highest)
-    for (row, column), value in np.ndenumerate(inspection.correlation.numpy()):
-        axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8)
-    head = f"{inspection.name}, {inspection.pictures} pictures, {inspection.estimated_bpp:.3f} bpp (estimated)"
-    left = f"off centre {inspection.off_centre:.4f}, spatial saving left {inspection.saving_bpp:.4f} bpp"
-    axes.set_title(f"{head}\ncorrelation map: {left}", fontsize=8)
-    axes.set_axis_off()
+def _line(axes: Axes, c: Competitor, style: Style, x: Any, y: Any, marked: bool = True) -> None:
+    ours, published = c.kind is Kind.OURS, c.kind is Kind.PUBLISHED
+    axes.plot(
+        x,
+        y,
+        color=style.light,
+        linewidth=2.4 if ours else 1.2,
+        linestyle="--" if published else "-",
+        marker=_MARKS[style.marker] if marked and not published else None,
+        markersize=4 if ours else 3,
+        zorder=3 if ours else 2,
+        label=c.points.name,
+    )
 
 
-def _planes(axes: Any, shown: list[tuple[str, Tensor]]) -> None:
-    low = min(plane.min().item() for _, plane in shown)
-    high = max(plane.max().item() for _, plane in shown)
-    for place, (title, plane) in zip(axes, shown, strict=True):
-        image = place.imshow(plane.numpy(), vmin=low, vmax=high)
-        place.figure.colorbar(image, ax=place, shrink=0.8)
-        place.set_title(title, fontsize=8)
-        place.set_axis_off()
+def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Competitor], Curve | None]) -> None:
+    top: list[float] = []
+    for c in league.competitors:
+        curve = of(c)
+        if curve is not None:
+            _line(axes, c, look[c.key], curve.bpp, curve.quality_db)
+            if c.measured:
+                top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= _BPP_MAX]
+    axes.set(xlim=(0, _BPP_MAX), ylim=(min(top) - 0.5, max(top) + 0.5), xlabel="bits per pixel", ylabel=label)
+    axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
-def _histogram(axes: Any, inspection: Inspection) -> None:
-    counts = inspection.histogram.numpy()
-    width = 2 * RANGE / len(counts)
-    places = np.linspace(-RANGE, RANGE, len(counts) + 1)[:-1] + width / 2
-    axes.semilogy(places, counts / max(counts.sum() * width, 1), label="normalised latents")
-    axes.semilogy(places, np.exp(-(places**2) / 2) / np.sqrt(2 * np.pi), "--", label="Gaussian")
-    axes.set_ylim(1e-5, 20)
-    axes.legend(fontsize=7)
-    axes.set_title("histogram of (y - mean) / scale", fontsize=8)
+def _saving(axes: Axes, league: League, look: Look, anchor: Competitor) -> None:
+    if anchor.psnr is None:
+        return
+    grid = np.linspace(anchor.psnr.quality_db[0], anchor.psnr.quality_db[-1], 200)
+    base = np.array(log_rates(anchor.psnr, grid), dtype=float)
+    for c in league.competitors:
+        if c.psnr is not None:
+            saved = 100 * (1 - 10 ** (np.array(log_rates(c.psnr, grid), dtype=float) - base))
+            _line(axes, c, look[c.key], grid, saved, marked=False)
+    axes.set(ylim=(-150, 40), xlabel="PSNR, dB", ylabel=f"bytes saved over {anchor.points.name}, %")
+    axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
-def _energy(axes: Any, inspection: Inspection) -> None:
-    energy = inspection.energy.sort(descending=True).values.numpy()
-    axes.plot(energy, label="energy (mean ŷ²)")
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=max(float(energy.max()) * 1e-8, 1e-8))
-    axes.set_title("log energy of channels, sorted", fontsize=8)
-    rate = axes.twinx()
-    rate.plot(inspection.channel_bpp[inspection.energy.argsort(descending=True)].numpy(), "C1", lw=0.8, label="bpp")
-    axes.legend(loc="upper center", fontsize=7)
-    rate.legend(loc="upper right", fontsize=7)
+def _speed(axes: Axes, league: League, look: Look, anchor: Competitor) -> None:
+    for c in league.competitors:
+        found = league.delta(anchor, c)
+        if c.measured is None or found is None:
+            continue
+        x, style = float(np.mean(c.measured.decode_s)), look[c.key]
+        axes.scatter(x, found.rate_percent, color=style.light, marker=_MARKS[style.marker], s=36, zorder=3)
+        axes.annotate(c.points.name, (x, found.rate_percent), (6, 3), textcoords="offset points", color=style.light)
+    axes.set(xscale="log", xlabel="seconds a picture to decode", ylabel=f"BD-rate over {anchor.points.name}, %")
+
+
+def _gains(axes: Axes, gains: list[dict[str, Any]]) -> None:
+    for gain in gains:
+        points = gain["points"]
+        axes.plot([p["correlation"] for p in points], [p["gain_db"] for p in points], marker="o", label=gain["name"])
+        for p in points:
+            axes.annotate(
+                f"{p['bpp']:.2f} bpp", (p["correlation"], p["gain_db"]), (4, 4), textcoords="offset points", fontsize=6
+            )
+    axes.set(xlabel="correlation of the plain model", ylabel="PSNR gain of the correlation loss, dB")
+    axes.legend(fontsize=7, frameon=False)

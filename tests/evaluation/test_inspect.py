@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from lichen.cli import app
 from lichen.errors import BadData, LichenError, UsageError
-from lichen.evaluation.latent_figures import draw
 from lichen.evaluation.inspect import inspect_model, saving_bits
+from lichen.evaluation.latent_figures import draw
 from lichen.losses.correlation import channel_maps
 from lichen.models.checkpoint import load_checkpoint
 from lichen.models.zoo import row

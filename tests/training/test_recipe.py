@@ -59,6 +59,7 @@ def load(folder: Path, text: str) -> Recipe:
         (HEAD + "[config]\n\ntransform.latents = 3.5", "line 5: latents must be of type int"),
         (HEAD + "[config.transform]\nencoder_depth = [1]", "line 4: encoder_depth must be a list of 2"),
         (HEAD + '[config]\nrates.kind = "Rate"', "line 4: unknown kind 'Rate'; did you mean 'Rates'"),
+        ('model = "factorized"\nsteps = 3\n[correlation]\nalpha = 0.1', "line 4: alpha needs a model with a scale"),
         ("steps = 3\nmodel = moss", "not valid TOML .*line 2"),
     ],
 )

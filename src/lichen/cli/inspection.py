@@ -29,8 +29,8 @@ def inspect(
     Examples: `lichen inspect a.safetensors kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
     `lichen inspect plain.safetensors corr.safetensors kodak/ -o both.png`
     """
-    from lichen.evaluation.latent_figures import draw
     from lichen.evaluation.inspect import inspect_model
+    from lichen.evaluation.latent_figures import draw
     from lichen.files import write_atomically
     from lichen.models.checkpoint import load_checkpoint
     from lichen.training.data import open_pictures

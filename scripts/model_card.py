@@ -1,18 +1,18 @@
 """Write the model card of the shipped weights from what was measured.
 
-    python -m benchmarks.kodak ../shared/kodak && python scripts/model_card.py ../shared/train/SOURCES.csv
+    lichen eval lichen --peers --replace --data ../shared/kodak -o results/kodak
+    python scripts/model_card.py ../shared/train/SOURCES.csv
 
-Reads the weights' own facts and results/kodak.json, which must be of these very weights.
+Reads the weights' own facts and results/kodak, which must be of these very weights.
 """
 
 import csv
 import hashlib
-import json
 import sys
 from collections import Counter
 from pathlib import Path
 
-from lichen.evaluation.metrics import decibels
+from lichen.evaluation.league import read_league
 from lichen.files import write_atomically
 from lichen.models.checkpoint import PACKAGED, find_by_name, load_checkpoint
 
@@ -25,11 +25,11 @@ CARD = """# Model card: `{name}`
 | file | `{file}`, {size} bytes, sha256 `{digest}` (files name it by `{hash}`) |
 | model | `{name}`: block transform beside a small network, hyperprior, two parities; one model for all rates |
 | parameters | {parameters} |
-| training | {steps} steps, recipe below, {hours} hours on {threads} shared CPU cores; moving average of the weights |
+| training | {steps} steps, recipe below, {hours} hours on {device}; moving average of the weights |
 | data | {pictures} photographs (below), none of them a Kodak picture |
 | licence | CC BY-SA 4.0 (`LICENSE-weights.md`) |
 
-## Kodak, whole files (`python -m benchmarks.kodak`, results in `results/kodak.tsv`)
+## Kodak, whole files (`lichen eval`, results in `results/kodak`)
 
 Means over {kodak} pictures; PSNR on 8-bit RGB, MS-SSIM as -10 log10(1 - MS-SSIM).
 
@@ -37,7 +37,7 @@ Means over {kodak} pictures; PSNR on 8-bit RGB, MS-SSIM as -10 log10(1 - MS-SSIM
 |---|---|---|---|
 {curve}
 
-BD-rate by PSNR (negative: these weights need fewer bytes); peers through Pillow on the same machine, VTM as published:
+BD-rate by PSNR (negative: these weights need fewer bytes); peers run here, the others as published:
 
 | over | % | overlap, dB |
 |---|---|---|
@@ -78,10 +78,15 @@ def sources(path: Path) -> str:
 def main() -> None:
     path = find_by_name("lichen", PACKAGED)
     checkpoint = load_checkpoint(path)
-    results = json.loads((ROOT / "results/kodak.json").read_text())
-    if results["weights"] != checkpoint.hash.hex():
-        sys.exit("results/kodak.json is of other weights: run benchmarks.kodak first")
-    points = results["curves"]["Lichen"]
+    results = ROOT / "results/kodak"
+    league = read_league(results)
+    ours = next((c for c in league.competitors if c.key == checkpoint.name and c.measured), None)
+    if ours is None or ours.measured.versions != (checkpoint.hash.hex(),):
+        sys.exit("results/kodak is of other weights: run lichen eval --replace first")
+    deltas = [league.delta(anchor, ours) for anchor in league.competitors if anchor is not ours]
+    points = list(
+        zip(ours.measured.settings, ours.points.bpp, ours.points.psnr_db, ours.points.ms_ssim_db, strict=True)
+    )
     facts = checkpoint.facts
     text = CARD.format(
         name=checkpoint.name,
@@ -92,14 +97,15 @@ def main() -> None:
         parameters=sum(p.numel() for p in checkpoint.model.parameters()),
         steps=facts["steps"],
         hours=facts["training_hours"],
-        threads=results["machine"]["threads"],
+        device=facts["device"],
         pictures=facts["pictures"],
-        kodak=results["pictures"],
-        top=points[-1][1],
-        curve="\n".join(f"| {10 * i} | {b:.3f} | {p:.2f} | {decibels(s):.2f} |" for i, (b, p, s) in enumerate(points)),
+        kodak=len(league.pictures),
+        top=points[-1][2],
+        curve="\n".join(f"| {q:g} | {b:.3f} | {p:.2f} | {s:.2f} |" for q, b, p, s in points),
         rates="\n".join(
-            f"| {name} | {r['value']:+.1f} | {r['overlap_db'][0]:.1f} … {r['overlap_db'][1]:.1f} |"
-            for name, r in results["bd_rate_percent"].items()
+            f"| {d.anchor} | {d.rate_percent:+.1f} | {d.overlap_db[0]:.1f} … {d.overlap_db[1]:.1f} |"
+            for d in deltas
+            if d
         ),
         recipe="\n".join(f"{key} = {value!r}" for key, value in facts["recipe"].items()),
         sources=sources(Path(sys.argv[1])),

@@ -201,8 +201,8 @@ def test_links_are_followed_and_special_files_refused(folder, capsys):
 
 def test_models_are_listed(capsys):
     assert run("models") == 0
-    shown = capsys.readouterr().out
-    assert all(row.name in shown for row in ZOO)
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in listed] == [[str(row.id), row.name] for row in ZOO]
     assert run("models", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["id"] for entry in listed] == [row.id for row in ZOO]
@@ -243,3 +243,14 @@ def test_a_job_that_was_stopped_is_finished(folder, capsys):
     assert run("encode", "in", "-r", "-o", "out", "--skip-existing") == 0
     assert Path("out/a.lic").stat().st_mtime_ns == before and Path("out/deep/b.lic").exists()
     assert "1 done, 1 skipped, 0 failed" in errors_of(capsys)
+
+
+def test_the_table_of_models(capsys, monkeypatch):
+    monkeypatch.setattr("lichen.models.zoo.ZOO", ZOO[:1])
+    assert run("models", "--table") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith(ZOO[0].name) and len(lines[1]) == len(lines[2])
+    assert any("counted with their stride" in line for line in lines[3:])
+    assert run("models", "--table", "--json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert facts["parameters"] == sum(part["parameters"] for part in facts["parts"].values())

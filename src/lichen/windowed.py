@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lichen.prior.context import Coder, Prior
+from lichen.prior.context import Coder, ContextModel, Prior
 from lichen.windows import Halos, Window
 
 
@@ -33,6 +33,7 @@ def walk_windows(
 ) -> Tensor:
     """Code z, then y part by part and in each part window by window; or read them. Gives y_hat (1, M, h, w)."""
     context = prior.context
+    assert isinstance(context, ContextModel)  # or there are no halos
     z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
     features, unit = _features(prior, z_hat, level, whole, windows, halos.hyper_synthesis)
     known = empty_map(context.latents, whole, unit)
@@ -46,7 +47,8 @@ def walk_windows(
             inside = window.seen_from(outer)
             own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
             wanted = None if y is None else _double(outer.of(y, unit))
-            context.code_part(step, own, coder, _double(outer.of(features, unit)), near, level, wanted)
+            seen = context.look(step, _double(outer.of(features, unit)), near)
+            context.code_part(step, own, coder, seen, near, level, wanted)
             window.of(known, unit).copy_(inside.of(near, unit))
     return known
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lichen.models.model import Model
+from lichen.prior.context import ContextModel
 
 SIDE = 48  # of a window: 3072 pixels; part of the file format, as symbols are ordered window by window
 _PHASES = 4  # positions at which a network is probed; networks on a grid of their own align to this
@@ -76,15 +77,20 @@ class Halos:
 
 @torch.inference_mode()
 def measure_halos(model: Model) -> Halos | None:
-    """The true halos of a built model; None if a network looks everywhere or its schedule is not periodic."""
+    """The true halos of a built model.
+
+    None if a network looks everywhere, the schedule is not periodic, or the context cannot do with a window.
+    """
     context, unit = model.prior.context, model.hyper_stride // model.stride
+    if not isinstance(context, ContextModel) or not context.windowed:
+        return None
     device = next(model.parameters()).device
     level = torch.zeros(1, device=device)
     features = model.prior.synthesis(torch.zeros(1, _hyper_latents(model), 1, 1, device=device), level).shape[1]
 
     def context_of(x: Tensor) -> Tensor:
-        pairs = [source(x[:, :features], x[:, features:]) for source in context.sources]
-        return torch.cat(pairs, dim=1)
+        seen = [context.look(step, x[:, :features], x[:, features:]) for step in range(context.schedule.steps)]
+        return torch.cat([tensor for tensors in seen for tensor in tensors], dim=1)
 
     if not _is_periodic(model, unit):
         return None
@@ -101,7 +107,9 @@ def measure_halos(model: Model) -> Halos | None:
 
 
 def _hyper_latents(model: Model) -> int:
-    return model.prior.hyper_mean.table.shape[1]
+    level = torch.zeros(1, device=next(model.parameters()).device)
+    channels: int = model.prior.side(level, 1).mean.shape[2]
+    return channels
 
 
 def _is_periodic(model: Model, unit: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lichen.coding.rangecoder import SymbolWriter, load_tables
+from lichen.coding.rangecoder import SymbolWriter
+from lichen.coding.tables import centred, load_tables
 
 
 class Decoder:
@@ -60,7 +61,7 @@ def test_what_the_writer_writes_is_read_by_the_letter_of_the_format():
     symbols = np.round(rng.normal(0, 0.2 * 1.13 ** index.astype(float))).astype(np.int32)
     symbols[::50] = [-3000, 2999, 1, -700, 5, 90, -1, 77]
     writer = SymbolWriter()
-    writer.write(symbols[:250], index[:250])
-    writer.write(symbols[250:], index[250:])
+    writer.write(symbols[:250], index[:250], centred())
+    writer.write(symbols[250:], index[250:], centred())
     decoder = Decoder(writer.finish())
     assert decoder.block(index[:250].tolist()) + decoder.block(index[250:].tolist()) == symbols.tolist()

@@ -15,6 +15,7 @@ from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
 from lichen.coding.coders import Estimator, Writer
 from lichen.coding.noise import Noise
+from lichen.models.prior_configs import DirectContext, FactorizedContext
 from lichen.models.zoo import ZOO
 from lichen.prior.context import ContextModel, merge
 from lichen.prior.density import Belief
@@ -27,12 +28,17 @@ LEVEL = 700  # between two trained levels
 class Given:
     """A coder that codes nothing: y_hat is the given latent itself, so that gradients pass."""
 
+    ordered = False
+
     def __init__(self) -> None:
         self.calls = 0
 
     def code(self, y: Tensor | None, belief: Belief) -> Tensor:
         assert y is not None
         self.calls += 1
+        return y
+
+    def foresee(self, y: Tensor) -> Tensor:
         return y
 
 
@@ -47,7 +53,12 @@ def mask_of(part: Part, shape: tuple[int, ...]) -> Tensor:
 def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
     pixels = np.asarray(scene(150, 90, seed))
     with torch.no_grad():
-        return codec._own.latents(pixels, LEVEL)
+        return codec._own.latents(pixels, levels_of(codec)[-1])
+
+
+def levels_of(codec: Codec) -> list[int]:
+    """Levels to try, the last of them between trained ones; one where one quality is trained."""
+    return [0, 1024, LEVEL] if codec._own.levels > 1 else [0]
 
 
 @contextmanager
@@ -69,10 +80,9 @@ def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
     for step, mask in enumerate(masks):
         forbidden = torch.stack(masks[step:]).sum(dim=0)
         weight = torch.randn(belief.mean.shape) * mask
-        value = (weight * belief.mean + weight * belief.raw).sum()
-        (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
-        if grad is not None:
-            worst = max(worst, float((grad.abs() * forbidden).max()))
+        value = (weight * belief.mean + weight * belief.raw).sum() + 0 * y.sum()
+        (grad,) = torch.autograd.grad(value, y, retain_graph=True)
+        worst = max(worst, float((grad.abs() * forbidden).max()))
     return worst
 
 
@@ -87,16 +97,15 @@ def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
     """Whether the last part's belief depends on the parts before it."""
     y = y.detach().requires_grad_()
     belief = merge(context.walk(Given(), features, torch.ones(1), y)[1], y)
-    (grad,) = torch.autograd.grad(belief.mean.sum(), y, allow_unused=True)
-    return grad is not None and bool((grad != 0).any())
+    (grad,) = torch.autograd.grad(belief.mean.sum() + 0 * y.sum(), y)
+    return bool((grad != 0).any())
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
 def test_schedule_tiles_the_latents_once(row, size):
-    parts = row.config.context.schedule.parts(*size, torch.device("cpu"))
-    assert len(parts) == row.config.context.schedule.steps
-    assert (sum(mask_of(part, (10, *size)) for part in parts) == 1).all()
+    parts = small(row.config).build().prior.context.schedule.parts(*size, torch.device("cpu"))
+    assert (sum(mask_of(part, (24, *size)) for part in parts) == 1).all()
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
@@ -106,7 +115,8 @@ def test_causal_by_gradient(row):
     context = lively(config.build().prior.context)
     features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8)
     assert leaks(context, features, y) == 0
-    assert uses_context(context, features, y) == (row.config.context.schedule.steps > 1)
+    alone = isinstance(config.context, FactorizedContext | DirectContext) or row.name == "lichen-hp"
+    assert uses_context(context, features, y) != alone
 
 
 def test_a_planted_leak_is_caught():
@@ -119,7 +129,7 @@ def test_a_planted_leak_is_caught():
 
     config = small(ZOO[0].config)
     honest = config.build().prior.context
-    leaky = lively(Leaky(honest.schedule, list(honest.sources), honest.base_raw.table.detach()))
+    leaky = lively(Leaky(honest.schedule, list(honest.sources), 24, honest.base_raw.table.detach()))
     features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
     leaky.peek = y
     belief = merge(leaky.walk(Given(), features, torch.ones(1), y)[1], y)
@@ -153,27 +163,27 @@ def test_training_parameters_are_coding_parameters(codec):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("level", [0, LEVEL, 1024])
-def test_decode_of_encode_is_y_hat(codec, level):
+def test_decode_of_encode_is_y_hat(codec):
     y, z = latents_of(codec)
-    payload, y_hat = codec._own.write(y, z, level)
-    assert torch.equal(codec._own.read(payload, level, 90, 150), y_hat)
-    assert float((y_hat - y.double()).abs().max()) <= 256  # skipped latents aside they are near
-    assert payload == codec._own.write(y, z, level)[0]
+    for level in levels_of(codec):
+        payload, y_hat = codec._own.write(y, z, level)
+        assert torch.equal(codec._own.read(payload, level, 90, 150), y_hat)
+        assert float((y_hat - y.double()).abs().max()) <= 256  # skipped latents aside they are near
+        assert payload == codec._own.write(y, z, level)[0]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("level", [0, LEVEL, 1024])
-def test_estimate_is_the_file(codec, level):
+def test_estimate_is_the_file(codec):
     picture = torch.from_numpy(np.array(scene(300, 200))).permute(2, 0, 1)[None] / 255
-    coded = codec.checkpoint.model(picture, torch.tensor([level / 512]))
-    y, z = codec._own.latents(np.asarray(scene(300, 200)), level)
-    size_bytes = len(codec._own.write(y, z, level)[0])
-    assert abs(float(coded.bits) / 8 - size_bytes) <= 0.01 * size_bytes + 64
+    for level in levels_of(codec):
+        coded = codec.checkpoint.model(picture, torch.tensor([level / 512]))
+        y, z = codec._own.latents(np.asarray(scene(300, 200)), level)
+        size_bytes = len(codec._own.write(y, z, level)[0])
+        assert abs(float(coded.bits) / 8 - size_bytes) <= 0.01 * size_bytes + 64
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("count", [2, 7])
 def test_same_bytes_and_latents_under_other_thread_counts(codec, count):
     y, z = latents_of(codec)
     payload, y_hat = codec._own.write(y, z, LEVEL)
@@ -203,7 +213,7 @@ def test_a_float_prior_does_not_write(codec):
 
 
 def test_overhead_of_a_file(codec):
-    data = codec.encode(scene(768, 512), 50)
+    data = codec.encode(scene(200, 136), 50)
     container = read_container(data)
     overhead = len(data) - len(container.sections[Kind.LATENTS])
     assert overhead <= 24
@@ -221,6 +231,6 @@ def test_training_noise_prices_like_rounding():
     torch.manual_seed(0)
     y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
     belief = Belief(zeros, zeros + np.log2(3))
-    noisy, rounded = Estimator(Noise([0], y.device)), Estimator(None)
+    noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
     noisy.code(y, belief), rounded.code(y, belief)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)

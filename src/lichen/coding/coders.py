@@ -1,20 +1,24 @@
 """The three coders that a walk can be given: count bits, write them, read them.
 
-They share `code(y, belief) -> y_hat` over dense blocks (B, n, c) of latents. An `Estimator` is
+They share `code(y, belief) -> y_hat` over dense blocks (B, n, c) of latents, and `foresee` for serial
+models, whose y_hat is known wherever y is. `ordered` coders need a schedule's steps one by one. An `Estimator` is
 differentiable and works on batches; `Writer` and `Reader` code one picture and need a prior in fixed
 point (`lichen.prior.exact`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lichen.coding.addresses import Address, address
 from lichen.coding.noise import Noise
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.prior.density import SKIP, Belief, gaussian_bits, gaussian_bits_far, scale_index
+from lichen.prior.density import AnyBelief
 
 SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
 
@@ -25,68 +29,65 @@ def ste_round(x: Tensor) -> Tensor:
 
 
 class Estimator:
-    """Counts bits. `bits` lists, for each call of `code`, the bits of each picture, (B,).
+    """Counts bits. `bits` lists, for each call of `code`, the bits of each picture, (B,); `stages` those of the
+    earlier stages of the beliefs that have some, a tuple for each such call.
 
     With `noise`, for training, noisy latents are priced (Balle 2017), while y_hat is rounded
     straight-through (Minnen & Singh 2020) or noisy too, as the noise says; without, both are rounded
     as in a file, positions of smallest scale being skipped like there.
     """
 
+    ordered = False
+
     def __init__(self, noise: Noise | None) -> None:
         self.noise = noise
         self.bits: list[Tensor] = []
+        self.stages: list[tuple[Tensor, ...]] = []
 
-    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
         if y is None:
             raise ValueError("an Estimator needs y")
-        residual = y - belief.mean
+        residual = y - belief.centre
         if self.noise is not None:
             noisy = residual.float() + self.noise(residual)
             rounded = noisy if self.noise.in_synthesis else ste_round(residual)
-            bits = gaussian_bits_far(noisy, belief.scale)
+            self._count(belief, lambda b: b.training_bits(noisy))
         else:
             coded = ~belief.skipped
             rounded = torch.where(coded, torch.round(residual), 0.0)
-            bits = torch.where(coded, gaussian_bits(rounded.float(), belief.scale), 0.0)
-        self.bits.append(bits.sum(dim=(1, 2)))
-        return belief.mean + rounded
+            self._count(belief, lambda b: torch.where(coded, b.bits(rounded), 0.0))
+        return belief.centre + rounded
 
+    def _count(self, belief: AnyBelief, price: Callable[[AnyBelief], Tensor]) -> None:
+        self.bits.append(price(belief).sum(dim=(1, 2)))
+        if belief.earlier:
+            self.stages.append(tuple(price(stage).sum(dim=(1, 2)) for stage in belief.earlier))
 
-class _Block:
-    """One call of `code`: which latents are coded, and by which table.
-
-    Flat, in the format's order: position, then channel.
-    """
-
-    def __init__(self, belief: Belief) -> None:
-        if belief.mean.dtype != torch.float64 or belief.mean.shape[0] != 1:
-            raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
-        self.mean = belief.mean
-        index = scale_index(belief.raw).flatten().cpu().numpy()
-        self.coded = np.flatnonzero(index > SKIP)
-        self.index: NDArray[np.uint8] = index[self.coded]
-
-    def y_hat(self, symbols: NDArray[np.int32]) -> Tensor:
-        """mean + symbol where coded, the mean where skipped."""
-        values = np.zeros(self.mean.numel())
-        values[self.coded] = symbols
-        return torch.from_numpy(values).view(self.mean.shape).to(self.mean.device).add_(self.mean)
+    def foresee(self, y: Tensor) -> Tensor:
+        """y_hat of a serial model, known before it is coded: rounded, straight-through in training."""
+        return ste_round(y) if self.noise else torch.round(y)
 
 
 class Writer:
     """Turns the latents of one picture into bytes."""
 
+    ordered = True
+
     def __init__(self) -> None:
         self._out = SymbolWriter()
 
-    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
         if y is None:
             raise ValueError("a Writer needs y")
-        block = _Block(belief)
-        residual = (y.double() - belief.mean).flatten().cpu().numpy()[block.coded]
-        symbols = np.rint(residual).clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.int32)
-        self._out.write(symbols, block.index)
-        return block.y_hat(symbols)
+        place = address(belief)
+        residual: NDArray[np.float64] = (y.double() - belief.centre).flatten().cpu().numpy()
+        rounded = np.rint(place.of(residual)).clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.int64)
+        self._out.write(place.to_symbols(rounded), place.index, place.tables)
+        return _y_hat(belief, place, rounded)
+
+    def foresee(self, y: Tensor) -> Tensor:
+        """y_hat of a serial model, known before it is coded."""
+        return torch.round(y.double()).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
 
     def finish(self) -> bytes:
         """The payload: everything written so far."""
@@ -96,9 +97,45 @@ class Writer:
 class Reader:
     """Turns the bytes of a `Writer` back into latents. Raises `BadFile` on an impossible payload."""
 
+    ordered = True
+
     def __init__(self, payload: bytes) -> None:
         self._in = SymbolReader(payload)
 
-    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
-        block = _Block(belief)
-        return block.y_hat(self._in.read(block.index))
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+        place = address(belief)
+        return _y_hat(belief, place, place.from_symbols(self._in.read(place.index, place.tables)))
+
+    def foresee(self, y: Tensor) -> Tensor:
+        raise ValueError("a Reader knows nothing beforehand")
+
+
+class Prefix:
+    """Reads the first calls of `code` of a walk and fills the rest: progressive decoding (ELIC supplement 5).
+
+    The first call is z's; a part's cells follow one by one. What is not read becomes its mean, or 0.
+    """
+
+    ordered = True
+
+    def __init__(self, reader: Reader, calls: int, fill_mean: bool) -> None:
+        self._reader, self._left, self._fill_mean = reader, calls, fill_mean
+
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+        self._left -= 1
+        if self._left >= 0:
+            return self._reader.code(y, belief)
+        return belief.mean if self._fill_mean else torch.zeros_like(belief.mean)
+
+    def foresee(self, y: Tensor) -> Tensor:
+        return self._reader.foresee(y)
+
+
+def _y_hat(belief: AnyBelief, place: Address, rounded: NDArray[np.int64]) -> Tensor:
+    """centre + rounded where coded, the centre where skipped."""
+    centre = belief.centre
+    values = rounded.astype(np.float64)
+    if place.coded is not None:
+        values = np.zeros(centre.numel())
+        values[place.coded] = rounded
+    return torch.from_numpy(values).view(centre.shape).to(centre.device).add_(centre)

@@ -1,6 +1,6 @@
-"""Symbols <-> bytes, with the frozen frequency tables. The only place that imports constriction.
+"""Symbols <-> bytes. The only place that imports constriction.
 
-Symbols are coded in groups of equal scale index, groups in ascending order, each group in the order
+Symbols are coded in groups of equal table, groups in ascending order, each group in the order
 given. A symbol beyond its table is escaped: its table's last entry, then, after the groups of
 the call, its excess by an exponential-Golomb code. See docs/format.md for the exact rules.
 """
@@ -8,34 +8,24 @@ the call, its excess by an exponential-Golomb code. See docs/format.md for the e
 from __future__ import annotations
 
 import functools
-from importlib import resources
 from typing import Any
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from lichen.coding.tables import PRECISION, Tables
 from lichen.errors import BadFile
 
-PRECISION = 24  # frequencies of a table sum to 2^24
 ESCAPE_LENGTHS = 22  # an excess has at most this many binary digits
 
 Ints = NDArray[np.int32]
-Index = NDArray[np.uint8]
+Index = NDArray[Any]  # of tables: any integer type
 _queue = constriction.stream.queue
 _uniform = constriction.stream.model.Uniform()
 
 
-@functools.cache
-def load_tables() -> tuple[NDArray[np.uint32], ...]:
-    """The integer frequencies for each scale index: symbols -R ... R, then the escape."""
-    path = resources.files("lichen.coding") / "gaussian_tables.npz"
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        flat, sizes = stored["frequencies"], stored["sizes"]
-    return tuple(np.split(flat, np.cumsum(sizes)[:-1]))
-
-
-def _model(frequencies: NDArray[Any]) -> Any:
+def model_of(frequencies: NDArray[Any]) -> Any:
     """A constriction model with exactly these integer frequencies, all at least 1.
 
     constriction gives each entry weight 1 and shares the rest in proportion to the floats. Given
@@ -44,9 +34,11 @@ def _model(frequencies: NDArray[Any]) -> Any:
     return constriction.stream.model.Categorical(frequencies.astype(np.float64) - 1.0, perfect=False)
 
 
-@functools.cache
-def _models() -> tuple[Any, ...]:
-    return tuple(_model(frequencies) for frequencies in load_tables())
+def _model(tables: Tables, index: int) -> Any:
+    model = tables.models.get(index)
+    if model is None:
+        model = tables.models[index] = model_of(tables.frequencies(index))
+    return model
 
 
 @functools.cache
@@ -54,21 +46,16 @@ def _escape_model() -> Any:
     """The number of binary digits of an excess, 1 ... 22: halving frequencies."""
     frequencies = np.maximum(2 ** (PRECISION - 1 - np.arange(ESCAPE_LENGTHS)), 1)
     frequencies[-1] += 2**PRECISION - frequencies.sum()
-    return _model(frequencies)
+    return model_of(frequencies)
 
 
-@functools.cache
-def _radii() -> Ints:
-    """R of each table: its symbols are -R ... R."""
-    return np.array([(len(f) - 2) // 2 for f in load_tables()], dtype=np.int32)
-
-
-def _groups(index: Index) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
+def _groups(index: Index, count: int) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
     """A stable order by index, and (index, start, stop) for each group in that order."""
     order = np.argsort(index, kind="stable")
-    counts = np.bincount(index, minlength=len(load_tables()))
+    counts = np.bincount(index, minlength=count)
     stops = np.cumsum(counts)
-    return order, [(int(i), int(stops[i] - counts[i]), int(stops[i])) for i in np.flatnonzero(counts)]
+    used = np.flatnonzero(counts)
+    return order, list(zip(used.tolist(), (stops - counts)[used].tolist(), stops[used].tolist(), strict=True))
 
 
 class SymbolWriter:
@@ -77,14 +64,14 @@ class SymbolWriter:
     def __init__(self) -> None:
         self._encoder = _queue.RangeEncoder()
 
-    def write(self, symbols: Ints, index: Index) -> None:
-        """Code `symbols` (n,), each with the table of its `index` (n,) in 0 ... 63."""
-        order, groups = _groups(index)
-        ordered, radius = symbols[order], _radii()[index[order]]
+    def write(self, symbols: Ints, index: Index, tables: Tables) -> None:
+        """Code `symbols` (n,), each with the table of its `index` (n,)."""
+        order, groups = _groups(index, len(tables.radii))
+        ordered, radius = symbols[order], tables.radii[index[order]]
         beyond = np.abs(ordered) > radius
         entries = np.where(beyond, 2 * radius + 1, ordered + radius).astype(np.int32)
         for table, start, stop in groups:
-            self._encoder.encode(entries[start:stop], _models()[table])
+            self._encoder.encode(entries[start:stop], _model(tables, table))
         if beyond.any():
             self._write_escapes(ordered[beyond], radius[beyond])
 
@@ -109,13 +96,13 @@ class SymbolReader:
         padded = payload + bytes(-len(payload) % 4)
         self._decoder = _queue.RangeDecoder(np.frombuffer(padded, dtype="<u4").astype(np.uint32))
 
-    def read(self, index: Index) -> Ints:
-        """The symbols (n,) coded with these table indices (n,)."""
-        order, groups = _groups(index)
+    def read(self, index: Index, tables: Tables) -> Ints:
+        """The symbols (n,) coded with these tables (n,)."""
+        order, groups = _groups(index, len(tables.radii))
         entries = np.empty(len(index), dtype=np.int32)
         for table, start, stop in groups:
-            entries[start:stop] = self._decode(_models()[table], stop - start)
-        radius = _radii()[index[order]]
+            entries[start:stop] = self._decode(_model(tables, table), stop - start)
+        radius = tables.radii[index[order]]
         ordered = entries - radius
         beyond = entries == 2 * radius + 1
         if beyond.any():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +31,12 @@ class Result:
     decoded: Image.Image
 
 
-def compare(image: Image.Image, codec: Codec, quality: float, peers: Sequence[Peer]) -> list[Result]:
-    """`image` (RGB) by Lichen at `quality`, then by each peer at no more bytes (see `Peer.at_most`)."""
+def compare(
+    image: Image.Image, codec: Codec, encode: Callable[[Image.Image], bytes], peers: Sequence[Peer]
+) -> list[Result]:
+    """`image` (RGB) by Lichen as `encode` does it, then by each peer at no more bytes (see `Peer.at_most`)."""
     start = time.perf_counter()
-    data = codec.encode(image, quality)
+    data = encode(image)
     encoded = time.perf_counter()
     decoded = codec.decode(data)
     results = [_result("Lichen", image, data, decoded, encoded - start, time.perf_counter() - encoded)]
@@ -44,7 +45,7 @@ def compare(image: Image.Image, codec: Codec, quality: float, peers: Sequence[Pe
         start = time.perf_counter()
         peer.encode(image, found.setting)
         encoded = time.perf_counter()
-        decoded = Image.open(io.BytesIO(found.data)).convert("RGB")
+        decoded = peer.decode(found.data)
         seconds = (encoded - start, time.perf_counter() - encoded)
         results.append(_result(peer.name, image, found.data, decoded, *seconds))
     return results
@@ -80,12 +81,18 @@ def draw(rows: Sequence[tuple[str, Image.Image, Sequence[Result]]]) -> Image.Ima
 
 def _detail(picture: Image.Image, original: Image.Image) -> Image.Image:
     """The crop with the most contrast in the original, so that all codecs are shown at the hardest place."""
-    grey = np.asarray(original.convert("L"), dtype=np.float64)
     side = min(_PANEL, *original.size)
+    x, y = busiest(original, side, side)
+    return picture.crop((x, y, x + side, y + side)).resize((_PANEL, _PANEL), Image.Resampling.NEAREST)
+
+
+def busiest(image: Image.Image, width: int, height: int) -> tuple[int, int]:
+    """Left and top of the place of this size with the most contrast in the picture."""
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
     places = [
-        (float(grey[y : y + side, x : x + side].std()), x, y)
-        for y in range(0, original.height - side + 1, max(side // 4, 1))
-        for x in range(0, original.width - side + 1, max(side // 4, 1))
+        (float(grey[y : y + height, x : x + width].std()), x, y)
+        for y in range(0, image.height - height + 1, max(height // 4, 1))
+        for x in range(0, image.width - width + 1, max(width // 4, 1))
     ]
     _, x, y = max(places)
-    return picture.crop((x, y, x + side, y + side)).resize((_PANEL, _PANEL), Image.Resampling.NEAREST)
+    return x, y

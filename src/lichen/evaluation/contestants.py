@@ -100,12 +100,7 @@ class ModelEntry:
         """
         path = Path(text)
         if path.is_dir():
-            files = sorted(path.glob("*.safetensors"))
-            if not files:
-                raise BadInput(f"{path}: no weights (*.safetensors) in it; give a weights file or a row's name")
-            members = tuple(sorted(member for file in files for member in _members(file, qualities)))
-            _refuse_twins(path, members)
-            return ModelEntry(path.resolve().name, members, device)
+            return family(path.resolve().name, sorted(path.glob("*.safetensors")), device)
         file = path if path.is_file() or path.suffix else find_by_name(text)
         return ModelEntry(file.stem, tuple(_members(file, qualities)), device)
 
@@ -117,10 +112,15 @@ def _members(path: Path, qualities: Sequence[float]) -> list[tuple[float, Path, 
     return [(float(setting), path.resolve(), digest) for setting in settings]
 
 
-def _refuse_twins(folder: Path, members: Sequence[tuple[float, Path, str]]) -> None:
+def family(name: str, files: Sequence[Path], device: str) -> ModelEntry:
+    """One curve of fixed-rate weights files, one for each lambda. Raises `BadInput`."""
+    if not files:
+        raise BadInput(f"{name}: no weights (*.safetensors) in it; give a weights file or a row's name")
+    members = tuple(sorted(member for file in files for member in _members(file, (50,))))
     settings = [setting for setting, _, _ in members]
     if len(set(settings)) < len(settings):
-        raise BadInput(f"{folder}: several weights of one quality; a folder makes one curve of one model per lambda")
+        raise BadInput(f"{name}: several weights of one quality; a folder makes one curve of one model per lambda")
+    return ModelEntry(name, members, device)
 
 
 class _RunningPeer:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lichen.coding.coders import Estimator
 from lichen.models.config import ModelConfig
-from lichen.prior.context import ContextModel
+from lichen.prior.context import Context
 from lichen.transforms.gdn import Normalisation
 
 CONVENTION = (
@@ -92,7 +92,7 @@ def _transform(module: nn.Module, channels: int, side: int) -> Cost:
 class _Walk(nn.Module):
     """A context model's walk as a module of one call."""
 
-    def __init__(self, context: ContextModel) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
 

@@ -14,7 +14,7 @@ import numpy as np
 from lichen.errors import BadInput
 from lichen.evaluation.metrics import decibels
 
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parent / "published_curves"
 POINTS_MIN = 4
 
 _LABELS = {
@@ -27,6 +27,11 @@ _LABELS = {
     "webp": "WebP, published",
     "paper-elic2022_mse": "ELIC, paper",
     "paper-elic2022_ms-ssim": "ELIC MS-SSIM, paper",
+    "paper-cheng2020-checkerboard-6M_mse": "Cheng + checkerboard, paper",
+    "compressai-cheng2020-anchor_mse_cuda": "Cheng AR, CompressAI",
+    "compressai-mbt2018_mse_cuda": "Minnen AR, CompressAI",
+    "compressai-mbt2018-mean_mse_cuda": "Minnen HP, CompressAI",
+    "compressai-bmshj2018-hyperprior_mse_cuda": "Ballé HP, CompressAI",
 }
 
 

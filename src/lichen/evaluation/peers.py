@@ -126,7 +126,7 @@ def _open_jpeg_xl(data: bytes) -> Image.Image:
 
 
 _QUALITIES = tuple(range(1, 101))
-_RATES = (5, 8, 10, 15, 20, 25, 30, 40, 50, 60, 75, 90, 110, 130, 160, 200, 250, 300)
+_RATES = tuple(sorted({round(5 * 1.04**i) for i in range(107)}))  # 0.05 to 3.2 bits per pixel
 
 PEERS: tuple[Peer, ...] = (
     Peer("JPEG 4:2:0", _QUALITIES[:96], _jpeg("4:2:0"), "jpg"),

@@ -129,8 +129,7 @@ def _maps(u: Tensor, window: int) -> Tensor:
         for row in range(window)
         for column in range(window)
     ]
-    maps: Tensor = torch.stack(rows, dim=1).unflatten(1, (window, window))
-    return maps / (u.shape[0] * height * width)
+    return torch.stack(rows, dim=1).view(-1, window, window) / (u.shape[0] * height * width)
 
 
 def correlation_map(latents: Gaussian, how: Correlation, noise: Noise = uniform) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 
 from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model, NoGains
+from lichen.models.prior_configs import OUR_SIDE, AnyContext, AnySide
 from lichen.models.transform_configs import AnyHyper, AnyTransform
-from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior, Source
-from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
+from lichen.prior.context import Prior
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
 
@@ -66,29 +66,14 @@ AnyRates = Rates | OneRate
 
 
 @dataclass(frozen=True)
-class Context:
-    """A schedule, and the width of the sources of its second and later parts."""
-
-    schedule: AllAtOnce | Checkerboard | DualCheckerboard
-    local: int = 128
-    hidden: int = 192
-
-    def build(self, base_raw: torch.Tensor, features: int) -> ContextModel:
-        latents = base_raw.shape[1]
-        later = self.schedule.steps - 1
-        sources: list[Source] = [HyperOnly(features, latents)]
-        sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
-        return ContextModel(self.schedule, sources, base_raw)
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """All of a model. `build()` gives it with fresh parameters."""
 
     transform: AnyTransform
     hyper: AnyHyper
-    context: Context
+    context: AnyContext
     rates: AnyRates
+    side: AnySide = OUR_SIDE
 
     @property
     def features(self) -> int:
@@ -101,7 +86,7 @@ class ModelConfig:
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
         start, spreads = self.transform.start(torch.tensor([self.rates.lam(i) for i in range(levels)]))
         context = self.context.build(torch.log2(start[:, None] * spreads), self.features)
-        prior = Prior(hyper_synthesis, context, self.hyper.hyper_latents, levels)
+        prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels))
         gains = self.rates.gains(start, latents)
         stride = self.transform.stride
         return Model(analysis, synthesis, hyper_analysis, prior, gains, stride, stride * self.hyper.stride)

@@ -236,6 +236,10 @@ class Nothing(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         return x[:, :0]
 
+    def exact(self) -> Nothing:
+        """Nothing is computed: its own fixed-point twin."""
+        return self
+
 
 @dataclass(frozen=True)
 class NoHyper:

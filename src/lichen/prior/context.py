@@ -7,44 +7,71 @@ One pass serves training, estimation, writing and reading; the coder that is han
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lichen.prior.density import Belief
-from lichen.prior.parts import Cell, Part, Schedule
+from lichen.prior.density import OURS, AnyBelief, Belief, Gaussian
+from lichen.prior.parts import Cell, FixedSchedule, Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
-Beliefs = list[tuple[Cell, Belief]]  # each cell and what was believed of its latents
+Beliefs = list[tuple[Cell, AnyBelief]]  # each cell and what was believed of its latents
+Seen = tuple[Tensor, ...]  # what a source has looked at, (B, S, h, w) each
 
 
 class Coder(Protocol):
-    """What the walk needs: the three coders of `lichen.coding.coders` provide it."""
+    """What the walk needs: the coders of `lichen.coding.coders` provide it."""
 
-    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+    @property
+    def ordered(self) -> bool:
+        """Whether a serial model's steps must be coded one by one: in files."""
+        ...
+
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
         """Code the latents y (B, n, c) of a cell, or read them when y is None; gives y_hat (B, n, c)."""
+        ...
+
+    def foresee(self, y: Tensor) -> Tensor:
+        """y_hat of a serial model, which codes round(y): known wherever y is."""
         ...
 
 
 class Source(nn.Module):
-    """What a part is predicted from: `forward(features, known)` (B, F, h, w), (B, M, h, w) -> (B, S, h, w).
+    """What parts are predicted from.
 
-    `predict` maps that to 2M parameters; the walk evaluates it only where a cell needs it.
+    `forward(features, known, before)` looks at features (B, F, h, w) and known latents (B, M, h, w), zero
+    where unknown; `before` is what this source saw for the part before, None if that had another source.
+    `at(seen, cell)` then gives the parameters of a cell, and `refine` may better what was decoded.
     """
 
     predict: Pointwise
+    windowed: ClassVar[bool] = False  # whether all it sees comes from `forward`, so that a window with a halo is enough
+
+    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
+        """Mean and raw of a cell, (B, n, c) each: here by the rows of one last layer of 2M outputs."""
+        latents = self.predict.weight.shape[0] // 2
+        channels = torch.arange(latents, device=seen[0].device)[cell.channels]
+        rows = torch.cat([channels, channels + latents])
+        mean, raw = self.predict.rows(cell.at(seen[0]), rows).chunk(2, dim=2)
+        return mean, raw
+
+    def refine(self, seen: Seen, decoded: Tensor) -> Tensor:
+        """What becomes of a cell's decoded latents (B, n, c)."""
+        return decoded
 
 
 class HyperOnly(Source):
     """Source of a part that sees the hyper-latent only: the features as they are."""
 
+    windowed = True
+
     def __init__(self, features: int, latents: int) -> None:
         super().__init__()
         self.predict = zero_(Pointwise(features, 2 * latents))
 
-    def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        return features
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        return (features,)
 
 
 class HyperAndLocal(Source):
@@ -55,79 +82,117 @@ class HyperAndLocal(Source):
     part to be coded, so the kernel needs no mask.
     """
 
+    windowed = True
+
     def __init__(self, features: int, latents: int, local: int, hidden: int) -> None:
         super().__init__()
         self.gather = nn.Sequential(Pointwise(latents, local), nn.Conv2d(local, local, 5, padding=2, groups=local))
         self.mix = nn.Sequential(Pointwise(features + local, hidden), nn.LeakyReLU(SLOPE))
         self.predict = zero_(Pointwise(hidden, 2 * latents))
 
-    def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        seen: Tensor = self.mix(torch.cat([features, self.gather(known)], dim=1))
-        return seen
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        return (self.mix(torch.cat([features, self.gather(known)], dim=1)),)
 
 
-class ContextModel(nn.Module):
-    """Predicts and codes y, given features of the hyper-latent: a schedule and a source per part.
+class Context(nn.Module):
+    """How y is coded, given features of the hyper-latent."""
 
-    `base_raw` (levels, M) is where log2 of the scales starts; the sources predict the difference.
-    """
-
-    def __init__(self, schedule: Schedule, sources: Sequence[Source], base_raw: Tensor) -> None:
-        super().__init__()
-        latents = base_raw.shape[1]
-        if len(sources) != schedule.steps:
-            raise ValueError(f"{schedule.steps} parts need as many sources, not {len(sources)}")
-        self.schedule = schedule
-        self.sources = nn.ModuleList(sources)
-        self.latents = latents
-        self.base_raw = LevelTable(base_raw)
+    schedule: Schedule
+    latents: int
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
+        raise NotImplementedError
+
+
+class ContextModel(Context):
+    """Predicts and codes y, given features of the hyper-latent: a schedule and sources.
+
+    Each source serves as many parts, one after the other, as there are parts for each source. `base_raw`
+    (levels, M) is where the raw scales start, the sources predicting the difference; None is 0.
+    """
+
+    schedule: FixedSchedule
+
+    def __init__(
+        self,
+        schedule: FixedSchedule,
+        sources: Sequence[Source],
+        latents: int,
+        base_raw: Tensor | None = None,
+        gaussian: Gaussian = OURS,
+    ) -> None:
+        super().__init__()
+        if schedule.steps % len(sources):
+            raise ValueError(f"{schedule.steps} parts cannot be shared by {len(sources)} sources")
+        self.schedule, self.parts_each = schedule, schedule.steps // len(sources)
+        self.sources = nn.ModuleList(sources)
+        self.latents = latents
+        self.base_raw = None if base_raw is None else LevelTable(base_raw)
+        self.gaussian = gaussian
+
+    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[-2:]
         known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
         beliefs: Beliefs = []
+        seen: Seen | None = None
         for step, part in enumerate(self.schedule.parts(height, width, features.device)):
-            known, added = self.code_part(step, part, coder, features, known, level, y)
+            seen = self.look(step, features, known, seen)
+            known, added = self.code_part(step, part, coder, seen, known, level, y)
             beliefs += added
         return known, beliefs
 
+    def look(self, step: int, features: Tensor, known: Tensor, before: Seen | None = None) -> Seen:
+        """What the source of a part sees; `before` is what was seen for the part before, if at hand."""
+        source = self._source(step)
+        if step % self.parts_each == 0:
+            before = None
+        elif before is None:
+            before = source(features, known, None)
+        seen: Seen = source(features, known, before)
+        return seen
+
     def code_part(
-        self, step: int, part: Part, coder: Coder, features: Tensor, known: Tensor, level: Tensor, y: Tensor | None
+        self, step: int, part: Part, coder: Coder, seen: Seen, known: Tensor, level: Tensor, y: Tensor | None
     ) -> tuple[Tensor, Beliefs]:
-        """Code the cells of one part, predicted from `known`; gives it with them, in place where nothing learns."""
-        base = self.base_raw(level)[:, None, :, 0, 0]
-        source: Source = self.sources[step]  # type: ignore[assignment]
-        seen = source(features, known)
+        """Code the cells of one part into `known`; gives it with them, in place where nothing learns."""
+        source = self._source(step)
+        base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         known = known.clone() if torch.is_grad_enabled() else known
         beliefs: Beliefs = []
         for cell in part:
             belief = self._believe(source, seen, cell, base)
-            cell.put_(known, coder.code(None if y is None else cell.of(y), belief))
+            decoded = coder.code(None if y is None else cell.of(y), belief)
+            cell.put_(known, source.refine(seen, decoded))
             beliefs.append((cell, belief))
         return known, beliefs
 
-    def _believe(self, source: Source, seen: Tensor, cell: Cell, base: Tensor) -> Belief:
-        """The parameters of a cell: mean and raw, (B, n, c)."""
-        channels = torch.arange(self.latents, device=seen.device)[cell.channels]
-        rows = torch.cat([channels, channels + self.latents])
-        mean, raw = source.predict.rows(cell.at(seen), rows).chunk(2, dim=2)
-        return Belief(mean, raw + base[:, :, cell.channels])
+    @property
+    def windowed(self) -> bool:
+        """Whether parts can be coded window by window."""
+        return all(isinstance(source, Source) and source.windowed for source in self.sources)
+
+    def _source(self, step: int) -> Source:
+        source = self.sources[step // self.parts_each]
+        assert isinstance(source, Source)
+        return source
+
+    def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
+        """What is believed of a cell's latents, (B, n, c)."""
+        mean, raw = source.at(seen, cell)
+        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
 
 
 class Prior(nn.Module):
     """All that encoder and decoder must compute alike: from z_hat to the parameters of y's coder.
 
-    `synthesis` maps (z_hat, level) to features. z itself is believed a Gaussian whose mean and scale
-    are learned for each channel and quality level.
+    `synthesis` maps (z_hat, level) to features; `side` gives the belief of z from (level, positions).
     """
 
-    def __init__(self, synthesis: nn.Module, context: ContextModel, hyper_latents: int, levels: int) -> None:
+    def __init__(self, synthesis: nn.Module, context: Context, side: nn.Module) -> None:
         super().__init__()
-        self.synthesis = synthesis
-        self.context = context
-        self.hyper_mean = LevelTable(torch.zeros(levels, hyper_latents))
-        self.hyper_raw = LevelTable(torch.zeros(levels, hyper_latents))
+        self.synthesis, self.context, self.side = synthesis, context, side
+        self.register_load_state_dict_pre_hook(_rename_side)
 
     def walk(
         self,
@@ -146,12 +211,16 @@ class Prior(nn.Module):
 
     def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
         """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""
-        mean, raw = (table(level)[:, None, :, 0, 0] for table in (self.hyper_mean, self.hyper_raw))
-        size = (-1, shape[0] * shape[1], -1)
-        cell = Cell(slice(None))
-        z_hat: Tensor = coder.code(None if z is None else cell.of(z), Belief(mean.expand(size), raw.expand(size)))
-        z_hat = z_hat.unflatten(1, shape)
-        return z_hat.permute(0, 3, 1, 2)
+        everything = Cell(slice(None))
+        belief = self.side(level, shape[0] * shape[1])
+        return everything.back(coder.code(None if z is None else everything.of(z), belief), shape)
+
+
+def _rename_side(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights from before there was a choice of z's density name its Gaussian otherwise."""
+    for old, new in (("hyper_mean.table", "side.mean.table"), ("hyper_raw.table", "side.raw.table")):
+        if prefix + old in state:
+            state[prefix + new] = state.pop(prefix + old)
 
 
 def merge(beliefs: Beliefs, like: Tensor) -> Belief:
@@ -160,4 +229,4 @@ def merge(beliefs: Beliefs, like: Tensor) -> Belief:
     for cell, belief in beliefs:
         cell.put_(mean, belief.mean.to(like.dtype))
         cell.put_(raw, belief.raw.to(like.dtype))
-    return Belief(mean, raw)
+    return Belief(mean, raw, beliefs[0][1].gaussian)

@@ -1,14 +1,16 @@
-"""The Gaussian that prices a latent: float for training and estimates, frozen integers for files.
+"""What is believed of a latent: float for training and estimates, frozen integers for files.
 
-A network gives `raw`, the binary logarithm of the scale. Floats use sigma = 2^raw directly; the
-coder uses the nearest of 64 scales, whose integer frequency tables were made once by
+A network gives `raw`, from which a scale follows (`LogScale`, `LinearScale`). Floats use that
+directly; the coder uses the nearest of 64 scales, whose integer frequency tables were made once by
 `scripts/make_tables.py` and never change: no `erf` or `exp` decides a bit at run time.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,12 +20,15 @@ SCALE_MAX = 256.0
 SCALES = 64
 FLOOR = 2.0**-24  # the coder's smallest probability
 RAW_BITS = 12  # fractional bits of `raw` at coding time
-SKIP = 3  # at scale indices up to this one nothing is coded and y_hat is the mean
+SKIP = 3  # of our own models: at scale indices up to this one nothing is coded and y_hat is the mean
+NO_SKIP = -1  # everything is coded
 
 _STEP = math.log2(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
 # Thresholds between neighbouring scales, in units of 2^-12 of raw. Frozen: these 63 integers are
 # part of the file format (docs/format.md); a test pins them.
 THRESHOLDS = tuple(round((math.log2(SCALE_MIN) + (i + 0.5) * _STEP) * 2**RAW_BITS) for i in range(SCALES - 1))
+# The same for a raw that is the scale itself; frozen likewise.
+LINEAR_THRESHOLDS = tuple(round(SCALE_MIN * 2 ** ((i + 0.5) * _STEP) * 2**RAW_BITS) for i in range(SCALES - 1))
 
 
 class _LowerBound(torch.autograd.Function):
@@ -48,17 +53,17 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
     return result
 
 
-def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
-    """-log2 P(residual rounded) under N(0, scale^2) * U(-1/2, 1/2), elementwise (paper eq. 3).
+def gaussian_bits(residual: Tensor, scale: Tensor, floor: float = FLOOR) -> Tensor:
+    """-log2 P(residual) under N(0, scale^2) * U(-1/2, 1/2), elementwise (paper eq. 3).
 
-    `residual` is y - mean, rounded; `scale` is at least SCALE_MIN. Floored at the coder's smallest
-    probability, 2^-24. Its gradient vanishes far out; training uses `gaussian_bits_far`.
+    `residual` is y - mean; `scale` is at least SCALE_MIN. `floor` is the smallest probability. Its
+    gradient vanishes far out; training uses `gaussian_bits_far`.
     """
     distance = residual.abs()
     inverse = (2**-0.5) / scale
     upper = torch.erfc((distance - 0.5) * inverse)
     lower = torch.erfc((distance + 0.5) * inverse)
-    return -torch.log2(((upper - lower) * 0.5).clamp(min=FLOOR))
+    return -torch.log2(((upper - lower) * 0.5).clamp(min=floor))
 
 
 def gaussian_bits_far(residual: Tensor, scale: Tensor) -> Tensor:
@@ -76,23 +81,145 @@ def gaussian_bits_far(residual: Tensor, scale: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class LogScale:
+    """raw is log2 of the scale: our own models."""
+
+    def scale(self, raw: Tensor) -> Tensor:
+        bounded = lower_bound(raw.float(), math.log2(SCALE_MIN))
+        return torch.exp2(bounded.clamp(max=math.log2(SCALE_MAX)))
+
+    def index(self, raw: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of raw on its grid."""
+        return scale_index(raw)
+
+    def thresholds(self) -> tuple[int, ...]:
+        return THRESHOLDS
+
+
+@dataclass(frozen=True)
+class LinearScale:
+    """raw is the scale itself: the papers' models."""
+
+    def scale(self, raw: Tensor) -> Tensor:
+        return lower_bound(raw.float(), SCALE_MIN).clamp(max=SCALE_MAX)
+
+    def index(self, raw: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of raw on its grid."""
+        table = _linear_index().to(raw.device)
+        units = (raw * 2**RAW_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
+        index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
+        return index
+
+    def thresholds(self) -> tuple[int, ...]:
+        return LINEAR_THRESHOLDS
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """How Gaussian beliefs are read, priced and coded; part of a model's config.
+
+    At scale indices up to `skip` nothing is coded; `floor` is the smallest probability that an
+    estimate counts with. `inside`: the mean stays inside the density and y_hat = round(y), for
+    serial models (otherwise y_hat = round(y - mean) + mean).
+    """
+
+    scale: LogScale | LinearScale = LogScale()
+    skip: int = SKIP
+    floor: float = FLOOR
+    inside: bool = False
+
+
+OURS = Gaussian()
+
+
+@dataclass(frozen=True)
 class Belief:
-    """What is believed of a latent before it is coded: mean and raw = log2(scale), (B, C, h, w)."""
+    """What is believed of a latent before it is coded: mean and raw, (B, ..., C).
+
+    `earlier` are the beliefs of a model's earlier stages, which are priced in training only.
+    """
 
     mean: Tensor
     raw: Tensor
+    gaussian: Gaussian = OURS
+    earlier: tuple[Belief, ...] = ()
 
     @property
     def scale(self) -> Tensor:
         """sigma, bounded to what the coder has tables for."""
-        bounded = lower_bound(self.raw.float(), math.log2(SCALE_MIN))
-        return torch.exp2(bounded.clamp(max=math.log2(SCALE_MAX)))
+        return self.gaussian.scale.scale(self.raw)
 
     @property
     def skipped(self) -> Tensor:
-        """True where the coder codes nothing and y_hat is the mean: scale_index(raw) <= SKIP."""
-        skipped: Tensor = torch.round(self.raw.double() * 2**RAW_BITS) < THRESHOLDS[SKIP]
+        """True where the coder codes nothing and y_hat is the mean."""
+        if self.gaussian.skip == NO_SKIP:
+            return torch.zeros_like(self.raw, dtype=torch.bool)
+        skipped: Tensor = torch.round(self.raw.double() * 2**RAW_BITS) < self._threshold_of_skip()
         return skipped
+
+    def _threshold_of_skip(self) -> int:
+        return self.gaussian.scale.thresholds()[self.gaussian.skip]
+
+    @property
+    def centre(self) -> Tensor:
+        """What is taken from y before it is rounded, and added again."""
+        return torch.zeros_like(self.mean) if self.gaussian.inside else self.mean
+
+    def bits(self, rounded: Tensor) -> Tensor:
+        """The cost of y_hat = centre + rounded, elementwise."""
+        return gaussian_bits(self._residual(rounded), self.scale, self.gaussian.floor)
+
+    def training_bits(self, noisy: Tensor) -> Tensor:
+        """The cost of centre + noisy, with a useful gradient at any distance."""
+        return gaussian_bits_far(self._residual(noisy), self.scale)
+
+    def _residual(self, value: Tensor) -> Tensor:
+        return value.float() - self.mean.float() if self.gaussian.inside else value.float()
+
+
+class Pricer(Protocol):
+    """A learned density: bits of each latent, given its distance from the density's centre."""
+
+    def bits(self, residual: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class LearnedBelief:
+    """Latents of a density that is learned for each channel (Balle 2018), whatever the picture.
+
+    `mean` (B, n, C) is the density's median; `frequencies` (C, 2R + 2) are the coder's integers for
+    the symbols -R ... R and the escape, summing to 2^24. A learned density has no scale: 1 stands for it.
+    """
+
+    mean: Tensor
+    density: Pricer
+    frequencies: Tensor
+    gaussian: Gaussian = OURS
+    earlier: tuple[Belief, ...] = ()
+
+    @property
+    def raw(self) -> Tensor:
+        return torch.zeros_like(self.mean)
+
+    @property
+    def centre(self) -> Tensor:
+        """What is taken from y before it is rounded, and added again."""
+        return self.mean
+
+    @property
+    def skipped(self) -> Tensor:
+        return torch.zeros_like(self.mean, dtype=torch.bool)
+
+    def bits(self, rounded: Tensor) -> Tensor:
+        """The cost of y_hat = centre + rounded, elementwise."""
+        return self.density.bits(rounded.float())
+
+    def training_bits(self, noisy: Tensor) -> Tensor:
+        """The same; a learned density has a gradient wherever it has data."""
+        return self.density.bits(noisy.float())
+
+
+AnyBelief = Belief | LearnedBelief
 
 
 def scale_index(raw: Tensor) -> Tensor:
@@ -103,3 +230,10 @@ def scale_index(raw: Tensor) -> Tensor:
     """
     index = (raw * (1 / _STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_BITS + 1)) / _STEP)
     return index.clamp_(0, SCALES - 1).to(torch.uint8)
+
+
+@functools.cache
+def _linear_index() -> Tensor:
+    """The scale index for each possible linear raw, in units of 2^-12, from one below the first threshold on."""
+    units = torch.arange(LINEAR_THRESHOLDS[0] - 1, LINEAR_THRESHOLDS[-1] + 1)
+    return torch.bucketize(units, torch.tensor(LINEAR_THRESHOLDS), right=True).to(torch.uint8)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def within(x: Tensor) -> Tensor:
     return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX) if max(-float(low), float(high)) > ACTIVATION_MAX else x
 
 
-def _weight_bits(weight: Tensor) -> int:
+def step_bits(weight: Tensor) -> int:
     """Fractional bits with which a layer's largest weight still fits 16 bits."""
     largest = float(weight.abs().max()) if weight.numel() else 0.0
     if not math.isfinite(largest):
@@ -69,7 +70,7 @@ class ExactConv(nn.Module):
         if isinstance(conv.padding, str) or conv.padding_mode not in _PADDING or conv.dilation != (1, 1):
             raise BadCheckpoint("a convolution of the prior has padding or dilation that is not supported")
         weight = conv.weight.detach().double()
-        bits = _weight_bits(weight)
+        bits = step_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
         self.register_buffer("offset", snap(bias) + _ROUNDER)
@@ -142,19 +143,34 @@ class ExactLevelTable(LevelTable):
         return snap(super().forward(level))
 
 
+@runtime_checkable
+class HasTwin(Protocol):
+    """A module that makes its fixed-point twin itself."""
+
+    def exact(self) -> nn.Module: ...
+
+
 M = TypeVar("M", bound=nn.Module)
 
+_TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    nn.Conv2d: ExactConv,
+    nn.LeakyReLU: ExactLeakyReLU,
+    LevelTable: ExactLevelTable,
+}
 _AS_IS = (nn.PixelShuffle, nn.PixelUnshuffle, nn.Identity, nn.ReLU)  # exact on any grid
 
 
 def _twin(module: nn.Module) -> nn.Module | None:
     """The fixed-point twin of a leaf layer, or None when the module is made of other modules."""
-    if isinstance(module, nn.Conv2d):
-        return ExactConv(module)
-    if isinstance(module, nn.LeakyReLU):
-        return ExactLeakyReLU(module)
-    if isinstance(module, LevelTable):
-        return ExactLevelTable(module)
+    from lichen.prior.exact_layers import ExactDeconv
+
+    if isinstance(module, HasTwin):
+        return module.exact()
+    if isinstance(module, nn.ConvTranspose2d):
+        return ExactDeconv(module)
+    for kind, twin in _TWINS.items():
+        if isinstance(module, kind):
+            return twin(module)
     if isinstance(module, _AS_IS):
         return module
     if next(module.children(), None) is None:

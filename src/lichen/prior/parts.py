@@ -8,6 +8,7 @@ tested for every row of the zoo).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,11 @@ class Cell:
         positions = mask.nonzero()[:, 0] if self.positions is None else self.positions[mask[self.positions]]
         return Cell(self.channels, positions)
 
+    def back(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The inverse of `of`, for a cell of everything: (B, h w, M) -> (B, M, h, w)."""
+        plane: Tensor = values.unflatten(1, shape).permute(0, 3, 1, 2)
+        return plane
+
     def put_(self, y: Tensor, values: Tensor) -> None:
         """Write `values` (B, n, c) into this cell of y (B, M, h, w), in place."""
         flat = y.permute(0, 2, 3, 1).view(y.shape[0], -1, y.shape[1])[:, :, self.channels]
@@ -52,16 +58,18 @@ Part = tuple[Cell, ...]
 
 
 class Schedule(Protocol):
-    """What a context model needs to know of a schedule."""
-
-    @property
-    def steps(self) -> int:
-        """How many parts there are, whatever the size."""
-        ...
+    """An order of coding."""
 
     def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
         """The parts, in coding order, for latents of height x width positions."""
         ...
+
+
+class FixedSchedule(Schedule, Protocol):
+    """A schedule with as many parts at any size."""
+
+    @property
+    def steps(self) -> int: ...
 
 
 def _parities(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -112,3 +120,62 @@ class DualCheckerboard:
         even, odd = _parities(height, width, device)
         first, second = slice(0, None, 2), slice(1, None, 2)
         return [(Cell(first, even), Cell(second, odd)), (Cell(first, odd), Cell(second, even))]
+
+
+@dataclass(frozen=True)
+class ChannelSlices:
+    """Equal slices of channels, one after the other (Minnen 2020: ChARM)."""
+
+    slices: int
+    latents: int
+
+    @property
+    def steps(self) -> int:
+        return self.slices
+
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        return [(Cell(own),) for own in self.ranges()]
+
+    def ranges(self) -> list[slice]:
+        """The channels of each slice."""
+        return ranges((self.latents // self.slices,) * self.slices)
+
+
+@dataclass(frozen=True)
+class SpaceChannel:
+    """Groups of channels one after the other, each in two parities (ELIC)."""
+
+    groups: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        return 2 * len(self.groups)
+
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        parities = _parities(height, width, device)
+        return [(Cell(group, positions),) for group in ranges(self.groups) for positions in parities]
+
+
+@dataclass(frozen=True)
+class Wavefront:
+    """Raster order as far as a causal 5 x 5 needs it: steps of equal column + 3 row, coded at once."""
+
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        rows = torch.arange(height, device=device)[:, None]
+        step = (torch.arange(width, device=device)[None] + 3 * rows).flatten()
+        order = torch.argsort(step, stable=True)
+        return [(Cell(slice(None), positions),) for positions in order.split(torch.bincount(step).tolist())]
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Position after position: for models that look at all earlier ones."""
+
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        return [(Cell(slice(None), position),) for position in torch.arange(height * width, device=device).split(1)]
+
+
+def ranges(sizes: tuple[int, ...]) -> list[slice]:
+    """Consecutive ranges of channels of these sizes."""
+    stops = list(itertools.accumulate(sizes))
+    return [slice(stop - size, stop) for size, stop in zip(sizes, stops, strict=True)]

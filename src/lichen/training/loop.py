@@ -1,115 +1,133 @@
-"""The trainer: one loop for every model, on a CPU or a GPU, that can be killed at any step."""
+"""The trainer: one loop for every model, on CPUs or GPUs, that can be killed at any step."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-from lichen.errors import BadCheckpoint, TrainingDiverged
-from lichen.files import write_atomically
-from lichen.losses.objective import Objective, psnr_db
-from lichen.models.checkpoint import save_checkpoint
+from lichen.coding.noise import Noise
+from lichen.latents import Coded
+from lichen.losses.correlation import Correlation, correlation_map, off_centre
+from lichen.losses.distortion import psnr_db
+from lichen.losses.objective import Terms
 from lichen.models.model import Model
-from lichen.models.zoo import row
 from lichen.training.data import Crops
-from lichen.training.recipe import Recipe
+from lichen.training.health import Health
+from lichen.training.log import Figures
+from lichen.training.processes import Alone, Together
+from lichen.training.recipe import Quantiser, Recipe
 
-BAD_STEPS_MAX = 50  # in a row, then the training stops
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a step reports: smoothed means of the last steps."""
-
-    step: int
-    loss: float
-    estimated_bpp: float
-    psnr_db: float
-    skipped: int
-    steps_per_s: float
+_BLOCKS = ("analysis.linear.weight", "synthesis.linear.weight")  # the default model's block transform
 
 
 class Trainer:
     """A training and its state: model, its moving average (EMA), optimiser, step.
 
-    Data order and noise are pure functions of (seed, step), so a resumed run repeats the very same
-    steps as an uninterrupted one.
+    Data, noise and quality levels are pure functions of (seed, step, index in the batch): a resumed run repeats
+    the very same steps as an uninterrupted one, and several processes train as one with the joint batch.
     """
 
-    def __init__(self, recipe: Recipe, crops: Crops, device: torch.device) -> None:
-        self.recipe, self.crops, self.device = recipe, crops, device
+    def __init__(self, recipe: Recipe, crops: Crops, processes: Alone | Together) -> None:
+        self.recipe, self.crops, self.processes = recipe, crops, processes
+        self.device = processes.device
         torch.manual_seed(recipe.seed)
-        self.config = row(recipe.model).config
+        self.config = recipe.model_config()
         built = self.config.build()
-        self.model: Model = built.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Model = built.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
-        self.objective = Objective(self.config.rates, recipe.balance)
-        blocks = [p for name, p in self.model.named_parameters() if ".linear." in name]
-        others = [p for name, p in self.model.named_parameters() if ".linear." not in name]
-        groups = [{"params": others, "scale": 1.0}, {"params": blocks, "scale": recipe.block_rate}]
-        self.optimiser = torch.optim.Adam(groups, lr=recipe.learning_rate, fused=device.type == "cuda")
-        self.step, self.skipped, self._bad_in_a_row, self.seconds = 0, 0, 0, 0.0
+        self.objective = recipe.objective()
+        self.optimiser = self._optimiser()
+        self.health = Health()
+        self.step, self.seconds = 0, 0.0
+        share = recipe.shared_by(processes.count)
+        self.mine = range(processes.index * share, (processes.index + 1) * share)
+        self._parallel = processes.wrap(self.model)
+        self._ahead = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[Tensor]] | None = None
+
+    def _optimiser(self) -> torch.optim.Adam:
+        named = list(self.model.named_parameters())
+        blocks = [p for name, p in named if name in _BLOCKS]
+        others = [p for name, p in named if name not in _BLOCKS]
+        groups = [{"params": others, "scale": 1.0}, {"params": blocks, "scale": self.recipe.block_rate}]
+        return torch.optim.Adam(
+            [group for group in groups if group["params"]],
+            lr=self.recipe.learning_rate,
+            fused=self.device.type == "cuda",
+        )
 
     def run(self, until: int, max_minutes: float, report: Callable[[Figures], None]) -> None:
         """Train to step `until`, or for so many minutes; calls `report` after each step."""
-        start = time.monotonic()
-        while self.step < until and time.monotonic() - start < 60 * max_minutes:
+        start, late = time.monotonic(), False
+        while self.step < until and not late:
             began = time.perf_counter()
-            loss, figures = self._train_step()
+            late = time.monotonic() - start >= 60 * max_minutes
+            figures, late = self._train_step(late)
             seconds = time.perf_counter() - began
             self.seconds += seconds
-            report(
-                Figures(
-                    self.step,
-                    loss,
-                    float(figures["estimated_bpp"].mean()),
-                    float(psnr_db(figures["mse"]).mean()),
-                    self.skipped,
-                    1 / seconds,
-                )
-            )
+            report(dataclasses.replace(figures, images_per_s=self.recipe.batch / seconds))
 
-    def _train_step(self) -> tuple[float, dict[str, Tensor]]:
-        recipe = self.recipe
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        x = self.crops.batch(recipe.seed, self.step, recipe.batch, recipe.crop).to(self.device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        level = self._levels()
+    def _train_step(self, late: bool) -> tuple[Figures, bool]:
+        """One step; `late` is whether this process would stop, the answer whether any would."""
+        x, level, noise = self._inputs()
         for group in self.optimiser.param_groups:
-            group["lr"] = group["scale"] * recipe.rate_at(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bfloat16):
-            coded = self.model(x, level, noise=True)
-        loss, figures = self.objective(coded, x, level)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
-        if math.isfinite(float(norm)) and math.isfinite(float(loss.detach())):
+            group["lr"] = group["scale"] * self.recipe.rate_at(self.step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            coded: Coded = self._parallel(x, level, noise)
+        terms = self.objective(coded, x, level, self.step, noise)
+        terms.loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        loss, bpp, psnr, correlation, stop, norm_ = self._shared(terms, coded, late, norm)
+        if self.health.accepts(loss, norm_):
             self.optimiser.step()
             self._average()
-            self._bad_in_a_row = 0
-        else:
-            self.skipped += 1
-            self._bad_in_a_row += 1
-            if self._bad_in_a_row > BAD_STEPS_MAX:
-                raise TrainingDiverged(f"{BAD_STEPS_MAX} steps in a row were not finite; lower learning_rate")
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        return float(loss.detach()), figures
+        return Figures(self.step, loss, bpp, psnr, correlation, self.health.skipped, 0.0), stop > 0
 
-    def _levels(self) -> Tensor:
-        """One level for each picture, spread evenly over all rates within each batch."""
-        count, last = self.recipe.batch, self.config.rates.count - 1
-        strata = (torch.randperm(count) + torch.rand(count)) / count
-        return (strata * last).to(self.device)
+    def _inputs(self) -> tuple[Tensor, Tensor, Noise]:
+        """This process's part of the step's batch: pictures, levels and noise."""
+        recipe, step = self.recipe, self.step
+        if self._next is None or self._next[0] != step:
+            self._next = step, self._crops_ahead(step)
+        x = self._next[1].result()
+        self._next = step + 1, self._crops_ahead(step + 1)
+        chance = torch.Generator().manual_seed(self._seed(recipe.batch))
+        strata = (
+            torch.randperm(recipe.batch, generator=chance) + torch.rand(recipe.batch, generator=chance)
+        ) / recipe.batch
+        level = (strata * (self.config.rates.count - 1))[self.mine.start : self.mine.stop].to(self.device)
+        noise = Noise([self._seed(i) for i in self.mine], self.device, recipe.quantiser is Quantiser.NOISE)
+        return x.contiguous(memory_format=torch.channels_last), level, noise
+
+    def _crops_ahead(self, step: int) -> Future[Tensor]:
+        side = self.recipe.crop_at(step)
+        return self._ahead.submit(self.crops.batch, self.recipe.seed, step, self.mine, side)
+
+    def _seed(self, index: int) -> int:
+        """Of the chance that belongs to a picture of this step's batch; the index after the last is the batch's own."""
+        return ((self.recipe.seed * 1_000_003 + self.step) * 1_000_003 + index) % 2**63
+
+    @torch.no_grad()
+    def _shared(self, terms: Terms, coded: Coded, late: bool, norm: Tensor) -> list[float]:
+        """Loss, bpp, PSNR, correlation, whether to stop, norm: over all processes."""
+        how = Correlation()
+        if coded.latents is None:
+            correlation = torch.full((how.window, how.window), math.nan, device=self.device)
+        else:
+            correlation = correlation_map(coded.latents, how)
+        figures = [terms.loss, terms.estimated_bpp.mean(), psnr_db(terms.mse).mean()]
+        flags = torch.tensor([float(late)], device=self.device)
+        joined = self.processes.mean(torch.cat([torch.stack(figures), flags, norm[None], correlation.flatten()]))
+        loss, bpp, psnr, stop, norm_ = joined[:5].tolist()
+        return [loss, bpp, psnr, float(off_centre(joined[5:].view_as(correlation))), stop, norm_]
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -118,48 +136,3 @@ class Trainer:
         mine: list[Tensor] = list(self.model.parameters())
         theirs: list[Tensor] = list(self.ema.parameters())
         torch._foreach_lerp_(theirs, mine, 1 - decay)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that a resumed training needs."""
-        return {
-            "recipe": dataclasses.asdict(self.recipe),
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "counts": [self.step, self.skipped, self.seconds],
-        }
-
-    def save(self, folder: Path) -> None:
-        """Write `state.pt` (to resume) and `NAME.safetensors` (the EMA, to use) into `folder`."""
-        buffer = io.BytesIO()
-        torch.save(self.state(), buffer)
-        write_atomically(folder / "state.pt", buffer.getvalue(), overwrite=True)
-        name = self.recipe.model
-        save_checkpoint(folder / f"{name}.safetensors", name, self.config, self.ema.state_dict(), self.facts())
-
-    def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of its training."""
-        return {
-            "recipe": dataclasses.asdict(self.recipe),
-            "steps": self.step,
-            "training_hours": round(self.seconds / 3600, 2),
-            "device": self.device.type,
-            "pictures": len(self.crops.pictures),
-        }
-
-    def resume(self, folder: Path) -> bool:
-        """Take up the state in `folder`, if there is one. Raises `BadCheckpoint` for another model's."""
-        path = folder / "state.pt"
-        if not path.exists():
-            return False
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"]["model"] != self.recipe.model:
-            raise BadCheckpoint(f"{path} is of model {state['recipe']['model']!r}; use another --output")
-        try:
-            self.model.load_state_dict(state["model"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, ValueError) as error:
-            raise BadCheckpoint(f"{path} does not fit this version's model; use another --output") from error
-        self.step, self.skipped, self.seconds = state["counts"]
-        return True

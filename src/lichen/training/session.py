@@ -5,61 +5,62 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.codec import Codec
-from lichen.engine import find_device
 from lichen.errors import BadPicture
 from lichen.evaluation.metrics import psnr_db
-from lichen.files import write_atomically
 from lichen.picture import Picture, open_picture
-from lichen.training.data import Crops, list_pictures
-from lichen.training.loop import Figures, Trainer
-from lichen.training.recipe import load_recipe
+from lichen.training.data import Cache, Crops, list_pictures
+from lichen.training.log import Figures, Log, Nowhere, TensorBoard
+from lichen.training.loop import Trainer
+from lichen.training.processes import Alone, Together, find_processes
+from lichen.training.recipe import Recipe, load_recipe
+from lichen.training.state import resume_run, save_run, start_from, weights_of
 
-SAVE_SECONDS = 120
 VALID_SECONDS = 900
 VALID_PICTURES = 8
 VALID_QUALITIES = (15, 40, 65, 90)
 
 
-class _Log:
-    """Keeps the last steps' figures; prints and stores a line every hundred steps."""
+@dataclass(frozen=True)
+class Run:
+    """What is asked for beside the recipe: where the data are, where results go, how long, on what.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "log.csv"
-        self.recent: deque[Figures] = deque(maxlen=100)
-        self.lines = self.path.read_text().splitlines() if self.path.exists() else []
-        names = [f.name for f in dataclasses.fields(Figures)]
-        self.lines = self.lines or [",".join(names)]
+    `steps`, `lam` and `start` take the place of the recipe's.
+    """
 
-    def add(self, figures: Figures) -> str | None:
-        self.recent.append(figures)
-        if figures.step % 100:
-            return None
-        means = {
-            f.name: sum(getattr(g, f.name) for g in self.recent) / len(self.recent) for f in dataclasses.fields(Figures)
-        }
-        means["step"], means["skipped"] = figures.step, figures.skipped
-        self.lines.append(",".join(f"{value:.5g}" for value in means.values()))
-        return (
-            f"step {figures.step}: loss {means['loss']:.4f}, estimated {means['estimated_bpp']:.3f} bpp, "
-            f"{means['psnr_db']:.2f} dB, {means['steps_per_s']:.2f} steps/s, {figures.skipped} skipped"
-        )
+    recipe: Path
+    data: Path
+    output: Path
+    valid: Path | None = None
+    max_minutes: float = 1e9
+    steps: int | None = None
+    lam: float | None = None
+    start: Path | None = None
+    cache: Cache = Cache.RAM
+    device: str = "cpu"
+    save_minutes: float = 2.0
+    log_steps: int = 100
+    tensorboard: bool = False
 
-    def save(self) -> None:
-        write_atomically(self.path, ("\n".join(self.lines) + "\n").encode(), overwrite=True)
+    def chosen(self) -> Recipe:
+        """The recipe with what was chosen. Raises `BadRecipe`, `UsageError`."""
+        recipe = load_recipe(self.recipe).with_lambda(self.lam)
+        return dataclasses.replace(recipe, steps=self.steps or recipe.steps, start=self.start or recipe.start)
 
 
 def _valid_line(weights: Path, pictures: list[Picture], device: str) -> str:
     """Mean bits per pixel (of files) and PSNR at a few qualities, by the EMA weights."""
+    from lichen.codec import Codec
+
     codec = Codec(weights=weights, device=device)
+    one_rate = codec.checkpoint.config.rates.count == 1
     parts = []
-    for quality in VALID_QUALITIES:
+    for quality in VALID_QUALITIES[-1:] if one_rate else VALID_QUALITIES:
         bpp = psnr = 0.0
         for picture in pictures:
             data = codec.encode(picture, quality)
@@ -82,66 +83,70 @@ def _readable(folder: Path) -> list[Picture]:
 
 
 class _Session:
-    """What happens around the steps of a training: bar, lines, checkpoints, validation."""
+    """What the first process does around the steps of a training: bar, lines, checkpoints, validation."""
 
-    def __init__(self, trainer: Trainer, checks: list[Picture], output: Path, device: str, console: Console) -> None:
-        self.trainer, self.checks, self.output, self.device = trainer, checks, output, device
-        self.weights = output / f"{trainer.recipe.model}.safetensors"
-        self.log = _Log(output)
+    def __init__(self, trainer: Trainer, log: Log, run: Run, console: Console) -> None:
+        self.trainer, self.log, self.options = trainer, log, run
+        self.checks = _readable(run.valid) if run.valid else []
         self.saved = self.validated = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         self.progress = Progress(*columns, console=console)
-        self.bar = self.progress.add_task("training", total=trainer.recipe.steps, completed=trainer.step)
+        self.bar = self.progress.add_task("", total=trainer.recipe.steps, completed=trainer.step)
 
-    def run(self, max_minutes: float) -> None:
+    def run(self) -> None:
         with self.progress:
             try:
-                self.trainer.run(self.trainer.recipe.steps, max_minutes, self._report)
+                self.trainer.run(self.trainer.recipe.steps, self.options.max_minutes, self._report)
             finally:
                 self.save()
         self.validate()
 
     def save(self) -> None:
-        self.trainer.save(self.output)
-        self.log.save()
+        save_run(self.trainer, self.log, self.options.output)
         self.saved = time.monotonic()
 
     def validate(self) -> None:
         if self.checks:
-            self.progress.console.print(_valid_line(self.weights, self.checks, self.device))
+            weights = weights_of(self.trainer, self.options.output)
+            self.progress.console.print(_valid_line(weights, self.checks, self.options.device))
             self.validated = time.monotonic()
 
     def _report(self, figures: Figures) -> None:
-        self.progress.update(self.bar, completed=figures.step)
-        line, now = self.log.add(figures), time.monotonic()
-        if line:
-            self.progress.console.print(line)
-        if now - self.saved > SAVE_SECONDS:
+        self.progress.update(self.bar, completed=figures.step, description=figures.line())
+        means, now = self.log.add(figures), time.monotonic()
+        if means:
+            self.progress.console.print(f"step {means.step}: {means.line()}")
+        if now - self.saved > 60 * self.options.save_minutes:
             self.save()
         if now - self.validated > VALID_SECONDS:
             self.save()
             self.validate()
 
 
-def train_session(
-    recipe_path: Path,
-    data: Path,
-    valid: Path | None,
-    output: Path,
-    max_minutes: float,
-    steps: int | None,
-    device: str,
-    console: Console,
-) -> None:
-    """Train as the recipe says, or resume the run in `output`; see `lichen train --help`."""
-    recipe = load_recipe(recipe_path)
-    recipe = dataclasses.replace(recipe, steps=steps) if steps else recipe
-    crops = Crops.of_folder(data)
-    console.print(f"{len(crops.pictures)} pictures, {crops.unreadable} unreadable")
-    checks = _readable(valid) if valid else []
-    trainer = Trainer(recipe, crops, find_device(device))
-    if trainer.resume(output):
+def train_session(run: Run, console: Console) -> None:
+    """Train as asked, or resume the run in its output; see `lichen train --help`."""
+    recipe = run.chosen()
+    processes = find_processes(run.device)
+    console.quiet = console.quiet or processes.index > 0
+    crops = Crops.of_folder(run.data, run.cache, processes.device)
+    console.print(f"{crops.count} pictures, {crops.unreadable} unreadable")
+    trainer = Trainer(recipe, crops, processes)
+    log = Log(run.output, run.log_steps, Nowhere())
+    if resume_run(trainer, log, run.output):
         console.print(f"resumed at step {trainer.step}")
-    session = _Session(trainer, checks, output, device, console)
-    session.run(max_minutes)
-    console.print(f"{session.weights} holds the weights of step {trainer.step}; give it to --weights")
+    elif recipe.start is not None:
+        fresh = start_from(trainer, recipe.start)
+        console.print(f"started from {recipe.start}" + (f"; afresh: {', '.join(fresh)}" if fresh else ""))
+    _train(trainer, log, run, console, processes)
+    console.print(f"{weights_of(trainer, run.output)} holds the weights of step {trainer.step}; give it to --weights")
+
+
+def _train(trainer: Trainer, log: Log, run: Run, console: Console, processes: Alone | Together) -> None:
+    """The first process reports and saves; the others only train."""
+    if processes.index > 0:
+        trainer.run(trainer.recipe.steps, run.max_minutes, lambda figures: None)
+    else:
+        if run.tensorboard:
+            log.sink = TensorBoard(run.output / "tensorboard", trainer.step)
+        _Session(trainer, log, run, console).run()
+    processes.finish()

@@ -1,0 +1,164 @@
+"""Commands for people who look at results: report, compare, reproduce."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lichen.cli.app import (
+    DEFAULT_MAX_PIXELS,
+    Device,
+    Force,
+    MaxPixels,
+    Threads,
+    Weights,
+    app,
+    console,
+    set_threads,
+)
+from lichen.cli.coding import parse_size
+from lichen.errors import OutputError, UsageError
+
+PICTURES = 2  # in a report, where none are named: about 3 MB each
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A folder that lichen eval filled.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for index.html and figures.")] = Path("report"),
+    data: Annotated[Path | None, typer.Option(help="Folder of the pictures, for the before/after slider.")] = None,
+    picture: Annotated[list[str] | None, typer.Option(help="Name of a picture for the slider; repeatable.")] = None,
+    bpp: Annotated[float, typer.Option(min=0.01, max=24, help="Rate of the slider's pictures.")] = 0.25,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Lichen, measured",
+    weights: Weights = None,
+    device: Device = "cpu",
+    threads: Threads = 0,
+) -> None:
+    """Make one page of a results folder, which opens from disk without a network, and figures for papers.
+
+    Example: `lichen report results/kodak --data kodak/ --picture kodim19 -o report/`
+    """
+    from lichen.codec import Codec
+    from lichen.evaluation.report import pictures_at_equal_bytes
+    from lichen.evaluation.report import report as write
+    from lichen.training.data import list_pictures
+
+    if picture and data is None:
+        raise UsageError("--picture needs --data, the folder that has it")
+    set_threads(threads)
+    pairs = []
+    if data is not None:
+        paths = list_pictures(data)
+        unknown = set(picture or []) - {path.stem for path in paths}
+        if unknown:
+            raise UsageError(f"no picture {min(unknown)!r} in {data}")
+        chosen = [path for path in paths if path.stem in picture] if picture else paths[:PICTURES]
+        codec = Codec(weights=weights, device=device)
+        pairs = pictures_at_equal_bytes(chosen, codec, bpp, lambda name: console.print(f"{name} by all codecs"))
+    for reason in write(results, output, pairs, title):
+        console.print(f"lichen: left out: {reason}", markup=False)
+    console.print(f"{output / 'index.html'}")
+
+
+@app.command()
+def compare(
+    photos: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page. Default: PHOTO-compare.html.")
+    ] = None,
+    quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="Lichen's.")] = 30,
+    target_size: Annotated[str | None, typer.Option(help="Instead of the quality, e.g. 40kB.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
+    force: Force = False,
+    model: Annotated[str, typer.Option(help="Row of the zoo.")] = "lichen",
+    weights: Weights = None,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+) -> None:
+    """Show a photograph by Lichen and by JPEG, WebP, AVIF and others at the same bytes, in a page of one file.
+
+    Example: `lichen compare photo.jpg --open`
+    """
+    from lichen.codec import Codec
+    from lichen.evaluation.pairs import comparison_page, photo_by_all
+    from lichen.files import write_atomically
+
+    target = output or photos[0].with_name(f"{photos[0].stem}-compare.html")
+    if target.exists() and not force:
+        raise OutputError(f"{target} exists; use --force to overwrite it")
+    size_bytes = parse_size(target_size) if target_size else None
+    set_threads(threads)
+    codec, pictures = Codec(model, weights, device, max_pixels), []
+    name_missing()
+    for path in photos:
+        pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels))
+        _print_results(pictures[-1][2])
+    write_atomically(target, comparison_page(pictures), overwrite=force)
+    console.print(f"{target}", markup=False)
+    if show:
+        webbrowser.open(target.resolve().as_uri())
+
+
+def _print_results(results: list[Any]) -> None:
+    for r in results:
+        console.print(f"{r.codec:>12}  {r.size_bytes} bytes, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB")
+
+
+def name_missing() -> None:
+    """Say which peers this machine lacks."""
+    from lichen.evaluation.peers import missing
+
+    for absent in missing():
+        console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A table or figure; see --list.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of pictures to train on.", show_default=False)] = None,
+    test: Annotated[Path | None, typer.Option(help="Folder to measure on, e.g. Kodak.", show_default=False)] = None,
+    scale: Annotated[str, typer.Option(help="smoke, small or paper.")] = "smoke",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: reproduce/NAME-SCALE.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the tables and figures.")] = False,
+    recipes_only: Annotated[bool, typer.Option("--recipes", help="Write the recipes and stop.")] = False,
+    device: Device = "cpu",
+    threads: Threads = 0,
+) -> None:
+    """Train and measure all models of a paper's table, and print our numbers beside the paper's.
+
+    `smoke` proves in minutes that everything runs; its numbers mean nothing. Stop and go on as you like.
+    Example: `lichen reproduce table1 --scale small --data photos/ --test kodak/ --device cuda`
+    """
+    from lichen.evaluation import experiments
+    from lichen.evaluation.reproduce import plan, write_recipes
+    from lichen.evaluation.reproduce import reproduce as run
+
+    if listed:
+        typer.echo("\n".join(f"{e.name:<18} {e.title}" for e in experiments.EXPERIMENTS))
+        return
+    if name is None or (not recipes_only and (data is None or test is None)):
+        raise UsageError("give a name, --data to train on and --test to measure on; --list names the tables")
+    chosen, how = experiments.experiment(name), experiments.scale(scale)
+    target = output or Path("reproduce") / f"{name}-{scale}"
+    set_threads(threads)
+    if data is None or test is None or recipes_only:
+        write_recipes(plan(chosen, how, target))
+        console.print(f"{target}")
+        return
+    train = _trainer(device)
+    typer.echo(run(chosen, how, data, test, target, train, lambda line: console.print(line, markup=False)))
+
+
+def _trainer(device: str) -> Callable[[Path, Path, Path], None]:
+    """`lichen train` in this process."""
+    from lichen.training.session import Run, train_session
+
+    def train(recipe: Path, data: Path, output: Path) -> None:
+        train_session(Run(recipe, data, output, device=device), console)
+
+    return train

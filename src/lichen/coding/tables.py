@@ -1,0 +1,110 @@
+"""The integer frequencies behind every coded symbol, and nothing that could differ between machines.
+
+Three kinds: Gaussians about 0 for each of 64 scales (frozen, read from a file); Gaussians whose mean lies
+between integers, for serial models (derived from a frozen normal distribution by integer arithmetic alone);
+and learned densities, whose integers are stored with a model's weights. All sum to 2^24 and end with an
+escape. See docs/format.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PRECISION = 24  # frequencies of a table sum to 2^24
+FRACTIONS = 33  # a mean's fraction as 0 ... 32 units of 1/64; negative ones mirror the symbols
+_NODE_BITS = 20  # fractional bits of a position between two nodes of the normal distribution
+_MASS_BITS = 40  # of its probabilities
+
+Frequencies = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Frequency tables by index: `radii[i]` is R of table i, with symbols -R ... R and then the escape."""
+
+    radii: NDArray[np.int32]
+    frequencies: Callable[[int], Frequencies]
+    models: dict[int, Any] = field(default_factory=dict)  # what the range coder made of them so far
+
+
+def _stored(name: str) -> dict[str, NDArray[Any]]:
+    path = resources.files("lichen.coding") / name
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+@functools.cache
+def load_tables() -> tuple[Frequencies, ...]:
+    """The frequencies for each scale index of a Gaussian about 0."""
+    stored = _stored("gaussian_tables.npz")
+    return tuple(np.split(stored["frequencies"], np.cumsum(stored["sizes"])[:-1]))
+
+
+@functools.cache
+def centred() -> Tables:
+    """Gaussians about 0, by scale index."""
+    tables = load_tables()
+    radii = np.array([(len(f) - 2) // 2 for f in tables], dtype=np.int32)
+    return Tables(radii, tables.__getitem__)
+
+
+@functools.cache
+def normal() -> dict[str, NDArray[np.int64]]:
+    """The frozen normal distribution: its `upper` tail at nodes, in 2^-40; `nodes` for each scale's 1/64, in 2^-20;
+    the `radii` and the `steps` of the mean's fraction (in 1/64) of each scale."""
+    return {name: values.astype(np.int64) for name, values in _stored("normal.npz").items()}
+
+
+def _mass_below(points: NDArray[np.int64], scale: int) -> NDArray[np.int64]:
+    """P(X < points / 64) in 2^-40 under scale index `scale`, by integer interpolation."""
+    upper = normal()["upper"]
+    place = np.minimum(np.abs(points) * normal()["nodes"][scale], (len(upper) - 1 << _NODE_BITS) - 1)
+    node, share = place >> _NODE_BITS, place & ((1 << _NODE_BITS) - 1)
+    tail = upper[node] + ((upper[node + 1] - upper[node]) * share >> _NODE_BITS)
+    mass: NDArray[np.int64] = np.where(points > 0, (1 << _MASS_BITS) - tail, tail)
+    return mass
+
+
+def shifted_frequencies(index: int) -> Frequencies:
+    """Frequencies for scale index // 33 and a mean of (index % 33) / 64."""
+    scale, fraction = divmod(index, FRACTIONS)
+    radius = int(normal()["radii"][scale])
+    edges = np.arange(-radius, radius + 2, dtype=np.int64) * 64 - 32 - fraction
+    mass = np.diff(_mass_below(edges, scale))
+    mass = np.append(mass, (1 << _MASS_BITS) - mass.sum())
+    half = 1 << _MASS_BITS - PRECISION - 1
+    frequencies = np.maximum(mass + half >> _MASS_BITS - PRECISION, 1)
+    frequencies[radius] += 2**PRECISION - frequencies.sum()  # the centre takes the rounding
+    result: Frequencies = frequencies.astype(np.uint32)
+    return result
+
+
+@functools.cache
+def shifted() -> Tables:
+    """Gaussians about a fraction: index = scale index * 33 + |fraction| in 1/64."""
+    return Tables(np.repeat(normal()["radii"], FRACTIONS).astype(np.int32), shifted_frequencies)
+
+
+def learned(frequencies: NDArray[np.int64]) -> Tables:
+    """Those of a learned density (C, 2R + 2): index = channel."""
+    radius = (frequencies.shape[1] - 2) // 2
+    radii = np.full(len(frequencies), radius, dtype=np.int32)
+    return Tables(radii, lambda index: frequencies[index].astype(np.uint32))
+
+
+def fractions_of(mean: NDArray[np.float64], scale: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A mean (a multiple of 2^-12) and its scale index -> its whole part and its fraction, -32 ... 32 in 1/64.
+
+    Wide Gaussians need a coarser fraction: it is rounded (half up) to the scale's step.
+    """
+    step = normal()["steps"][scale]
+    units = np.floor(mean * 64 / step + 0.5).astype(np.int64) * step
+    whole = units + 32 >> 6
+    return whole, units - (whole << 6)

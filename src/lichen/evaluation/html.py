@@ -1,0 +1,32 @@
+"""Pages of one file each: style, script, data and pictures inside, nothing fetched."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+_PARTS = Path(__file__).parent / "page"
+
+
+def page(title: str, body: str, scripts: tuple[str, ...], data: dict[str, Any]) -> bytes:
+    """A page of `body` (a file of page/) with these scripts and `data` as JSON."""
+    text = _part("page.html")
+    # In JSON every < may be escaped, so that no data can end the script element.
+    embedded = json.dumps(data, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+    values = {
+        "title": html.escape(title),
+        "style": _part("style.css"),
+        "body": _part(body),
+        "script": "\n".join(_part(name) for name in scripts),
+        "data": embedded,
+    }
+    for name, value in values.items():
+        head, _, tail = text.partition("{{" + name + "}}")
+        text = head + value + tail
+    return text.encode()
+
+
+def _part(name: str) -> str:
+    return (_PARTS / name).read_text(encoding="utf-8")

@@ -1,0 +1,193 @@
+"""`lichen report`: a results folder as one page, and as figures for papers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lichen.codec import Codec
+from lichen.errors import BadInput
+from lichen.evaluation.bdrate import Delta
+from lichen.evaluation.compare import compare
+from lichen.evaluation.curves import PUBLISHED, Curve
+from lichen.evaluation.figures import draw_figures
+from lichen.evaluation.html import page
+from lichen.evaluation.league import Competitor, Kind, League, log_rates, read_league
+from lichen.evaluation.pairs import pair_data
+from lichen.evaluation.palette import Style, styles
+from lichen.evaluation.peers import available
+from lichen.files import write_atomically
+from lichen.picture import Picture, open_picture, to_pil
+
+GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
+_SCRIPTS = ("slider.js", "charts.js", "report.js")
+_BPP_MAX = 1.6
+_FIRST_SHOWN = frozenset({"jpeg-420", "webp", "avif", "heic", "jpeg-xl", "vtm", "paper-elic2022_mse"})
+_FACTS = ("jpeg-420", "webp", "avif", "jpeg-xl", "vtm")
+
+
+def report(folder: Path, output: Path, pairs: list[dict[str, Any]], title: str) -> list[str]:
+    """Write `output`/index.html and `output`/figures of the results in `folder`; gives what was left out.
+
+    `pairs` are the slider's pictures (`pictures_at_equal_bytes`). Raises `BadInput`.
+    """
+    league = read_league(folder)
+    gains = read_gains(folder / GAINS)
+    look = styles(league.competitors)
+    data = _data(league, look, gains, pairs, title)
+    write_atomically(output / "index.html", page(title, "report.html", _SCRIPTS, data), overwrite=True)
+    draw_figures(league, look, gains, output / "figures")
+    return list(league.left_out)
+
+
+def pictures_at_equal_bytes(
+    paths: Sequence[Path], codec: Codec, target_bpp: float, done: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Each picture by Lichen at `target_bpp` and by every peer here at no more bytes, for the slider."""
+    found = []
+    for path in paths:
+        image = to_pil(Picture(open_picture(path).pixels))
+        peers = [peer for peer in available() if peer.name != "JPEG 4:4:4"]  # its twin is better at few bytes
+        results = compare(image, codec, lambda picture: codec.encode(picture, target_bpp=target_bpp), peers)
+        found.append(pair_data(path.stem, image, results))
+        done(path.stem)
+    return found
+
+
+def read_gains(path: Path) -> list[dict[str, Any]]:
+    """[{"name", "points": [{"bpp", "gain_db", "correlation"}]}], empty when there are none. Raises `BadInput`."""
+    if not path.exists():
+        return []
+    try:
+        gains = json.loads(path.read_text())["models"]
+        return [
+            {
+                "name": str(g["name"]),
+                "points": [{k: float(p[k]) for k in ("bpp", "gain_db", "correlation")} for p in g["points"]],
+            }
+            for g in gains
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not gains as lichen reproduce fig13 writes them ({error!r}); write it anew") from error
+
+
+def _data(
+    league: League, look: dict[str, Style], gains: list[dict[str, Any]], pairs: list[dict[str, Any]], title: str
+) -> dict[str, Any]:
+    competitors = league.competitors
+    grid = _grid([c.psnr for c in competitors], 0.25)
+    grid_ms = _grid([c.ms_ssim for c in competitors], 0.25)
+    anchor = next((c for c in competitors if c.key == "vtm"), next(iter(competitors)))
+    reported = json.loads((PUBLISHED / "reported.json").read_text())["bd_rate_percent_over_vtm"]
+    facts, lead = _facts(league)
+    return {
+        "title": title,
+        "lead": lead,
+        "facts": facts,
+        "anchor": anchor.key,
+        "bpp_max": _BPP_MAX,
+        "grid": list(grid),
+        "grid_ms": list(grid_ms),
+        "series": [_series(c, look[c.key], grid, grid_ms) for c in competitors],
+        "deltas": {a.key: _deltas(league, a) for a in competitors},
+        "reported": reported if anchor.key == "vtm" else [],
+        "gains": [{"series": _gain_series(g["name"], i), "points": g["points"]} for i, g in enumerate(gains)],
+        "pictures": pairs,
+        "how": _how(league),
+    }
+
+
+def _grid(curves: Sequence[Curve | None], step: float) -> np.ndarray:
+    """Qualities in dB that cover all curves."""
+    there = [c for c in curves if c is not None]
+    if not there:
+        return np.zeros(0)
+    low, high = min(c.quality_db[0] for c in there), max(c.quality_db[-1] for c in there)
+    return np.round(np.arange(np.ceil(low / step), high / step) * step, 4)
+
+
+def _series(c: Competitor, style: Style, grid: np.ndarray, grid_ms: np.ndarray) -> dict[str, Any]:
+    measured = c.measured
+    order = np.argsort(c.points.bpp)
+    finite = lambda values: [round(values[i], 5) for i in order] if values and np.isfinite(values).all() else None  # noqa: E731
+    return {
+        "key": c.key,
+        "name": c.points.name,
+        "short": c.points.name.split(",")[0][:18],
+        "kind": c.kind.value,
+        "shown": c.kind is Kind.OURS or c.key in _FIRST_SHOWN,
+        "colour": [style.light, style.dark],
+        "marker": style.marker,
+        "bpp": finite(c.points.bpp),
+        "psnr": finite(c.points.psnr_db),
+        "ms": finite(c.points.ms_ssim_db),
+        "settings": [measured.settings[i] for i in order] if measured else [],
+        "versions": list(measured.versions) if measured else [],
+        "encode": float(np.mean(measured.encode_s)) if measured else None,
+        "decode": float(np.mean(measured.decode_s)) if measured else None,
+        "log_rates": log_rates(c.psnr, grid) if c.psnr else None,
+        "log_rates_ms": log_rates(c.ms_ssim, grid_ms) if c.ms_ssim else None,
+    }
+
+
+def _gain_series(name: str, index: int) -> dict[str, Any]:
+    colours = (("#0b7a55", "#4cc79a"), ("#0068a8", "#56b4e9"), ("#c44a00", "#ff8a4a"), ("#a8518a", "#dd8fbf"))
+    markers = ("circle", "square", "triangle", "diamond")
+    look = {"colour": colours[index % 4], "marker": markers[index % 4]}
+    return {"key": name, "name": name, "short": name[:18], "kind": "peer", **look}
+
+
+def _deltas(league: League, anchor: Competitor) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for test in league.competitors:
+        if test is not anchor:
+            pair = {"psnr": league.delta(anchor, test), "ms": league.delta_ms_ssim(anchor, test)}
+            found[test.key] = {name: _delta(value) for name, value in pair.items() if value}
+    return found
+
+
+def _delta(value: Delta) -> dict[str, float]:
+    low, high = value.overlap_db
+    figures = {"rate": value.rate_percent, "quality": value.quality_db, "low": low, "high": high}
+    return {name: round(figure, 3) for name, figure in figures.items()}
+
+
+def _facts(league: League) -> tuple[list[dict[str, Any]], str]:
+    """BD-rates of our first model over what people know, and the sentence above them."""
+    ours = next((c for c in league.competitors if c.kind is Kind.OURS), None)
+    pictures = len(league.pictures)
+    lead = f"Means over {pictures} pictures; whole files, 8-bit RGB."
+    if ours is None:
+        return [], lead
+    facts = []
+    for key in _FACTS:
+        anchor = next((c for c in league.competitors if c.key == key), None)
+        found = league.delta(anchor, ours) if anchor else None
+        if anchor and found:
+            facts.append({"name": anchor.points.name, "percent": round(found.rate_percent, 1)})
+    return facts, f"Bytes that {ours.points.name} needs at equal PSNR (BD-rate). {lead}"
+
+
+def _how(league: League) -> list[str]:
+    sizes = sorted({f"{row.width} x {row.height}" for row in league.rows})
+    versions = {v for c in league.competitors if c.measured and c.kind is Kind.PEER for v in c.measured.versions}
+    published = any(c.kind is Kind.PUBLISHED for c in league.competitors)
+    lines = [
+        "Bits per pixel: 8 times the bytes of the whole file, over the pixels of the picture. "
+        "PSNR and MS-SSIM: on 8-bit RGB, the mean over pictures of each picture's value. "
+        f"Pictures: {len(league.pictures)}, {', '.join(sizes[:6])}.",
+        "BD-rate: Akima interpolation of log rate (package bjontegaard) over the qualities that both curves reach. "
+        "Points that cost more than another and give no more are left out of a curve.",
+        "Seconds: from pixels to file bytes and back, entropy coding inside; means over pictures without the first "
+        "six, and over settings.",
+        f"Peers, through Pillow: {'; '.join(sorted(versions))}." if versions else "",
+        "Published curves are from CompressAI's results (BSD 3-Clause Clear); nobody here measured them."
+        if published
+        else "",
+        *(f"Left out: {reason}" for reason in league.left_out),
+    ]
+    return [line for line in lines if line]

@@ -1,0 +1,268 @@
+"""`lichen reproduce`: the papers' tables again, by training every model of one and measuring it as they do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lichen.errors import BadInput
+from lichen.evaluation.bdrate import delta
+from lichen.evaluation.contestants import ModelEntry, family
+from lichen.evaluation.curves import Curve, Points, find_points, load_points
+from lichen.evaluation.evaluate import evaluate, file_name
+from lichen.evaluation.experiments import Experiment, Scale, Variant
+from lichen.evaluation.report import GAINS
+from lichen.files import write_atomically
+from lichen.losses.correlation import Correlation, correlation_map, off_centre
+from lichen.models.checkpoint import load_checkpoint
+from lichen.models.zoo import row
+from lichen.picture import open_picture, to_float
+from lichen.training.data import list_pictures
+
+Train = Callable[[Path, Path, Path], None]  # recipe, data, output: a run, resumed if there is one
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a variant at a lambda, its recipe as TOML, and where its weights come to lie."""
+
+    variant: Variant
+    lam: float
+    recipe: str
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / f"{self.variant.model}.safetensors"
+
+
+def plan(experiment: Experiment, scale: Scale, output: Path) -> list[Job]:
+    """Every training of an experiment. Raises `UnknownWeights` when this version lacks a model."""
+    return [
+        Job(variant, lam, recipe_of(variant, lam, scale), output / "runs" / _plain(variant.name) / f"{lam:g}")
+        for variant in experiment.variants
+        for lam in scale.lambdas
+    ]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.]+", "-", name.lower()).strip("-")
+
+
+def recipe_of(variant: Variant, lam: float, scale: Scale) -> str:
+    """The training of a variant at a lambda, as `lichen train` reads it."""
+    lines = [
+        f'model = "{row(variant.model).name}"',
+        f"steps = {scale.steps}",
+        f"crop = [{scale.crop}]",
+        f"batch = {scale.batch}",
+        f"learning_rate = {scale.learning_rate}",
+        f"lambdas = [{lam}]",
+        f"warmup = {min(200, scale.steps)}",
+    ]
+    if scale.halving:
+        lines += [
+            "",
+            "[halving]",
+            *(f"{k} = {v}" for k, v in zip(("start", "every", "end"), scale.halving, strict=True)),
+        ]
+    term = variant.decorrelated
+    if term:
+        lines += ["", "[correlation]", f"alpha = {term.alpha}", "", "[correlation.map]"]
+        lines += [f"window = {term.window}", f'mask = "{term.mask}"']
+    return "\n".join(lines) + "\n"
+
+
+def write_recipes(jobs: Sequence[Job]) -> None:
+    """Leave each training's recipe in its folder."""
+    for job in jobs:
+        write_atomically(job.folder / "recipe.toml", job.recipe.encode(), overwrite=True)
+
+
+def reproduce(
+    experiment: Experiment, scale: Scale, data: Path, test: Path, output: Path, train: Train, say: Callable[[str], None]
+) -> str:
+    """Train on `data`, measure on `test`, and write `output`/NAME.json and NAME.md, whose text is given.
+
+    Finished trainings and rows are not made again. Raises `BadInput`.
+    """
+    jobs = plan(experiment, scale, output)
+    write_recipes(jobs)
+    for number, job in enumerate(jobs, 1):
+        if not _finished(job, scale):
+            say(f"training {number} of {len(jobs)}: {job.variant.name}, lambda {job.lam:g}")
+            train(job.folder / "recipe.toml", data, job.folder)
+    results = output / "results"
+    entries = [_entry(variant, jobs) for variant in experiment.variants]
+    say("measuring")
+    outcome = evaluate(entries, test, results, 1, 0, True, lambda done, total: None)
+    for reason in outcome.skipped:
+        say(reason)
+    pictures = len(list_pictures(test)) - len(outcome.skipped)
+    lines = [_line(variant, experiment, results, pictures) for variant in experiment.variants]
+    maps = _maps(jobs, test) if experiment.correlation else []
+    if maps:
+        _write_gains(experiment, maps, results)
+    facts = {
+        "experiment": experiment.name,
+        "scale": scale.name,
+        "meaningless": scale.meaningless,
+        "budget": _budget(jobs, scale),
+        "variants": lines,
+        "published": [
+            _reprint(r.name, r.curve, r.paper_percent, r.paper_ms_ssim_percent, experiment) for r in experiment.reprints
+        ],
+        "correlation": maps,
+    }
+    text = as_text(experiment, facts)
+    write_atomically(output / f"{experiment.name}.json", (json.dumps(facts, indent=1) + "\n").encode(), overwrite=True)
+    write_atomically(output / f"{experiment.name}.md", text.encode(), overwrite=True)
+    return text
+
+
+def _finished(job: Job, scale: Scale) -> bool:
+    return job.weights.is_file() and load_checkpoint(job.weights).facts["steps"] >= scale.steps
+
+
+def _entry(variant: Variant, jobs: Sequence[Job]) -> ModelEntry:
+    return family(variant.name, [job.weights for job in jobs if job.variant is variant], "cpu")
+
+
+def _budget(jobs: Sequence[Job], scale: Scale) -> dict[str, Any]:
+    """What the trainings cost, from the facts that the weights keep."""
+    facts = [load_checkpoint(job.weights).facts for job in jobs]
+    return {
+        "trainings": len(jobs),
+        "steps_each": scale.steps,
+        "batch": scale.batch,
+        "crop": scale.crop,
+        "hours": round(sum(f["training_hours"] for f in facts), 2),
+        "device": sorted({str(f["device"]) for f in facts}),
+        "training_pictures": max(int(f["pictures"]) for f in facts),
+    }
+
+
+def _line(variant: Variant, experiment: Experiment, results: Path, pictures: int) -> dict[str, Any]:
+    """A variant's figures beside the paper's."""
+    path = results / file_name(variant.name)
+    times = json.loads(path.read_text())["results"]
+    seconds = pictures * (_mean(times["encoding_time"]) + _mean(times["decoding_time"]))
+    line: dict[str, Any] = {"name": variant.name, "over": variant.over, "seconds": round(seconds, 2)}
+    line |= {"paper_seconds": variant.paper_s, "paper_percent": variant.paper_percent}
+    line |= {"paper_ms_ssim_percent": variant.paper_ms_ssim_percent}
+    if variant.over:
+        trained = variant.over in {v.name for v in experiment.variants}
+        anchor = load_points(results / file_name(variant.over)) if trained else find_points(variant.over)
+        line |= _deltas(anchor, load_points(path), experiment.bpp_max)
+    return line
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _deltas(anchor: Points, test: Points, bpp_max: float | None) -> dict[str, Any]:
+    """BD-rates by PSNR and MS-SSIM, or why there is none."""
+    found: dict[str, Any] = {}
+    for key, of in (("percent", Points.by_psnr), ("ms_ssim_percent", Points.by_ms_ssim)):
+        try:
+            curves: list[Curve] = [of(anchor), of(test)]
+            pair = curves if bpp_max is None else [curve.up_to(bpp_max) for curve in curves]
+            found[key] = round(delta(*pair).rate_percent, 2)
+        except BadInput as error:
+            found[key], found[f"{key}_refused"] = None, str(error)
+    return found
+
+
+def _reprint(name: str, curve: str, percent: float, ms_ssim: float | None, experiment: Experiment) -> dict[str, Any]:
+    found = _deltas(find_points("vtm"), find_points(curve), experiment.bpp_max)
+    return {"name": name, "curve": curve, "paper_percent": percent, "paper_ms_ssim_percent": ms_ssim, **found}
+
+
+@torch.inference_mode()
+def _maps(jobs: Sequence[Job], test: Path) -> list[dict[str, Any]]:
+    """The correlation map of each model over all pictures, 5 x 5, and its mean off the centre."""
+    pictures = []
+    for path in list_pictures(test):
+        try:
+            pictures.append(to_float(open_picture(path).pixels))
+        except BadInput:
+            continue
+    found, how = [], Correlation(window=5)
+    for job in jobs:
+        model = load_checkpoint(job.weights).model
+        maps = [correlation_map(model(x, torch.zeros(1)).latents, how) for x in pictures]
+        mean = torch.stack(maps).mean(dim=0)
+        values = {"map": [[round(float(v), 5) for v in line] for line in mean], "off_centre": float(off_centre(mean))}
+        found.append({"variant": job.variant.name, "lambda": job.lam, **values})
+    return found
+
+
+def _write_gains(experiment: Experiment, maps: Sequence[dict[str, Any]], results: Path) -> None:
+    """For each pair without and with the loss: PSNR gain at the rates of the plain model, and its correlation."""
+    models = []
+    for variant in experiment.variants:
+        if variant.decorrelated is None or variant.over is None:
+            continue
+        plain, better = (load_points(results / file_name(name)) for name in (variant.over, variant.name))
+        correlation = {m["lambda"]: m["off_centre"] for m in maps if m["variant"] == variant.over}
+        lambdas = json.loads((results / file_name(variant.over)).read_text())["results"]["quality"]
+        measured = zip(plain.bpp, plain.psnr_db, lambdas, strict=True)
+        points = [
+            {"bpp": bpp, "gain_db": gain, "correlation": correlation[lam]}
+            for bpp, psnr_db, lam in sorted(measured)
+            if not math.isnan(gain := _psnr_at(better, bpp) - psnr_db)
+        ]
+        models.append({"name": variant.over, "points": points})
+    write_atomically(results / GAINS, (json.dumps({"models": models}, indent=1) + "\n").encode(), overwrite=True)
+
+
+def _psnr_at(points: Points, bpp: float) -> float:
+    """PSNR of a curve at a rate, linear in the logarithm of the rate; nan outside."""
+    pairs = sorted(zip(points.bpp, points.psnr_db, strict=True))
+    for (a, low), (b, high) in itertools.pairwise(pairs):
+        if a <= bpp <= b and a < b:
+            return low + (high - low) * math.log(bpp / a) / math.log(b / a)
+    return math.nan
+
+
+def as_text(experiment: Experiment, facts: dict[str, Any]) -> str:
+    """The facts as a page of Markdown: ours beside the paper's."""
+    budget = facts["budget"]
+    lines = [f"# {experiment.title}", ""]
+    if facts["meaningless"]:
+        lines += ["**Smoke: these numbers are meaningless; they prove that everything runs.**", ""]
+    lines += [
+        f"Scale `{facts['scale']}`: {budget['trainings']} trainings of {budget['steps_each']} steps, {budget['batch']} "
+        f"crops of {budget['crop']} pixels, {budget['training_pictures']} pictures; {budget['hours']} hours on "
+        f"{', '.join(budget['device'])}.",
+        "",
+        "| model | over | BD-rate, % | the paper's | MS-SSIM BD-rate, % | the paper's | s for all | the paper's |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    keys = ("percent", "paper_percent", "ms_ssim_percent", "paper_ms_ssim_percent", "seconds", "paper_seconds")
+    for line in facts["variants"]:
+        cells = [_cell(line.get(key)) for key in keys]
+        lines.append(f"| {line['name']} | {line['over'] or ''} | {' | '.join(cells)} |")
+    for line in facts["published"]:
+        cells = [_cell(line.get(key)) for key in keys]
+        lines.append(f"| {line['name']}, published points `{line['curve']}` | vtm | {' | '.join(cells)} |")
+    for line in facts["variants"]:
+        if line.get("percent_refused"):
+            lines += ["", f"No BD-rate for {line['name']}: {line['percent_refused']}."]
+    if facts["correlation"]:
+        lines += ["", "| model | lambda | correlation off the centre |", "|---|---|---|"]
+        lines += [f"| {m['variant']} | {m['lambda']:g} | {m['off_centre']:.4f} |" for m in facts["correlation"]]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

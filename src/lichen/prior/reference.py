@@ -1,0 +1,192 @@
+"""Global Reference (Qian 2021): the best earlier patch, anywhere in the picture, as a source.
+
+For each position the causal part of its 3 x 3 patch is compared, by cosine, with that of every strictly
+earlier position in raster order, in training as in coding. The winner's surroundings go through a masked
+convolution, weighed by the similarity S and by a confidence U: how probable the winner was. Three
+stages predict in turn: local context, + reference, + hyper-latent; only the last is coded.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lichen.prior.context import Beliefs, Coder, Context
+from lichen.prior.density import Belief, Gaussian, gaussian_bits
+from lichen.prior.exact import snap
+from lichen.prior.exact_layers import ExactConfidence, ExactLogMean, ExactWeigh
+from lichen.prior.masked import ExactMasked, MaskedConv, causal, neighbours
+from lichen.prior.parts import Cell, Raster
+from lichen.prior.sources import at_points, stack
+
+BLOCK = 512  # positions that are searched for at a time: the whole matrix of similarities is never held
+REACH = 2047.0  # latents are compared within +-this, so that products of patches are exact integers
+
+
+class Weigh(nn.Module):
+    """Features x (B, n, C) times similarity and confidence, (B, n, 1) each."""
+
+    def forward(self, x: Tensor, similarity: Tensor, confidence: Tensor) -> Tensor:
+        return x * (similarity * confidence)
+
+    def exact(self) -> ExactWeigh:
+        """The fixed-point twin."""
+        return ExactWeigh()
+
+
+class LogMean(nn.Module):
+    """log2 of the mean of two deviations that are given as log2: log-sum-exp without over- or underflow."""
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        return torch.logaddexp2(one.float(), other.float()) - 1
+
+    def exact(self) -> ExactLogMean:
+        """The fixed-point twin."""
+        return ExactLogMean()
+
+
+class Confidence(nn.Module):
+    """U: the channels' mean of P(y_hat) under mean and raw = log2 scale, (B, n, C) -> (B, n, 1), without gradient."""
+
+    @torch.no_grad()
+    def forward(self, y_hat: Tensor, belief: Belief) -> Tensor:
+        bits = gaussian_bits(y_hat.float() - belief.mean.float(), belief.scale)
+        return torch.exp2(-bits).mean(dim=2, keepdim=True)
+
+    def exact(self) -> ExactConfidence:
+        """The fixed-point twin."""
+        return ExactConfidence()
+
+
+class ReferenceModel(Context):
+    """Local context, best earlier patch and hyper-latent, stage by stage; trained at once, coded in raster order.
+
+    `inputs`: the first stage sees M channels, the second 2M, the third 2M + `features`; each is three 1 x 1
+    layers of `hidden` channels. Stages add to the mean; deviations are averaged in the logarithm.
+    """
+
+    def __init__(self, latents: int, features: int, hidden: int, slope: float, gaussian: Gaussian) -> None:
+        super().__init__()
+        self.schedule, self.latents, self.gaussian = Raster(), latents, gaussian
+        self.local = MaskedConv(latents, latents, causal(5))
+        self.reference = MaskedConv(latents, latents, causal(3, centre=True))
+        ways = (latents, 2 * latents, 2 * latents + features)
+        self.first, self.second, self.third = (stack([w, hidden, hidden, 2 * latents], slope) for w in ways)
+        self.confidence, self.weigh, self.log_mean = Confidence(), Weigh(), LogMean()
+
+    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
+        if y is None:
+            return self._read(coder, features)
+        everything = Cell(slice(None))
+        known = coder.foresee(y)
+        belief = self._foretold(known, features)
+        if not coder.ordered:
+            return everything.back(coder.code(everything.of(y), belief), y.shape[2:]), [(everything, belief)]
+        beliefs: Beliefs = []
+        flat = everything.of(y)
+        for (cell,) in self.schedule.parts(y.shape[2], y.shape[3], y.device):
+            beliefs.append((cell, _at(belief, cell)))
+            coder.code(flat[:, cell.positions], beliefs[-1][1])
+        return known, beliefs
+
+    def _foretold(self, known: Tensor, features: Tensor) -> Belief:
+        """The beliefs of all positions, given all of y_hat (B, M, h, w)."""
+        height, width = known.shape[2:]
+        local = self.local(known)
+        first = self._first(local)
+        flat = known.permute(0, 2, 3, 1).flatten(1, 2)
+        confidence = self.confidence(flat, first)
+        padded = _padded(flat)
+        index = neighbours(self.reference.mask, height, width)
+        referred = []
+        for picture in range(len(known)):
+            search = Search(padded[picture].detach(), height, width)
+            blocks = torch.arange(height * width, device=known.device).split(BLOCK)
+            for block in blocks:
+                winner, similarity = search.block(block)
+                found = self.reference.gathered(padded[picture : picture + 1], index[winner])
+                referred.append(self.weigh(found, similarity[None].to(known.dtype), confidence[picture, winner][None]))
+        seen = torch.cat(referred, dim=1).view(len(known), height * width, -1)
+        return self._third(first, local, seen, features.permute(0, 2, 3, 1).flatten(1, 2))
+
+    def _read(self, coder: Coder, features: Tensor) -> tuple[Tensor, Beliefs]:
+        height, width = features.shape[2:]
+        if not isinstance(self.local, ExactMasked):
+            raise ValueError("files are read with a prior frozen to fixed point")
+        around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
+        common = features.permute(0, 2, 3, 1).flatten(1, 2)
+        flat = features.new_zeros(1, height * width + 1, self.latents)  # the last is what lies outside
+        confidence = features.new_zeros(1, height * width, 1)
+        search = Search(flat[0], height, width)
+        beliefs: Beliefs = []
+        for (cell,) in self.schedule.parts(height, width, features.device):
+            local = self.local.gathered(flat, around[cell.positions])
+            first = self._first(local)
+            winner, similarity = search.next()
+            found = self.reference.gathered(flat, index[winner])
+            seen = self.weigh(found, similarity[None], confidence[:, winner])
+            belief = self._third(first, local, seen, common[:, cell.positions])
+            flat[:, cell.positions] = coder.code(None, belief)
+            confidence[:, cell.positions] = self.confidence(flat[:, cell.positions], first)
+            beliefs.append((cell, belief))
+        return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), beliefs
+
+    def _first(self, local: Tensor) -> Belief:
+        mean, raw = at_points(self.first, local).chunk(2, dim=2)
+        return Belief(mean, raw, self.gaussian)
+
+    def _third(self, first: Belief, local: Tensor, seen: Tensor, features: Tensor) -> Belief:
+        """The coded stage's belief, with the two before it."""
+        second = self._update(first, at_points(self.second, torch.cat([local, seen], dim=2)))
+        third = self._update(second, at_points(self.third, torch.cat([local, seen, features], dim=2)))
+        return Belief(third.mean, third.raw, self.gaussian, (first, second))
+
+    def _update(self, before: Belief, change: Tensor) -> Belief:
+        mean, raw = change.chunk(2, dim=2)
+        return Belief(before.mean + mean, self.log_mean(before.raw, raw), self.gaussian)
+
+
+class Search:
+    """Finds the most similar strictly earlier position, by exact integers: the same on every machine.
+
+    `flat` (h w + 1, M) holds one picture's latents, its last row zero; `next` may be called while it fills.
+    """
+
+    def __init__(self, flat: Tensor, height: int, width: int) -> None:
+        self._flat = flat
+        self._index = neighbours(causal(3).to(flat.device), height, width)
+        self._patches = flat.new_zeros(height * width, self._index.shape[1] * flat.shape[1], dtype=torch.float64)
+        self._norms = flat.new_zeros(height * width, dtype=torch.float64)
+        self._known = 0
+
+    def block(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Winners (n,) and similarities (n, 1), in [0, 1] on the grid, of consecutive `positions`."""
+        start, stop = int(positions[0]), int(positions[-1]) + 1
+        self._learn(positions)
+        products = self._patches[start:stop] @ self._patches[:stop].t()
+        scores = products / self._norms[:stop].clamp(min=1)
+        earlier = torch.arange(stop, device=positions.device) < positions[:, None]
+        scores = torch.where(earlier, scores, -1.0).clamp_(min=0)
+        best = scores.amax(dim=1)
+        order = torch.arange(stop, device=positions.device).expand_as(scores)
+        winner = torch.where(scores == best[:, None], order, stop).amin(dim=1)
+        return winner, snap((best / self._norms[start:stop].clamp(min=1)).clamp_(max=1))[:, None]
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """`block` for the next single position, whose surroundings are known by now."""
+        position = torch.tensor([self._known], device=self._flat.device)
+        self._known += 1
+        return self.block(position)
+
+    def _learn(self, positions: Tensor) -> None:
+        windows = self._flat[self._index[positions].flatten()].double().clamp(-REACH, REACH)
+        self._patches[positions] = windows.view(len(positions), -1)
+        self._norms[positions] = self._patches[positions].square().sum(dim=1).sqrt()
+
+
+def _padded(flat: Tensor) -> Tensor:
+    return torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
+
+
+def _at(belief: Belief, cell: Cell) -> Belief:
+    return Belief(belief.mean[:, cell.positions], belief.raw[:, cell.positions], belief.gaussian)

@@ -1,0 +1,99 @@
+"""A run on disk: `state.pt` to go on from, `NAME.safetensors` (the moving average) to use. Written atomically."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lichen.errors import BadCheckpoint
+from lichen.files import write_atomically
+from lichen.models.checkpoint import load_checkpoint, save_checkpoint
+from lichen.models.config import to_json
+from lichen.training.log import Log
+from lichen.training.loop import Trainer
+from lichen.training.schema import plain
+
+STATE = "state.pt"
+
+
+def facts(trainer: Trainer) -> dict[str, Any]:
+    """What a checkpoint says of its training."""
+    return {
+        "recipe": plain(trainer.recipe),
+        "steps": trainer.step,
+        "training_hours": round(trainer.seconds / 3600, 2),
+        "device": trainer.device.type,
+        "processes": trainer.processes.count,
+        "pictures": trainer.crops.count,
+    }
+
+
+def weights_of(trainer: Trainer, folder: Path) -> Path:
+    """Where a run keeps the weights to use."""
+    return folder / f"{trainer.recipe.model}.safetensors"
+
+
+def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
+    """Write the log, then the weights, then the state, each atomically: killed anywhere, the state is whole."""
+    log.save()
+    weights = weights_of(trainer, folder)
+    save_checkpoint(weights, trainer.recipe.model, trainer.config, trainer.ema.state_dict(), facts(trainer))
+    state = {
+        "recipe": plain(trainer.recipe),
+        "config": to_json(trainer.config),
+        "model": trainer.model.state_dict(),
+        "ema": trainer.ema.state_dict(),
+        "optimiser": trainer.optimiser.state_dict(),
+        "step": trainer.step,
+        "seconds": trainer.seconds,
+        "health": trainer.health.state(),
+        "log": log.state(),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(folder / STATE, buffer.getvalue(), overwrite=True)
+
+
+def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
+    """Take up the run in `folder`, if there is one. Raises `BadCheckpoint` for another model's or a damaged one."""
+    path = folder / STATE
+    if not path.exists():
+        return False
+    try:
+        state = torch.load(path, map_location=trainer.device, weights_only=True)
+        name, config = state["recipe"]["model"], state["config"]
+        if name != trainer.recipe.model or config != to_json(trainer.config):
+            raise BadCheckpoint(
+                f"{path} is of another model ({name!r}, or other widths or rates); use another --output"
+            )
+        trainer.model.load_state_dict(state["model"])
+        trainer.ema.load_state_dict(state["ema"])
+        trainer.optimiser.load_state_dict(state["optimiser"])
+        trainer.step, trainer.seconds = state["step"], state["seconds"]
+        trainer.health.restore(state["health"])
+        log.restore(state["log"], trainer.step)
+    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise BadCheckpoint(f"{path} is damaged or of an older version; use another --output") from error
+    return True
+
+
+def start_from(trainer: Trainer, path: Path) -> list[str]:
+    """Begin with the weights of a file, and a new optimiser; gives the parameters that it lacks, which start afresh.
+
+    Raises `BadCheckpoint` when it has parameters that the model lacks, or of other sizes.
+    """
+    stored = load_checkpoint(path).model.state_dict()
+    try:
+        missing, unknown = trainer.model.load_state_dict(stored, strict=False)
+    except RuntimeError as error:
+        raise BadCheckpoint(
+            f"{path} has parameters of other sizes than {trainer.recipe.model!r}; mend start"
+        ) from error
+    if unknown:
+        raise BadCheckpoint(f"{path} is of another model: {unknown[0]} is not in {trainer.recipe.model!r}; mend start")
+    trainer.ema.load_state_dict(trainer.model.state_dict())
+    return list(missing)

@@ -1,0 +1,212 @@
+"""Small priors of every context model, with random weights, and the laws as functions that a test can apply."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lichen.coding.coders import Estimator, Reader, Writer
+from lichen.models.prior_configs import (
+    AnyContext,
+    CausalContext,
+    CheckerboardContext,
+    Context,
+    DirectContext,
+    FactorizedContext,
+    GroupContext,
+    LearnedSide,
+    ReferenceContext,
+    SliceContext,
+)
+from lichen.prior.context import HyperAndLocal, HyperOnly, Prior, merge
+from lichen.prior.exact import freeze
+from lichen.prior.parts import AllAtOnce, DualCheckerboard
+from lichen.prior.reference import ReferenceModel
+from lichen.prior.sources import Neighbourhood, Slice
+from tests.laws.test_laws import Given, mask_of
+
+M, Z, SIZE = 16, 5, (12, 8)
+LEVEL = torch.zeros(1)
+
+CONTEXTS: dict[str, AnyContext] = {
+    "ours-hp": Context(AllAtOnce(), 8, 12),
+    "ours-dual": Context(DualCheckerboard(), 8, 12),
+    "factorized": FactorizedContext(radius=63),
+    "zero-mean": DirectContext(zero_mean=True),
+    "mean-scale": DirectContext(),
+    "checkerboard": CheckerboardContext(),
+    "causal": CausalContext(),
+    "slices": SliceContext(4, 2, (12, 10)),
+    "groups": GroupContext((2, 2, 4, 8), (10, 8)),
+    "reference": ReferenceContext(hidden=20),
+    "groups-official": GroupContext((2, 2, 4, 8), (10, 8), least=20),
+}
+SEES_NOTHING = {"ours-hp", "factorized", "zero-mean", "mean-scale"}
+
+
+class Upsample(nn.Module):
+    """A small hyper synthesis: a transposed convolution, a rectifier, a convolution."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ConvTranspose2d(Z, 12, 5, stride=4, padding=2, output_padding=3),
+            nn.LeakyReLU(0.01),
+            nn.Conv2d(12, features, 3, padding=1),
+        )
+
+    def forward(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        out: Tensor = self.body(z_hat)
+        return out
+
+
+class Nothing(nn.Module):
+    """The hyper synthesis of a model without hyper-latents."""
+
+    def forward(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        return z_hat
+
+    def exact(self) -> Nothing:
+        return self
+
+
+def features_of(name: str) -> int:
+    return {"zero-mean": M, "factorized": 0}.get(name, 2 * M)
+
+
+def small_prior(name: str, seed: int = 0) -> Prior:
+    """A prior with random weights whose scales are about those of `latents`."""
+    torch.manual_seed(seed)
+    base = torch.zeros(1, M)
+    context = CONTEXTS[name].build(base, features_of(name))
+    if name == "factorized":
+        return Prior(Nothing(), context, LearnedSide(7).build(0, 1)).eval()
+    prior = Prior(Upsample(features_of(name)), context, LearnedSide(31).build(Z, 1))
+    with torch.no_grad():
+        for parameter in (*prior.synthesis.parameters(), *prior.context.parameters()):
+            fan = parameter[0].numel() if parameter.dim() > 1 else 16
+            parameter.normal_(std=(1.5 / fan) ** 0.5)
+        widen(prior)
+    return prior.eval()
+
+
+def widen(prior: Prior) -> None:
+    """Scales of about 6, so that latents are rarely beyond the tables: escapes are not what is measured here."""
+    calm(prior.synthesis.body[-1], slice(-M, None), 5)
+    for module in prior.modules():
+        if isinstance(module, HyperOnly | HyperAndLocal):
+            calm(module.predict, slice(M, None), 2.5)
+        elif isinstance(module, Neighbourhood):
+            last = module.aggregate[-1]
+            calm(last, slice(len(last.bias) // 2, None), 6)
+        elif isinstance(module, ReferenceModel):
+            for stage in (module.first, module.second, module.third):
+                calm(stage[-1], slice(M, None), 2.5)
+        elif isinstance(module, Slice):
+            calm(module.raw[-1], slice(None), 6)
+
+
+def calm(layer: nn.Module, rows: slice, level: float) -> None:
+    """Let these outputs of a layer vary little about `level`."""
+    layer.weight[rows] *= 0.2
+    layer.bias[rows] = level
+
+
+def latents(name: str, seed: int = 1) -> tuple[Tensor, Tensor]:
+    """y (1, M, 12, 8) and z (1, Z, 3, 2); no z for a model without hyper-latents."""
+    torch.manual_seed(seed)
+    y = torch.randn(1, M, *SIZE) * torch.linspace(0.3, 6, M)[:, None, None]
+    z = torch.randn(1, Z, 3, 2) * 4
+    return y, (y[:, :0] if name == "factorized" else z)
+
+
+def leaks(prior: Prior, name: str) -> float:
+    """The largest gradient of a part's belief with respect to latents of its own or a later part."""
+    y, z = latents(name)
+    y.requires_grad_()
+    belief = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
+    masks = [mask_of(part, y.shape) for part in prior.context.schedule.parts(*SIZE, y.device)]
+    worst = 0.0
+    for step, mask in enumerate(masks):
+        forbidden = torch.stack(masks[step:]).sum(dim=0)
+        value = (
+            (torch.randn(belief.mean.shape) * belief.mean + torch.randn(belief.raw.shape) * belief.raw) * mask
+        ).sum()
+        if value.requires_grad:
+            (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
+            worst = max(worst, 0.0 if grad is None else float((grad.abs() * forbidden).max()))
+    return worst
+
+
+@torch.no_grad()
+def sees_ahead(prior: Prior, name: str, position: int) -> bool:
+    """Whether a change of the latents at `position` changes what is believed there or before, in raster order.
+
+    For what gradients do not see: the choice of a reference.
+    """
+    y, z = latents(name)
+    other = y.clone()
+    other.flatten(2)[:, :, position] *= -3
+    beliefs = [merge(prior.walk(Given(), LEVEL, z.shape[2:], x, z)[1], x) for x in (y, other)]
+    means, raws = ([getattr(b, what).flatten(2)[:, :, : position + 1] for b in beliefs] for what in ("mean", "raw"))
+    return not (torch.equal(*means) and torch.equal(*raws))
+
+
+def uses_context(prior: Prior, name: str) -> bool:
+    """Whether any belief depends on y."""
+    y, z = latents(name)
+    y.requires_grad_()
+    belief = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
+    if not belief.mean.requires_grad:
+        return False
+    (grad,) = torch.autograd.grad((belief.mean + belief.raw).sum(), y, allow_unused=True)
+    return grad is not None and bool((grad != 0).any())
+
+
+def disagreement(prior: Prior, name: str) -> float:
+    """The largest difference between the parameters in training and in coding, given the same y_hat."""
+    y, z = latents(name)
+    y = torch.round(y)
+    rough = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
+    exact = merge(freeze(prior).walk(Given(), LEVEL.double(), z.shape[2:], y.double(), z.double())[1], y.double())
+    return max(float((rough.mean - exact.mean).abs().max()), float((rough.raw - exact.raw).abs().max()))
+
+
+def written(exact: Prior, name: str, seed: int = 1) -> tuple[bytes, Tensor]:
+    y, z = latents(name, seed)
+    writer = Writer()
+    y_hat, _ = exact.walk(writer, LEVEL.double(), z.shape[2:], y.double(), z.double())
+    return writer.finish(), y_hat
+
+
+def read(exact: Prior, name: str, payload: bytes) -> Tensor:
+    shape = SIZE if name == "factorized" else (3, 2)
+    return exact.walk(Reader(payload), LEVEL.double(), shape)[0]
+
+
+def estimated_bytes(prior: Prior, name: str, seed: int = 1) -> float:
+    y, z = latents(name, seed)
+    estimator = Estimator(None)
+    prior.walk(estimator, LEVEL, z.shape[2:], y, z)
+    return float(torch.stack(estimator.bits).sum()) / 8
+
+
+def off_the_grid(exact: Prior, name: str) -> float:
+    """How far anything that a layer takes or gives, and the coder's parameters, lie from multiples of 2^-12 at most."""
+    worst = 0.0
+
+    def look(*tensors: object) -> None:
+        nonlocal worst
+        for tensor in tensors:
+            if isinstance(tensor, Tensor) and tensor.numel():
+                units = tensor.double() * 2**12
+                worst = max(worst, float((units - units.round()).abs().max()))
+
+    leaves = [module for module in exact.modules() if next(module.children(), None) is None]
+    hooks = [leaf.register_forward_hook(lambda _, inputs, out: look(*inputs, out)) for leaf in leaves]
+    y, z = latents(name)
+    _, beliefs = exact.walk(Given(), LEVEL.double(), z.shape[2:], torch.round(y).double(), z.double().round())
+    look(*(tensor for _, belief in beliefs for tensor in (belief.mean, belief.raw)))
+    for hook in hooks:
+        hook.remove()
+    return worst

@@ -1,0 +1,97 @@
+"""The laws of the design (section 4) for every kind of context model, on priors alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lichen.coding.coders import Estimator, Prefix, Reader
+from lichen.prior.exact import freeze
+from tests.laws import priors
+from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, M
+from tests.laws.test_laws import mask_of, threads
+
+pytestmark = pytest.mark.parametrize("name", CONTEXTS)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
+def test_schedule_tiles_the_latents_once(name, size):
+    parts = priors.small_prior(name).context.schedule.parts(*size, torch.device("cpu"))
+    assert (sum(mask_of(part, (M, *size)) for part in parts) == 1).all()
+
+
+def test_causal_by_gradient(name):
+    prior = priors.small_prior(name)
+    assert priors.leaks(prior, name) == 0
+    assert priors.uses_context(prior, name) == (name not in SEES_NOTHING)
+
+
+@torch.no_grad()
+def test_causal_by_change(name):
+    if name not in {"causal", "reference"}:
+        pytest.skip("its order is not raster")
+    prior = priors.small_prior(name)
+    assert not any(priors.sees_ahead(prior, name, position) for position in (0, 7, 8, 37, 95))
+
+
+@torch.no_grad()
+def test_training_parameters_are_coding_parameters(name):
+    assert priors.disagreement(priors.small_prior(name), name) < 0.02
+
+
+@torch.no_grad()
+def test_coding_parameters_are_on_the_grid(name):
+    assert priors.off_the_grid(freeze(priors.small_prior(name)), name) == 0
+
+
+@torch.no_grad()
+def test_decode_of_encode_is_y_hat_and_as_large_as_estimated(name):
+    prior = priors.small_prior(name)
+    exact = freeze(prior)
+    payload, y_hat = priors.written(exact, name)
+    assert torch.equal(priors.read(exact, name, payload), y_hat)
+    estimate = priors.estimated_bytes(prior, name)
+    assert abs(estimate - len(payload)) <= 0.01 * len(payload) + 64
+    assert len(payload) > 400
+
+
+@torch.no_grad()
+def test_training_y_hat_is_coding_y_hat(name):
+    """Teacher-forced or step by step, in float or fixed point: y_hat differs by the grid at most."""
+    prior = priors.small_prior(name)
+    y, z = priors.latents(name)
+    trained = prior.walk(Estimator(None), LEVEL, z.shape[2:], y, z)[0]
+    _, coded = priors.written(freeze(prior), name)
+    far = (trained - coded).abs() > 0.02  # a residual near a half may round the other way, and all that sees it
+    assert float(far.double().mean()) < 0.2
+    assert float((coded - y).abs().max()) < (1.01 if name == "slices" else 0.51)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [2, 7])
+def test_same_bytes_under_other_thread_counts(name, count):
+    exact = freeze(priors.small_prior(name))
+    payload, y_hat = priors.written(exact, name)
+    with threads(count), torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+        assert priors.written(exact, name)[0] == payload
+        assert torch.equal(priors.read(exact, name, payload), y_hat)
+
+
+@torch.no_grad()
+def test_any_prefix_decodes(name):
+    """A prefix of the parts is what the whole file gives; the rest is filled by means or zeros."""
+    if name in {"causal", "reference"}:
+        pytest.skip("a serial model's steps are positions, not parts")
+    exact = freeze(priors.small_prior(name))
+    payload, y_hat = priors.written(exact, name)
+    parts = exact.context.schedule.parts(*SIZE, torch.device("cpu"))
+    shape = SIZE if name == "factorized" else (3, 2)
+    cells = 0
+    for count in range(len(parts) + 1):
+        known = sum((mask_of(part, y_hat.shape) for part in parts[:count]), torch.zeros(1, dtype=torch.int32)) > 0
+        for fill_mean in (False, True):
+            coder = Prefix(Reader(payload), 1 + cells, fill_mean)
+            partial = exact.walk(coder, LEVEL.double(), shape)[0]
+            assert torch.equal(partial * known, y_hat * known)
+        cells += len(parts[count]) if count < len(parts) else 0
+    assert torch.equal(partial, y_hat)

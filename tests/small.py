@@ -1,0 +1,167 @@
+"""Small models of every row: the same composition at widths that a test can afford, with lively weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lichen.models.checkpoint import save_checkpoint
+from lichen.models.config import ModelConfig, Rates
+from lichen.models.model import Model
+from lichen.models.prior_configs import Context, GroupContext, LearnedSide, SliceContext
+from lichen.models.transform_configs import (
+    AnyHyper,
+    ChengHyper,
+    ChengTransform,
+    ConvHyper,
+    ElicTransform,
+    FastHyper,
+    FastTransform,
+    MinnenTransform,
+    SwinHyper,
+    SwinTransform,
+)
+from lichen.models.zoo import Row
+from lichen.picture import to_float
+from lichen.prior.context import ContextModel, Prior
+from lichen.prior.factorized import FactorizedModel
+from lichen.prior.sources import Direct, Neighbourhood, Slice
+
+M = 24  # latents of every small model
+
+_FIELDS: dict[type, dict[str, Any]] = {
+    FastTransform: {
+        "latents": M,
+        "fine": 8,
+        "coarse": 8,
+        "encoder_depth": (1, 1),
+        "decoder_depth": (1, 1),
+        "encoder_dense": 1,
+        "decoder_dense": 1,
+    },
+    MinnenTransform: {"latents": M, "width": 8},
+    ChengTransform: {"latents": M},
+    ElicTransform: {"latents": M, "width": 8},
+    SwinTransform: {"widths": (8, 8, 8, M), "depths": (1, 1, 2, 1), "window": 4},
+    FastHyper: {"hyper_latents": 6, "width": 12, "features": 16},
+    ChengHyper: {"hyper_latents": 8},
+    SwinHyper: {"widths": (8, 8), "depths": (2, 1)},
+    Context: {"local": 8, "hidden": 16},
+    GroupContext: {"groups": (2, 2, 4, 6, 10), "widths": (8, 6)},
+    SliceContext: {"slices": 8, "widths": (8, 6)},
+    LearnedSide: {"radius": 31},
+    Rates: {"low": 0.0003, "high": 0.01, "count": 3},
+}
+
+
+def _narrow(config: Any) -> Any:
+    return dataclasses.replace(config, **_FIELDS.get(type(config), {}))
+
+
+def _hyper(config: AnyHyper) -> AnyHyper:
+    """With a given number of features: M for scales alone, otherwise any other."""
+    if not isinstance(config, ConvHyper):
+        return _narrow(config)
+    features = None if config.features is None else M if config.magnitude else 16
+    return dataclasses.replace(config, hyper_latents=6, inner=(8, 12), features=features)
+
+
+def small(config: ModelConfig) -> ModelConfig:
+    """The same composition at small widths."""
+    return dataclasses.replace(
+        config,
+        transform=_narrow(config.transform),
+        hyper=_hyper(config.hyper),
+        context=_narrow(config.context),
+        rates=_narrow(config.rates),
+        side=_narrow(config.side),
+    )
+
+
+def scene(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture with edges, slopes and some noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width]
+    planes = [
+        128 + 60 * np.sin(columns / (5 + 7 * c)) * np.cos(rows / (9 + c)) + 40 * (rows > columns) for c in range(3)
+    ]
+    pixels = np.stack(planes, axis=2) + rng.normal(0, 6, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@torch.no_grad()
+def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
+    """Random weights of a small model, with scales about as large as its latents at the highest level."""
+    torch.manual_seed(seed)
+    config = small(row.config)
+    model = config.build()
+    picture = to_float(np.asarray(scene(192, 128)))
+    (_enliven_ours if isinstance(config.transform, FastTransform) else _enliven)(model, picture)
+    path = folder / f"{row.name}.safetensors"
+    save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
+    return path
+
+
+def _enliven_ours(model: Model, picture: Tensor) -> None:
+    """Latents are lively, as the transform starts as a DCT. The last channel is always skipped."""
+    y = model.analyse(picture, torch.tensor([2.0]))
+    raw = torch.log2(y.std(dim=(0, 2, 3))).clamp(-2, 7)
+    raw[-1] = -4
+    for source in model.prior.context.sources:
+        last = source.predict
+        last.weight.normal_(std=0.6 / last.in_channels**0.5)
+        last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
+    model.prior.context.base_raw.table.copy_(raw.expand(3, -1))
+    model.hyper_analysis.body[-1].weight *= 40  # z is lively too
+    model.prior.side.raw.table += 2
+
+
+def _enliven(model: Model, picture: Tensor) -> None:
+    """y of about 4, z of about 3; a prior of random weights whose scales are about 5."""
+    level = torch.zeros(1)
+    amplify(model.analysis, 4 / model.analyse(picture, level).std())
+    y = model.analyse(picture, level)
+    if isinstance(model.prior.context, FactorizedModel):
+        return
+    amplify(model.hyper_analysis, 3 / model.hyper_analyse(y, level).std())
+    for parameter in (*model.prior.synthesis.parameters(), *model.prior.context.parameters()):
+        fan = parameter[0].numel() if parameter.dim() > 1 else 16
+        parameter.normal_(std=(1.5 / fan) ** 0.5)
+    widen(model.prior)
+
+
+def amplify(network: nn.Module, factor: Tensor) -> None:
+    """Multiply what a transform gives, by its last layer outside of an attention block."""
+    inner = [part for child in network.body for part in (child if isinstance(child, nn.Sequential) else [child])]
+    last = [layer for layer in inner if isinstance(layer, nn.Conv2d)][-1]
+    last.weight *= factor
+    last.bias *= factor
+
+
+def widen(prior: Prior) -> None:
+    """Scales of about 5, so that latents are rarely beyond the tables: escapes are not what is measured."""
+    last = [layer for layer in prior.synthesis.modules() if isinstance(layer, nn.Conv2d)][-1]
+    half = 0 if isinstance(prior.context, ContextModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
+    calm(last, half, 5)
+    for module in prior.context.modules():
+        if isinstance(module, Neighbourhood):
+            layer = module.aggregate[-1]
+            calm(layer, len(layer.bias) // 2, 6)
+        elif isinstance(module, Slice):
+            calm(module.raw[-1], 0, 6)
+
+
+def sees_scales_alone(context: ContextModel) -> bool:
+    return any(isinstance(source, Direct) and source.zero_mean for source in context.sources)
+
+
+def calm(layer: nn.Module, start: int, level: float) -> None:
+    """Let the outputs of a layer from `start` on vary little about `level`."""
+    layer.weight[start:] *= 0.2
+    layer.bias[start:] = level

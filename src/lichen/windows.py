@@ -89,8 +89,7 @@ def measure_halos(model: Model) -> Halos | None:
     features = model.prior.synthesis(torch.zeros(1, _hyper_latents(model), 1, 1, device=device), level).shape[1]
 
     def context_of(x: Tensor) -> Tensor:
-        seen = [context.look(step, x[:, :features], x[:, features:]) for step in range(context.schedule.steps)]
-        return torch.cat([tensor for tensors in seen for tensor in tensors], dim=1)
+        return context.everywhere(x[:, :features], x[:, features:])
 
     if not _is_periodic(model, unit):
         return None
@@ -107,9 +106,7 @@ def measure_halos(model: Model) -> Halos | None:
 
 
 def _hyper_latents(model: Model) -> int:
-    level = torch.zeros(1, device=next(model.parameters()).device)
-    channels: int = model.prior.side(level, 1).mean.shape[2]
-    return channels
+    return model.prior.side.channels
 
 
 def _is_periodic(model: Model, unit: int) -> bool:

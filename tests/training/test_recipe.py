@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lichen.losses.correlation import Mask, Reduction, Source
 from lichen.losses.distortion import Distortion
 from lichen.models.config import OneRate, Rates
 from lichen.models.transform_configs import ChengTransform
-from lichen.models.zoo import row
+from lichen.models.zoo import ZOO, row
 from lichen.training.recipe import Halving, Quantiser, Recipe, load_recipe
 from lichen.training.schema import line_of, plain
 
@@ -58,6 +59,7 @@ def load(folder: Path, text: str) -> Recipe:
         (HEAD + "[config]\n\ntransform.latents = 3.5", "line 5: latents must be of type int"),
         (HEAD + "[config.transform]\nencoder_depth = [1]", "line 4: encoder_depth must be a list of 2"),
         (HEAD + '[config]\nrates.kind = "Rate"', "line 4: unknown kind 'Rate'; did you mean 'Rates'"),
+        ('model = "factorized"\nsteps = 3\n[correlation]\nalpha = 0.1', "line 4: alpha needs a model with a scale"),
         ("steps = 3\nmodel = moss", "not valid TOML .*line 2"),
     ],
 )
@@ -143,13 +145,29 @@ def test_learning_rate_by_hand():
     assert cosine.rate_at(1000) == pytest.approx(1e-5)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def model_of(path: Path) -> str:
+    return tomllib.loads(path.read_text())["model"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_recipes_of_the_house_load_and_build(path):
+    if model_of(path) not in {r.name for r in ZOO}:
+        with pytest.raises(BadRecipe, match="no model"):  # a row to come; nothing else may be wrong with it
+            load_recipe(path)
+        return
     recipe = load_recipe(path)
     chosen = recipe.with_lambda(recipe.lambdas[0] if recipe.lambdas else None)
-    rates = chosen.model_config().rates
-    assert chosen.objective().rates == rates
+    assert chosen.objective().rates == chosen.model_config().rates
     assert chosen.rate_at(chosen.steps - 1) < 0.05 * chosen.learning_rate
+
+
+def test_pairs_differ_in_the_correlation_loss_only():
+    pairs = [(p.with_name(p.name.replace("-corr", "")), p) for p in RECIPES if p.stem.endswith("-corr")]
+    pairs += [(p.with_name("plain.toml"), p) for p in RECIPES if p.stem.startswith("alpha-")]
+    assert len(pairs) == 14
+    for plain_path, path in pairs:
+        without, with_loss = (tomllib.loads(p.read_text()) for p in (plain_path, path))
+        assert with_loss.pop("correlation")["alpha"] > 0 and with_loss == without
 
 
 def test_unknown_rows_are_unknown_here_too():

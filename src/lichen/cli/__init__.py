@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from lichen.cli import coding, evaluation, models, reporting, training
+from lichen.cli import coding, evaluation, inspection, models, reporting, training
 from lichen.cli.app import EXIT_INPUT, EXIT_USAGE, app, console
 from lichen.errors import LichenError, UsageError
 
-__all__ = ["app", "coding", "evaluation", "main", "models", "reporting", "training"]
+__all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "training"]
 
 
 def main() -> None:

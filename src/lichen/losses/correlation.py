@@ -119,8 +119,8 @@ def normalised(latents: Gaussian, how: Correlation, noise: Noise = uniform) -> T
     return residual / scale.clamp(min=SCALE_MIN)
 
 
-def _maps(u: Tensor, window: int) -> Tensor:
-    """For each channel its map, (C, k, k): E over pictures and centres of u(p) u(p + d)."""
+def channel_maps(u: Tensor, window: int) -> Tensor:
+    """For each channel of u (B, C, h, w) its map, (C, k, k): E over pictures and centres of u(p) u(p + d)."""
     height, width = u.shape[2] - window + 1, u.shape[3] - window + 1
     reach = window // 2
     centre = u[:, :, reach : reach + height, reach : reach + width]
@@ -138,7 +138,7 @@ def correlation_map(latents: Gaussian, how: Correlation, noise: Noise = uniform)
         u = normalised(latents, how, noise)
         if min(u.shape[2:]) < how.window:
             return u.new_zeros(how.window, how.window)
-        whole: Tensor = _maps(u, how.window).mean(dim=0)
+        whole: Tensor = channel_maps(u, how.window).mean(dim=0)
         return whole
 
 
@@ -165,7 +165,7 @@ def correlation_loss(latents: Gaussian, how: Correlation | None = None, noise: N
             )
             warnings.warn(text, stacklevel=2)
             return u[:0].sum()
-        maps = _maps(u, how.window)
+        maps = channel_maps(u, how.window)
         if not how.per_channel:
             maps = maps.mean(dim=0, keepdim=True)
         maps, processes = _over_processes(maps)

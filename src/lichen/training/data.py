@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 from collections.abc import Callable, Iterable
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lichen.errors import BadData
+from lichen.errors import BadData, BadPicture
+from lichen.picture import Picture, open_picture
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 VIMEO = {"sep_trainlist.txt": 7, "tri_trainlist.txt": 3}  # Vimeo-90k's lists: frames in each sequence
@@ -30,6 +32,21 @@ def list_pictures(folder: Path) -> list[Path]:
     if not paths:
         raise BadData(f"{folder}: no pictures in it ({', '.join(sorted(ENDINGS))})")
     return paths
+
+
+def open_pictures(place: Path, limit: int) -> list[Picture]:
+    """A picture, or the first readable ones of a folder. Raises `BadData` when there are none, or `BadPicture`."""
+    if place.is_file():
+        return [open_picture(place)]
+    found: list[Picture] = []
+    for path in list_pictures(place):
+        with contextlib.suppress(BadPicture):
+            found.append(open_picture(path))
+        if len(found) == limit:
+            break
+    if not found:
+        raise BadData(f"{place}: none of its pictures can be read")
+    return found
 
 
 def list_training_pictures(folder: Path) -> list[Path]:

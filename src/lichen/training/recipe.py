@@ -13,6 +13,7 @@ from lichen.errors import UnknownWeights, UsageError
 from lichen.losses.distortion import MS_SSIM_SIDE_MIN, Distortion
 from lichen.losses.objective import Decorrelation, Objective, StageWeights
 from lichen.models.config import ModelConfig, OneRate
+from lichen.models.prior_configs import FactorizedContext
 from lichen.models.zoo import row
 from lichen.training.schema import Wrong, load_toml, located, override, read
 
@@ -160,6 +161,9 @@ def load_recipe(path: Path) -> Recipe:
 def _check_model(recipe: Recipe) -> None:
     """The row exists and takes the overrides. Raises `Wrong`."""
     try:
-        recipe.model_config()
+        config = recipe.model_config()
     except UnknownWeights as error:
         raise Wrong(("model",), str(error)) from error
+    if recipe.correlation is not None and isinstance(config.context, FactorizedContext):
+        text = f"alpha needs a model with a scale, and {recipe.model!r} has none; leave [correlation] out"
+        raise Wrong(("correlation", "alpha"), text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.errors import BadPicture
 from lichen.evaluation.metrics import psnr_db
-from lichen.picture import Picture, open_picture
-from lichen.training.data import Cache, Crops, list_pictures
+from lichen.picture import Picture
+from lichen.training.data import Cache, Crops, open_pictures
 from lichen.training.log import Figures, Log, Nowhere, TensorBoard
 from lichen.training.loop import Trainer
 from lichen.training.processes import Alone, Together, find_processes
@@ -71,23 +69,12 @@ def _valid_line(weights: Path, pictures: list[Picture], device: str) -> str:
     return "valid (files): " + ", ".join(parts)
 
 
-def _readable(folder: Path) -> list[Picture]:
-    """The first pictures of a folder that can be read."""
-    found: list[Picture] = []
-    for path in list_pictures(folder):
-        with contextlib.suppress(BadPicture):
-            found.append(open_picture(path))
-        if len(found) == VALID_PICTURES:
-            break
-    return found
-
-
 class _Session:
     """What the first process does around the steps of a training: bar, lines, checkpoints, validation."""
 
     def __init__(self, trainer: Trainer, log: Log, run: Run, console: Console) -> None:
         self.trainer, self.log, self.options = trainer, log, run
-        self.checks = _readable(run.valid) if run.valid else []
+        self.checks = open_pictures(run.valid, VALID_PICTURES) if run.valid else []
         self.saved = self.validated = time.monotonic()
         columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         self.progress = Progress(*columns, console=console)

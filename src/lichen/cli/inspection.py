@@ -1,0 +1,47 @@
+"""Commands for people who look inside: inspect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lichen.cli.app import Force, Json, Threads, app, console, set_threads
+
+
+@app.command()
+def inspect(
+    weights: Annotated[list[Path], typer.Argument(help="One or more weights files.", show_default=False)],
+    pictures: Annotated[Path, typer.Argument(help="A picture, or a folder of them.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("inspect.png"),
+    quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many pictures.")] = 24,
+    force: Force = False,
+    as_json: Json = False,
+    threads: Threads = 0,
+) -> None:
+    """Look at a model's latents: correlation map, mean, scale, rates, energies; two or more models side by side.
+
+    --json prints numbers instead of drawing.
+
+    Examples: `lichen inspect a.safetensors kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
+    `lichen inspect plain.safetensors corr.safetensors kodak/ -o both.png`
+    """
+    from lichen.evaluation.inspect import inspect_model
+    from lichen.evaluation.latent_figures import draw
+    from lichen.files import write_atomically
+    from lichen.models.checkpoint import load_checkpoint
+    from lichen.training.data import open_pictures
+
+    set_threads(threads)
+    opened = open_pictures(pictures, limit)
+    inspections = [inspect_model(load_checkpoint(path), opened, quality) for path in weights]
+    if as_json:
+        typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
+        return
+    write_atomically(output, draw(inspections), force)
+    for i in inspections:
+        console.print(f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp")
+    console.print(f"{output} shows {len(inspections)} models on {inspections[0].pictures} pictures")

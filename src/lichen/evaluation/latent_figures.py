@@ -1,0 +1,97 @@
+"""The papers' pictures of a model's latents, drawn with matplotlib; models side by side."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lichen.errors import UsageError
+from lichen.evaluation.inspect import RANGE, Inspection
+
+_PLANES = (
+    ("y_hat", "ŷ of channel {}"),
+    ("mean", "mean of channel {}"),
+    ("scale", "scale of channel {}"),
+    ("normalised", "(y - mean) / scale of channel {}"),
+    ("rate", "bits at each position, all channels"),
+)
+
+
+def draw(inspections: Sequence[Inspection]) -> bytes:
+    """A PNG with a column for each model: correlation map, planes of the first picture, histogram, energies.
+
+    Planes of one kind share their colours. Raises `UsageError` without the `eval` extra (matplotlib).
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("figures need matplotlib: pip install 'lichen[eval]'") from error
+    rows = len(_PLANES) + 3
+    figure = Figure(figsize=(5.5 * len(inspections), 3.2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, len(inspections), squeeze=False)
+    highest = max(_without_centre(i.correlation).abs().max().item() for i in inspections)
+    for column, inspection in enumerate(inspections):
+        _correlation(axes[0, column], inspection, highest)
+        _histogram(axes[-2, column], inspection)
+        _energy(axes[-1, column], inspection)
+    for row, (name, title) in enumerate(_PLANES, start=1):
+        _planes(axes[row], [(title.format(i.first.channel), getattr(i.first, name)) for i in inspections])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()
+
+
+def _without_centre(correlation: Tensor) -> Tensor:
+    shown = correlation.clone()
+    shown[shown.shape[0] // 2, shown.shape[1] // 2] = 0
+    return shown
+
+
+def _correlation(axes: Any, inspection: Inspection, highest: float) -> None:
+    shown = _without_centre(inspection.correlation)
+    axes.imshow(shown.numpy(), cmap="coolwarm", vmin=-highest, vmax=highest)
+    for (row, column), value in np.ndenumerate(inspection.correlation.numpy()):
+        axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8)
+    head = f"{inspection.name}, {inspection.pictures} pictures, {inspection.estimated_bpp:.3f} bpp (estimated)"
+    left = f"off centre {inspection.off_centre:.4f}, spatial saving left {inspection.saving_bpp:.4f} bpp"
+    axes.set_title(f"{head}\ncorrelation map: {left}", fontsize=8)
+    axes.set_axis_off()
+
+
+def _planes(axes: Any, shown: list[tuple[str, Tensor]]) -> None:
+    low = min(plane.min().item() for _, plane in shown)
+    high = max(plane.max().item() for _, plane in shown)
+    for place, (title, plane) in zip(axes, shown, strict=True):
+        image = place.imshow(plane.numpy(), vmin=low, vmax=high)
+        place.figure.colorbar(image, ax=place, shrink=0.8)
+        place.set_title(title, fontsize=8)
+        place.set_axis_off()
+
+
+def _histogram(axes: Any, inspection: Inspection) -> None:
+    counts = inspection.histogram.numpy()
+    width = 2 * RANGE / len(counts)
+    places = np.linspace(-RANGE, RANGE, len(counts) + 1)[:-1] + width / 2
+    axes.semilogy(places, counts / max(counts.sum() * width, 1), label="normalised latents")
+    axes.semilogy(places, np.exp(-(places**2) / 2) / np.sqrt(2 * np.pi), "--", label="Gaussian")
+    axes.set_ylim(1e-5, 20)
+    axes.legend(fontsize=7)
+    axes.set_title("histogram of (y - mean) / scale", fontsize=8)
+
+
+def _energy(axes: Any, inspection: Inspection) -> None:
+    energy = inspection.energy.sort(descending=True).values.numpy()
+    axes.plot(energy, label="energy (mean ŷ²)")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=max(float(energy.max()) * 1e-8, 1e-8))
+    axes.set_title("log energy of channels, sorted", fontsize=8)
+    rate = axes.twinx()
+    rate.plot(inspection.channel_bpp[inspection.energy.argsort(descending=True)].numpy(), "C1", lw=0.8, label="bpp")
+    axes.legend(loc="upper center", fontsize=7)
+    rate.legend(loc="upper right", fontsize=7)

@@ -14,7 +14,8 @@ from tests.small import scene, small, small_checkpoint
 
 __all__ = ["SHARED", "scene", "small", "small_checkpoint"]
 
-SHARED = Path(__file__).parents[2] / "shared"
+# Beside the checkout, or above a folder of worktrees.
+SHARED = next((p / "shared" for p in Path(__file__).parents[2:] if (p / "shared").is_dir()), Path("shared"))
 
 
 @pytest.fixture(scope="session", params=ZOO, ids=lambda row: row.name)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lichen.models.checkpoint import save_checkpoint
 from lichen.models.config import ModelConfig, Rates
 from lichen.models.model import Model
-from lichen.models.prior_configs import Context, GroupContext, LearnedSide, SliceContext
+from lichen.models.prior_configs import Context, GroupContext, LearnedSide, ReferenceContext, SliceContext
 from lichen.models.transform_configs import (
     AnyHyper,
     ChengHyper,
@@ -29,9 +29,11 @@ from lichen.models.transform_configs import (
 )
 from lichen.models.zoo import Row
 from lichen.picture import to_float
-from lichen.prior.context import ContextModel, Prior
+from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
 from lichen.prior.factorized import FactorizedModel
+from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Direct, Neighbourhood, Slice
+from lichen.transforms.blocks import Levelless
 
 M = 24  # latents of every small model
 
@@ -56,11 +58,14 @@ _FIELDS: dict[type, dict[str, Any]] = {
     GroupContext: {"groups": (2, 2, 4, 6, 10), "widths": (8, 6)},
     SliceContext: {"slices": 8, "widths": (8, 6)},
     LearnedSide: {"radius": 31},
+    ReferenceContext: {"hidden": 16},
     Rates: {"low": 0.0003, "high": 0.01, "count": 3},
 }
 
 
 def _narrow(config: Any) -> Any:
+    if isinstance(config, GroupContext):
+        config = dataclasses.replace(config, least=min(config.least, 20))
     return dataclasses.replace(config, **_FIELDS.get(type(config), {}))
 
 
@@ -102,7 +107,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
     config = small(row.config)
     model = config.build()
     picture = to_float(np.asarray(scene(192, 128)))
-    (_enliven_ours if isinstance(config.transform, FastTransform) else _enliven)(model, picture)
+    (_enliven_ours if isinstance(config.context, Context) else enliven)(model, picture)
     path = folder / f"{row.name}.safetensors"
     save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
     return path
@@ -122,10 +127,12 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
     model.prior.side.raw.table += 2
 
 
-def _enliven(model: Model, picture: Tensor) -> None:
+@torch.no_grad()
+def enliven(model: Model, picture: Tensor) -> None:
     """y of about 4, z of about 3; a prior of random weights whose scales are about 5."""
     level = torch.zeros(1)
-    amplify(model.analysis, 4 / model.analyse(picture, level).std())
+    if isinstance(model.analysis, Levelless):  # ours starts lively
+        amplify(model.analysis, 4 / model.analyse(picture, level).std())
     y = model.analyse(picture, level)
     if isinstance(model.prior.context, FactorizedModel):
         return
@@ -150,11 +157,16 @@ def widen(prior: Prior) -> None:
     half = 0 if isinstance(prior.context, ContextModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
     calm(last, half, 5)
     for module in prior.context.modules():
-        if isinstance(module, Neighbourhood):
+        if isinstance(module, HyperOnly | HyperAndLocal):
+            calm(module.predict, M, 2.5)
+        elif isinstance(module, Neighbourhood):
             layer = module.aggregate[-1]
             calm(layer, len(layer.bias) // 2, 6)
         elif isinstance(module, Slice):
             calm(module.raw[-1], 0, 6)
+        elif isinstance(module, ReferenceModel):
+            for stage in (module.first, module.second, module.third):
+                calm(stage[-1], M, 2.5)
 
 
 def sees_scales_alone(context: ContextModel) -> bool:

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lichen import cli
 from lichen.codec import Codec
 from lichen.jobs import Done, Task
 from lichen.models.zoo import ZOO
 from lichen.version import __version__
-from tests.conftest import scene, small_checkpoint
+from tests.conftest import SHARED, scene, small_checkpoint
 
 
 @pytest.fixture
@@ -254,3 +256,22 @@ def test_the_table_of_models(capsys, monkeypatch):
     assert run("models", "--table", "--json") == 0
     (facts,) = json.loads(capsys.readouterr().out)
     assert facts["parameters"] == sum(part["parameters"] for part in facts["parts"].values())
+
+
+def test_an_unknown_checkpoint_is_refused(folder, capsys):
+    torch.save({"state_dict": {"a": torch.zeros(2)}}, "other.pth.tar")
+    assert run("import", "other.pth.tar") == 3
+    assert "none that is known" in errors_of(capsys) and not Path("other.safetensors").exists()
+
+
+@pytest.mark.skipif(not (SHARED / "vectors").exists(), reason="shared/vectors is not here")
+def test_import_then_encode(folder, capsys):
+    stored = load_file(SHARED / "vectors/mbt2018-mean.safetensors")
+    state = {key.removeprefix("weights."): value for key, value in stored.items() if key.startswith("weights.")}
+    torch.save({"state_dict": state}, "mean-3.pth.tar")
+    assert run("import", "mean-3.pth.tar") == 0
+    assert "mbt2018-mean -> mean-3.safetensors: minnen-hp" in capsys.readouterr().out
+    assert run("import", "mean-3.pth.tar") == 3 and "exists" in errors_of(capsys)
+    assert run("encode", "in/a.png", "--weights", "mean-3.safetensors") == 0
+    assert run("decode", "in/a.lic", "--weights", "mean-3.safetensors", "-o", "a.png") == 0
+    assert size_of("a.png") == (60, 40)

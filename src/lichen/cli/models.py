@@ -1,13 +1,14 @@
-"""Commands about models: models."""
+"""Commands about models: models, import."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lichen.cli.app import Json, app
+from lichen.cli.app import Force, Json, app
 
 
 @app.command()
@@ -37,3 +38,24 @@ def models(
     for row in ZOO:
         typer.echo(tables.line(row))
     typer.echo(f"\n{counts.CONVENTION}")
+    for text in filter(None, map(tables.paper_tables, ZOO)):
+        typer.echo(text)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth.tar or .safetensors of CompressAI.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: beside it, .safetensors.")] = None,
+    force: Force = False,
+) -> None:
+    """Convert a checkpoint of CompressAI to weights that encode and decode `.lic` files.
+
+    Example: `lichen import mbt2018-mean-4.pth.tar -o mean.safetensors`, then
+    `lichen encode a.png --weights mean.safetensors`
+    """
+    from lichen.models.compressai import convert
+
+    bare = source.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".safetensors")
+    target = output or source.with_name(f"{bare}.safetensors")
+    converted = convert(source, target, force)
+    typer.echo(f"{source}: {converted.architecture} -> {target}: {converted.row}")

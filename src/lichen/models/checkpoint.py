@@ -38,17 +38,27 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, name: str, config: ModelConfig, state: dict[str, Tensor], facts: dict[str, Any]
+    path: Path,
+    name: str,
+    config: ModelConfig,
+    state: dict[str, Tensor],
+    facts: dict[str, Any],
+    *,
+    half: bool = True,
+    overwrite: bool = True,
 ) -> None:
-    """Write weights beside `path`, then rename. Transforms are stored in float16, the rest in float32."""
-    stored = {key: _stored(key, value) for key, value in state.items()}
+    """Write weights beside `path`, then rename. With `half` transforms are stored in float16; the rest in float32.
+
+    Raises `OutputError`.
+    """
+    stored = {key: _stored(key, value, half) for key, value in state.items()}
     about = {"name": name, "config": to_json(config), "facts": facts}
     # One entry: safetensors writes several in no fixed order, and the file's hash is its name.
-    write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=True)
+    write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=overwrite)
 
 
-def _stored(key: str, value: Tensor) -> Tensor:
-    half = key.startswith(("analysis.", "synthesis.", "hyper_analysis."))
+def _stored(key: str, value: Tensor, half: bool) -> Tensor:
+    half = half and key.startswith(("analysis.", "synthesis.", "hyper_analysis."))
     return value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
 
 

@@ -11,7 +11,8 @@ from lichen.coding.coders import Estimator
 from lichen.coding.noise import Noise
 from lichen.latents import Coded, Latents
 from lichen.picture import pad_to
-from lichen.prior.context import Prior, merge
+from lichen.prior.context import Beliefs, Prior, merge
+from lichen.prior.density import LearnedBelief
 from lichen.prior.exact import freeze
 from lichen.transforms.blocks import LevelTable
 
@@ -106,10 +107,18 @@ class Model(nn.Module):
         y_hat, beliefs = self.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
         x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
         bits_z, *bits_y = estimator.bits
-        belief = merge(beliefs, y)
-        latents = Latents(y, belief.mean, belief.scale)
-        return Coded(x_hat, torch.stack(bits_y).sum(dim=0), bits_z, latents)
+        in_total = torch.stack(bits_y).sum(dim=0)
+        stages = tuple(stage for call in estimator.stages for stage in (*call, in_total))
+        return Coded(x_hat, in_total, bits_z, _latents(y, beliefs), stages)
 
     def exact_prior(self) -> Prior:
         """The prior in fixed point, for writing and reading files; a copy."""
         return freeze(copy.deepcopy(self.prior).cpu())
+
+
+def _latents(y: Tensor, beliefs: Beliefs) -> Latents | None:
+    """y and its Gaussian; None where it has none."""
+    if isinstance(beliefs[0][1], LearnedBelief):
+        return None
+    belief = merge(beliefs, y)
+    return Latents(y, belief.mean, belief.scale)

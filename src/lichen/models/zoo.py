@@ -18,6 +18,7 @@ from lichen.models.prior_configs import (
     FactorizedContext,
     GroupContext,
     LearnedSide,
+    ReferenceContext,
     SliceContext,
 )
 from lichen.models.transform_configs import (
@@ -29,6 +30,8 @@ from lichen.models.transform_configs import (
     FastTransform,
     MinnenTransform,
     NoHyper,
+    SwinHyper,
+    SwinTransform,
 )
 from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
 
@@ -66,6 +69,13 @@ _SCALES = ConvHyper(128, (128, 128), features=192, slope=0.0, magnitude=True)  #
 _ELIC = ConvHyper(192, (320, 480), slope=0.0)  # gives 2 M
 _ELIC_LIBRARY = ConvHyper(192, (192, 288), features=384, slope=0.0)  # gives 2 N
 _SMALL = ElicTransform(blocks=1, attention=False)
+_REFERENCE = ModelConfig(
+    MinnenTransform(384, 192, subtractive=True),
+    ConvHyper(192, (192, 192)),
+    ReferenceContext(),
+    OneRate(),
+    LearnedSide(),
+)
 
 ZOO: tuple[Row, ...] = (
     Row("lichen", 1, _fast(Context(DualCheckerboard())), "the default: fast transform, two parities"),
@@ -84,6 +94,12 @@ ZOO: tuple[Row, ...] = (
     Row("cheng-checkerboard", 9, _cheng(CheckerboardContext()), "Cheng 2020, checkerboard (He 2021)"),
     Row("cheng-charm", 10, _cheng(SliceContext(8)), "Cheng 2020, 8 channel slices of 24 (Minnen 2020)"),
     Row("cheng-ar", 11, _cheng(CausalContext()), "Cheng 2020, serial causal 5x5"),
+    Row(
+        "swint-hp",
+        12,
+        ModelConfig(SwinTransform(), SwinHyper(), DirectContext(), OneRate(), LearnedSide()),
+        "Zhu 2022: Swin transformer, hyperprior only",
+    ),
     Row("elic", 13, _elic(ElicTransform(), _ELIC, GroupContext()), "He 2022: 5 uneven groups in two parities"),
     Row(
         "elic-library",
@@ -92,6 +108,7 @@ ZOO: tuple[Row, ...] = (
         "ELIC as in the reference library: its hyper synthesis gives 2N",
     ),
     Row("elic-sm", 15, _elic(_SMALL, _ELIC, GroupContext()), "He 2022: the small transform"),
+    Row("global-reference", 16, _REFERENCE, "Qian 2021: GSDN transform, best earlier patch anywhere; serial"),
 )
 
 

@@ -46,7 +46,7 @@ class Source(nn.Module):
     """
 
     predict: Pointwise
-    windowed: ClassVar[bool] = False  # whether all it sees comes from `forward`, so that a window with a halo is enough
+    windowed: ClassVar[bool] = True  # whether a window with a halo is enough
 
     def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
         """Mean and raw of a cell, (B, n, c) each: here by the rows of one last layer of 2M outputs."""
@@ -64,8 +64,6 @@ class Source(nn.Module):
 class HyperOnly(Source):
     """Source of a part that sees the hyper-latent only: the features as they are."""
 
-    windowed = True
-
     def __init__(self, features: int, latents: int) -> None:
         super().__init__()
         self.predict = zero_(Pointwise(features, 2 * latents))
@@ -81,8 +79,6 @@ class HyperAndLocal(Source):
     neighbourhood is a depthwise 5 x 5 over a 1 x 1 mixture of channels. `known` holds nothing of the
     part to be coded, so the kernel needs no mask.
     """
-
-    windowed = True
 
     def __init__(self, features: int, latents: int, local: int, hidden: int) -> None:
         super().__init__()
@@ -167,6 +163,15 @@ class ContextModel(Context):
             beliefs.append((cell, belief))
         return known, beliefs
 
+    def everywhere(self, features: Tensor, known: Tensor) -> Tensor:
+        """All parts' parameters at all positions (B, P, h, w), given the same known latents: what depends on what."""
+        maps: list[Tensor] = []
+        for step, part in enumerate(self.schedule.parts(features.shape[2], features.shape[3], features.device)):
+            seen = self.look(step, features, known)
+            for cell in part:
+                maps += self._source(step).at(seen, Cell(cell.channels))
+        return Cell(slice(None)).back(torch.cat(maps, dim=2), features.shape[2:])
+
     @property
     def windowed(self) -> bool:
         """Whether parts can be coded window by window."""
@@ -183,13 +188,19 @@ class ContextModel(Context):
         return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
 
 
+class Side(nn.Module):
+    """The density of z: `forward(level, positions)` gives its belief, (B, positions, channels)."""
+
+    channels: int
+
+
 class Prior(nn.Module):
     """All that encoder and decoder must compute alike: from z_hat to the parameters of y's coder.
 
     `synthesis` maps (z_hat, level) to features; `side` gives the belief of z from (level, positions).
     """
 
-    def __init__(self, synthesis: nn.Module, context: Context, side: nn.Module) -> None:
+    def __init__(self, synthesis: nn.Module, context: Context, side: Side) -> None:
         super().__init__()
         self.synthesis, self.context, self.side = synthesis, context, side
         self.register_load_state_dict_pre_hook(_rename_side)

@@ -163,12 +163,13 @@ _AS_IS = (nn.PixelShuffle, nn.PixelUnshuffle, nn.Identity, nn.ReLU)  # exact on 
 def _twin(module: nn.Module) -> nn.Module | None:
     """The fixed-point twin of a leaf layer, or None when the module is made of other modules."""
     from lichen.prior.exact_layers import ExactDeconv
+    from lichen.prior.exact_swin import TWINS
 
     if isinstance(module, HasTwin):
         return module.exact()
     if isinstance(module, nn.ConvTranspose2d):
         return ExactDeconv(module)
-    for kind, twin in _TWINS.items():
+    for kind, twin in (_TWINS | TWINS).items():
         if isinstance(module, kind):
             return twin(module)
     if isinstance(module, _AS_IS):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.prior.context import Beliefs, Coder, Context
+from lichen.prior.context import Beliefs, Coder, Context, Side
 from lichen.prior.density import AnyBelief, Belief, LearnedBelief, lower_bound
 from lichen.prior.exact import snap
 from lichen.prior.parts import AllAtOnce, Cell
@@ -23,11 +23,12 @@ WIDTHS = (1, 3, 3, 3, 3, 1)  # of the small network that is a channel's cumulati
 TOTAL = 2**24  # what a table's frequencies sum to
 
 
-class LevelGaussian(nn.Module):
+class LevelGaussian(Side):
     """A Gaussian whose mean and scale are learned for each channel and quality level: our own models' z."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.mean = LevelTable(torch.zeros(levels, channels))
         self.raw = LevelTable(torch.zeros(levels, channels))
 
@@ -37,7 +38,7 @@ class LevelGaussian(nn.Module):
         return Belief(mean, raw)
 
 
-class LearnedDensity(nn.Module):
+class LearnedDensity(Side):
     """A density for each channel, as a monotone network that maps a value to its cumulative's logit (Balle 2018).
 
     The network is pinned to a cumulative of 1/2 at `medians`, by construction: rounding is centred on
@@ -51,7 +52,7 @@ class LearnedDensity(nn.Module):
 
     def __init__(self, channels: int, radius: int, floor: float, spread: float = 10.0) -> None:
         super().__init__()
-        self.radius, self.floor = radius, floor
+        self.channels, self.radius, self.floor = channels, radius, floor
         scale = spread ** (1 / (len(WIDTHS) - 1))
         pairs = list(itertools.pairwise(WIDTHS))
         starts = [math.log(math.expm1(1 / scale / wide)) for _, wide in pairs]
@@ -63,7 +64,7 @@ class LearnedDensity(nn.Module):
         self.medians = nn.Parameter(torch.zeros(channels))
         self.register_buffer("skew", torch.zeros(channels))
         self.register_buffer("frequencies", torch.zeros(channels, 2 * radius + 2))
-        self._count()
+        self.count()
         self.register_state_dict_pre_hook(_count_anew)
 
     def forward(self, level: Tensor, positions: int) -> AnyBelief:
@@ -98,7 +99,7 @@ class LearnedDensity(nn.Module):
         return torch.matmul(F.softplus(last.to(x.dtype)), x)
 
     @torch.no_grad()
-    def _count(self) -> None:
+    def count(self) -> None:
         """Make `frequencies` of the present parameters: at least 1 each, the rest of 2^24 to the most likely."""
         channels = len(self.medians)
         symbols = torch.arange(-self.radius, self.radius + 1, dtype=torch.float64, device=self.medians.device)
@@ -116,17 +117,17 @@ class LearnedDensity(nn.Module):
 
 def _count_anew(module: nn.Module, *_: Any) -> None:
     if isinstance(module, LearnedDensity) and module.training:
-        module._count()
+        module.count()
 
 
-class ExactDensity(nn.Module):
+class ExactDensity(Side):
     """The fixed-point twin of a learned density: its medians on the grid, its stored integers."""
 
     medians: Tensor
 
     def __init__(self, density: LearnedDensity) -> None:
         super().__init__()
-        self.density = density
+        self.density, self.channels = density, density.channels
         self.register_buffer("medians", snap(density.medians.detach()))
 
     def forward(self, level: Tensor, positions: int) -> AnyBelief:

@@ -121,6 +121,8 @@ class Slice(Source):
     `residual` adds 0.5 tanh of a third one to what was decoded. At most `support` earlier slices are seen.
     """
 
+    windowed = False  # what is decoded around a latent refines it
+
     def __init__(self, latents: int, own: slice, support: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
         super().__init__()
         channels = own.stop - own.start

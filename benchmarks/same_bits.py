@@ -1,0 +1,240 @@
+"""The same bits everywhere: files written under one setting, read under every other.
+
+    python -m benchmarks.same_bits [--kodak FOLDER]
+
+For every row of the zoo at small random widths, and for `lichen` with its shipped weights at full width: y
+and z are saved once; under each setting they must be written to the same bytes, and every such file must
+decode, under each setting, to the identical y_hat. Settings: 1, 2 and 7 threads, oneDNN on and off,
+a bfloat16 autocast around the walk, a batch neighbour beside the picture, a CUDA device where there is one;
+for large pictures, whose symbols lie window by window, also means computed on the whole map instead of in
+windows with halos. With --kodak also the rate that fixed point costs against float parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.common import Bar, finish, show
+from lichen import windows
+from lichen.codec import Codec
+from lichen.coding.coders import Estimator, Reader, Writer
+from lichen.engine import Engine
+from lichen.models.config import LEVEL_STEPS
+from lichen.models.zoo import ZOO
+from lichen.prior.context import Prior
+from lichen.prior.density import Belief
+from lichen.windowed import walk_windows
+from lichen.windows import Halos, Window, split
+from tests.conftest import scene, small_checkpoint
+
+PAIRS_MIN = 500
+COST_MAX = 0.001  # of a file, by which fixed point may be larger than float parameters would make it
+SMALL_WINDOW = 2  # hyper-latents, so that small pictures have several
+EVERYWHERE = Halos(99, 99, 99, 99, 99)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a walk is run; none of it may show in the result."""
+
+    name: str
+    threads: int = 1
+    onednn: bool = True
+    bfloat16: bool = False
+    neighbour: bool = False
+    device: str = "cpu"
+    whole_map: bool = False
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with (
+                warnings.catch_warnings(),
+                _onednn(self.onednn),
+                torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16),
+            ):
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _onednn(enabled: bool) -> Iterator[None]:
+    warnings.simplefilter("ignore")  # setting this flag sets others, of devices that are not there
+    with torch.backends.mkldnn.flags(enabled=enabled):
+        yield
+
+
+def settings(windowed: bool) -> list[Setting]:
+    """Every setting that this machine has, for pictures of one window or of several."""
+    found = [
+        Setting(f"{threads} threads, oneDNN {'on' if onednn else 'off'}", threads, onednn)
+        for threads, onednn in itertools.product((1, 2, 7), (True, False))
+    ]
+    found.append(Setting("bfloat16 autocast", 2, bfloat16=True))
+    found.append(Setting("whole map", 2, whole_map=True) if windowed else Setting("neighbour", 2, neighbour=True))
+    if torch.cuda.is_available():
+        found.append(Setting("CUDA", device="cuda"))
+    return found
+
+
+class Beside:
+    """A coder of the first picture of a batch of two; the other's latents are rounded, or guessed."""
+
+    def __init__(self, inner: Writer | Reader) -> None:
+        self.inner = inner
+
+    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+        own, other = (replace(belief, mean=belief.mean[i], raw=belief.raw[i]) for i in (slice(1), slice(1, None)))
+        coded = self.inner.code(None if y is None else y[:1], own)
+        rest = other.mean if y is None else other.mean + torch.round(y[1:] - other.mean)
+        return torch.cat([coded, rest])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prior in fixed point, and what is coded with it."""
+
+    name: str
+    prior: Prior
+    halos: Halos | None
+    y: Tensor
+    z: Tensor
+    level: Tensor
+
+    def walk(self, coder: Writer | Reader, setting: Setting, reading: bool) -> Tensor:
+        """y_hat of writing, or of reading, under a setting."""
+        prior = copy.deepcopy(self.prior).to(setting.device)
+        y, z, level = (x.double().to(setting.device) for x in (self.y, self.z, self.level))
+        shape = (z.shape[2], z.shape[3])
+        with torch.inference_mode(), setting.applied():
+            if self.halos is not None:
+                whole = Window(0, 0, *shape)
+                halos = EVERYWHERE if setting.whole_map else self.halos
+                latents = (None, None) if reading else (y, z)
+                return walk_windows(prior, coder, level, whole, split(*shape), halos, *latents)
+            if setting.neighbour:
+                y, z, level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, level))
+            known = (None, None) if reading else (y, z)
+            walked: Tensor = prior.walk(Beside(coder) if setting.neighbour else coder, level, shape, *known)[0]
+            return walked[:1].cpu()
+
+
+def compare(case: Case) -> tuple[int, list[str]]:
+    """How many write/read pairs were tried, and what differed."""
+    available = settings(case.halos is not None)
+    first: tuple[bytes, Tensor] | None = None
+    pairs, wrong = 0, []
+    for write in available:
+        writer = Writer()
+        y_hat = case.walk(writer, write, reading=False)
+        payload = writer.finish()
+        first = first or (payload, y_hat)
+        if payload != first[0] or not torch.equal(y_hat, first[1]):
+            wrong.append(f"{case.name}: written otherwise under {write.name}")
+        for read in available:
+            pairs += 1
+            if not _reads(case, payload, read, first[1]):
+                wrong.append(f"{case.name}: written under {write.name}, read otherwise under {read.name}")
+    return pairs, wrong
+
+
+def _reads(case: Case, payload: bytes, setting: Setting, expected: Tensor) -> bool:
+    try:
+        return torch.equal(case.walk(Reader(payload), setting, reading=True), expected)
+    except Exception:  # a decoder that has gone astray may fail anywhere
+        return False
+
+
+def cases_of(name: str, engine: Engine, size: tuple[int, int]) -> list[Case]:
+    """The whole picture in one window and, if the model can, in several."""
+    level = round(0.7 * (engine.levels - 1) * LEVEL_STEPS)
+    with torch.inference_mode():
+        y, z = engine.latents(np.asarray(scene(*size)), level)
+    position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
+    cases = [Case(name, engine.prior, None, y, z, position)]
+    if engine.halos is not None:
+        cases.append(Case(f"{name}, windows", engine.prior, engine.halos, y, z, position))
+    return cases
+
+
+def fixed_point_cost(engine: Engine, folder: Path, count: int) -> list[tuple[str, int, float, float]]:
+    """For some pictures and levels: estimated bits with float and with fixed-point parameters."""
+    found = []
+    model = engine.checkpoint.model
+    for path, share in itertools.product(sorted(folder.glob("*.png"))[:count], (0.1, 0.4, 0.7, 1.0)):
+        level = round(share * (engine.levels - 1) * LEVEL_STEPS)
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        with torch.inference_mode():
+            y, z = engine.latents(pixels, level)
+            bits = []
+            for prior, kind in ((model.prior, torch.float32), (engine.prior, torch.float64)):
+                estimator = Estimator(None)
+                prior.walk(
+                    estimator, torch.tensor([level / LEVEL_STEPS], dtype=kind), z.shape[2:], y.to(kind), z.to(kind)
+                )
+                bits.append(float(torch.stack(estimator.bits).sum()))
+        found.append((path.stem, level, *bits))
+    return found
+
+
+def run(cases: Sequence[Case]) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """A row of the table for each case, and all that differed."""
+    rows, wrong = [], []
+    for case in cases:
+        pairs, differing = compare(case)
+        rows.append((case.name, pairs, len(differing)))
+        wrong += differing
+    return rows, wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kodak", type=Path)
+    parser.add_argument("--pictures", type=int, default=4)
+    args = parser.parse_args()
+    shipped, before = Codec()._own, windows.SIDE
+    cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
+    windows.SIDE = SMALL_WINDOW
+    with tempfile.TemporaryDirectory() as folder:
+        engines = [Engine.load(small_checkpoint(row, Path(folder)), torch.device("cpu")) for row in ZOO]
+    cases = [case for row, engine in zip(ZOO, engines, strict=True) for case in cases_of(row.name, engine, (330, 200))]
+    rows, wrong = run(cases + cases_of("lichen at full width", shipped, (256, 192)))
+    windows.SIDE = before
+    show("write/read pairs", ("row", "pairs", "mismatches"), rows)
+    show("not the same", ("what",), [(line,) for line in wrong[:40]])
+    total = sum(pairs for _, pairs, _ in rows)
+    bars = [Bar("mismatches", len(wrong), 0), Bar("pairs short of 500", max(0, PAIRS_MIN - total), 0)]
+    facts: dict[str, Any] = {
+        "pairs": total,
+        "settings": [setting.name for setting in (*settings(False), settings(True)[7])],
+        "weights": shipped.checkpoint.hash.hex(),
+        "rows": rows,
+        "wrong": wrong,
+    }
+    if cost:
+        show("bits by float and by fixed-point parameters", ("picture", "level", "float", "fixed"), cost)
+        facts["fixed_point_cost"] = cost
+        excess = sum(fixed for *_, fixed in cost) / sum(bits for *_, bits, _ in cost) - 1
+        bars.append(Bar("rate of fixed point above that of float parameters", excess, COST_MAX))
+    finish("same_bits", facts, bars)
+
+
+if __name__ == "__main__":
+    main()

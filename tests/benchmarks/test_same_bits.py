@@ -1,0 +1,56 @@
+"""The matrix of settings: clean on a prior in fixed point, and not on one with a float path in it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import same_bits
+from benchmarks.same_bits import Case, cases_of, compare
+from lichen import windows
+from lichen.prior.exact import ExactConv
+
+
+class Floating(nn.Module):
+    """A convolution of the prior in float32, where its fixed-point twin should be."""
+
+    def __init__(self, exact: ExactConv) -> None:
+        super().__init__()
+        self.exact = exact
+        self.weight = nn.Parameter(exact.weight.float())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = nn.functional.linear(x.float().permute(0, 2, 3, 1), self.weight[:, :, 0, 0])
+        return flat.permute(0, 3, 1, 2).double()
+
+
+@pytest.fixture
+def cases(tiny, monkeypatch):
+    monkeypatch.setattr(windows, "SIDE", 2)
+    every = same_bits.settings
+    monkeypatch.setattr(same_bits, "settings", lambda windowed: [every(windowed)[i] for i in (0, 3, 6, 7)])
+    return cases_of("tiny", tiny._own, (200, 150))
+
+
+def planted(case: Case) -> Case:
+    prior = copy.deepcopy(case.prior)
+    name = next(n for n, m in prior.synthesis.named_modules() if isinstance(m, ExactConv) and m.pointwise)
+    holder, _, last = name.rpartition(".")
+    setattr(prior.synthesis.get_submodule(holder), last, Floating(prior.synthesis.get_submodule(name)))
+    return dataclasses.replace(case, prior=prior)
+
+
+def test_fixed_point_is_the_same_under_every_setting(cases):
+    assert len(cases) == 2
+    for case in cases:
+        pairs, wrong = compare(case)
+        assert pairs == 16 and wrong == []
+
+
+def test_a_planted_float_path_is_caught(cases):
+    for case in cases:
+        assert compare(planted(case))[1]

@@ -1,0 +1,163 @@
+"""`lichen reproduce`: recipes that the trainer reads, smoke runs on small models, and what papers print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lichen import cli
+from lichen.errors import UnknownWeights, UsageError
+from lichen.evaluation.curves import Points
+from lichen.evaluation.experiments import EXPERIMENTS, SCALES, Reprint, experiment, scale
+from lichen.evaluation.report import GAINS, read_gains
+from lichen.evaluation.reproduce import _psnr_at, _reprint, as_text, plan
+from lichen.models import zoo
+from lichen.training.recipe import load_recipe
+from tests.conftest import scene, small
+
+HERE = {row.name for row in zoo.ZOO}
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch) -> Path:
+    """Small rows, two pictures to train on and two to measure on."""
+    rows = tuple(dataclasses.replace(r, config=small(r.config)) for r in zoo.ZOO)
+    monkeypatch.setattr(zoo, "ZOO", rows)
+    for name, side in (("train", 80), ("test", 100)):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            scene(side, side, i).save(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+def call(*arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lichen", "reproduce", *arguments])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0
+
+
+def smoke(folders: Path, name: str) -> dict:
+    """The facts of a smoke run by the command."""
+    arguments = ["--data", str(folders / "train"), "--test", str(folders / "test"), "-o", str(folders / "out")]
+    assert call(name, *arguments) == 0
+    return json.loads((folders / f"out/{name}.json").read_text())
+
+
+@pytest.mark.parametrize("how", SCALES, ids=lambda s: s.name)
+@pytest.mark.parametrize("what", EXPERIMENTS, ids=lambda e: e.name)
+def test_every_recipe_is_one_that_the_trainer_reads(what, how, tmp_path):
+    if not {v.model for v in what.variants} <= HERE:
+        with pytest.raises(UnknownWeights):
+            plan(what, how, tmp_path)
+        return
+    jobs = plan(what, how, tmp_path)
+    assert len(jobs) == len(what.variants) * len(how.lambdas)
+    assert len({job.folder for job in jobs}) == len(jobs)
+    for job in jobs:
+        (tmp_path / "recipe.toml").write_text(job.recipe)
+        recipe = load_recipe(tmp_path / "recipe.toml")
+        assert (recipe.model, recipe.steps, recipe.lambdas) == (job.variant.model, how.steps, (job.lam,))
+        assert (recipe.correlation is None) == (job.variant.decorrelated is None)
+
+
+def test_the_paper_scale_is_the_paper_s_protocol():
+    recipe = scale("paper")
+    assert (recipe.steps, recipe.crop, recipe.batch, recipe.learning_rate) == (1_500_000, 256, 16, 1e-4)
+    assert recipe.lambdas == (0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250)
+
+
+def test_smoke_of_a_pair(folders):
+    facts = smoke(folders, "fig10")
+    plain, better = facts["variants"]
+    assert facts["meaningless"] and facts["budget"]["trainings"] == 8
+    assert better["over"] == plain["name"] and better["paper_percent"] == -6.13
+    assert (better["percent"] is None) == ("percent_refused" in better)
+    text = (folders / "out/fig10.md").read_text()
+    assert "meaningless" in text and "-6.13" in text
+    table = (folders / "out/results/table.tsv").read_text()
+    assert smoke(folders, "fig10") == facts  # nothing is trained or measured again
+    assert (folders / "out/results/table.tsv").read_text() == table
+
+
+@pytest.mark.slow
+def test_smoke_of_slices(folders):
+    assert smoke(folders, "fig11")["variants"][1]["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_smoke_of_elic_with_published_lines(folders):
+    facts = smoke(folders, "elic-table3")
+    assert {line["over"] for line in facts["variants"]} == {"vtm"}
+    minnen = next(line for line in facts["published"] if line["curve"] == "paper-mbt2018")
+    assert minnen["percent"] == pytest.approx(14.92, abs=0.01)
+
+
+@pytest.mark.slow
+def test_smoke_of_the_correlation_maps(folders):
+    facts = smoke(folders, "supplement-maps")
+    assert len(facts["correlation"]) == 16
+    first = facts["correlation"][0]
+    assert len(first["map"]) == len(first["map"][0]) == 5
+    off = [abs(v) for i, row in enumerate(first["map"]) for j, v in enumerate(row) if (i, j) != (2, 2)]
+    assert first["off_centre"] == pytest.approx(sum(off) / 24, abs=1e-4)
+    assert {g["name"] for g in read_gains(folders / "out/results" / GAINS)} == {"Cheng HP", "Cheng checkerboard"}
+
+
+@pytest.mark.slow
+def test_smoke_of_table_1(folders):
+    facts = smoke(folders, "table1")
+    assert [line["paper_seconds"] for line in facts["variants"]] == [4.66, 4.66, 5.33, 5.33, 8.14, 8.14, 251.65]
+
+
+@pytest.mark.parametrize(
+    ("curve", "percent", "within"),
+    [
+        ("paper-mbt2018", 14.92, 0.01),
+        ("paper-bmshj2018-hyperprior", 40.85, 0.01),
+        ("paper-minnen2020-cc10_mse", 1.11, 0.1),
+        ("paper-cheng2020-checkerboard-6M_mse", 3.89, 0.05),
+    ],
+)
+def test_lines_of_elic_s_table_come_out_of_published_points(curve, percent, within):
+    table = experiment("elic-table3")
+    line = next(r for r in table.reprints if r.curve == curve)
+    assert isinstance(line, Reprint) and line.paper_percent == percent
+    found = _reprint(line.name, curve, line.paper_percent, line.paper_ms_ssim_percent, table)
+    assert found["percent"] == pytest.approx(percent, abs=within)
+
+
+def test_gains_are_read_at_equal_rate():
+    points = Points("x", (0.1, 0.4), (30.0, 34.0))
+    assert _psnr_at(points, 0.2) == pytest.approx(32)
+    assert _psnr_at(points, 0.05) != _psnr_at(points, 0.05)  # nan: outside
+
+
+def test_a_refusal_is_in_the_text():
+    budget = {"trainings": 1, "steps_each": 1, "batch": 1, "crop": 64, "hours": 0}
+    budget |= {"training_pictures": 1, "device": ["cpu"]}
+    line = {"name": "a", "over": "b", "percent": None, "percent_refused": "a and b have nothing in common"}
+    facts = {"meaningless": False, "scale": "small", "budget": budget, "variants": [line]}
+    facts |= {"published": [], "correlation": []}
+    text = as_text(experiment("fig10"), facts)
+    assert "nothing in common" in text and "meaningless" not in text
+
+
+def test_recipes_alone(tmp_path):
+    assert call("table1", "--scale", "paper", "--recipes", "-o", str(tmp_path)) == 0
+    assert len(list(tmp_path.glob("runs/*/*/recipe.toml"))) == 42
+
+
+def test_wrong_calls(capsys, tmp_path):
+    assert call("table1") == 2
+    assert call("table9", "--recipes", "-o", str(tmp_path)) == 2
+    assert "fig13" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="smoke"):
+        scale("large")

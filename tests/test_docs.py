@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lichen.coding.coders import Reader, Writer
+from lichen.models.zoo import ZOO
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -24,3 +25,14 @@ def test_the_example_of_adding_a_model():
         writer = Writer()
         y_hat, _ = prior.walk(writer, level, (1, 2), y.double(), z.double())
         assert torch.equal(prior.walk(Reader(writer.finish()), level, (1, 2))[0], y_hat)
+
+
+def test_files_named_by_the_papers_page_exist():
+    text = (DOCS / "papers.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text))
+    assert len(named) > 15
+    found = {str(path) for path in (DOCS.parent / "src/lichen").rglob("*.py")}
+    found |= {str(path) for path in (DOCS.parent / "tests").rglob("*.py")}
+    assert {name for name in named if not any(path.endswith(f"/{name}") for path in found)} == set()
+    for name in (r.name for r in ZOO if not r.name.startswith("lichen")):
+        assert f"`{name}`" in text, name

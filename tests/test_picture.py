@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -22,6 +23,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6">b\xc3\xa4r</
 UPRIGHT_XMP = XMP.replace(b'"6"', b'"1"')
 
 
+@functools.cache  # it carries the time of its making
 def icc() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

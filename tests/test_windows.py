@@ -10,8 +10,9 @@ from torch import nn
 from lichen import windows
 from lichen.coding.coders import Writer
 from lichen.errors import UsageError
+from lichen.memory import Needs
 from lichen.models.zoo import row
-from lichen.windows import Window, _reach, measure_halos, split
+from lichen.windows import Window, _reach, prior_halos, split, transform_halos
 from tests.conftest import scene
 
 LEVEL = 900
@@ -20,8 +21,9 @@ SIZE = (700, 390)  # 11 x 7 hyper-latents
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """Windows of 4 hyper-latents instead of 48, so that small pictures have several."""
+    """Windows of 4 hyper-latents instead of 48 and 64, so that small pictures have several."""
     monkeypatch.setattr(windows, "SIDE", 4)
+    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 4)
 
 
 def whole_walk(codec, y, z):
@@ -33,11 +35,11 @@ def whole_walk(codec, y, z):
 @torch.inference_mode()
 def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
     engine, pixels = codec._own, np.asarray(scene(*SIZE))
-    if engine.halos is None:
-        pytest.skip(f"{codec.checkpoint.name} cannot be run in windows")
+    if engine._prior_halos is None:
+        pytest.skip(f"{codec.checkpoint.name} is walked on whole pictures only")
     y, z = engine.latents(pixels, LEVEL)
     model, position = codec.checkpoint.model, torch.tensor([LEVEL / 512])
-    assert len(engine.windows(*pixels.shape[:2])[1]) == 6
+    assert len(engine.transform_windows(*pixels.shape[:2])[1]) == 6
     whole_y = model.analyse(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None], position)
     assert torch.allclose(y, whole_y, atol=1e-3) and torch.allclose(
         z, model.hyper_analyse(whole_y, position), atol=1e-2
@@ -50,11 +52,10 @@ def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
 @torch.inference_mode()
 def test_pixels_in_windows_are_those_of_the_whole(codec, small_windows, monkeypatch):
     engine, pixels = codec._own, np.asarray(scene(*SIZE))
-    if engine.halos is None:
-        pytest.skip(f"{codec.checkpoint.name} cannot be run in windows")
+    assert engine._transform_halos is not None
     y_hat = engine.write(*engine.latents(pixels, LEVEL), LEVEL)[1]
     parts = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
-    monkeypatch.setattr(windows, "SIDE", 48)
+    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 64)
     whole = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
     assert np.abs(parts.astype(int) - whole).max() <= 1
 
@@ -94,9 +95,9 @@ def test_no_seams(tiny, small_windows):
 
 def test_windows_cover_the_map_once():
     count = torch.zeros(1, 1, 70, 33)
-    for window in split(70, 33):
+    for window in split(70, 33, 48):
         window.of(count, 1).add_(1)
-    assert (count == 1).all() and len(split(48, 48)) == 1 and len(split(49, 48)) == 2
+    assert (count == 1).all() and len(split(48, 48, 48)) == 1 and len(split(49, 48, 48)) == 2
 
 
 def test_windows_grow_within_the_whole():
@@ -119,8 +120,13 @@ def test_the_reach_of_networks_is_found():
     assert _reach(blocks, 2, 1, 1, device) == 4  # on a grid of its own: rounded up to the period
 
 
-@torch.no_grad()
-def test_halos_of_the_default_model(tiny):
-    assert measure_halos(tiny.checkpoint.model) is not None
-    halos = measure_halos(row("lichen").config.build())
-    assert halos is not None and max(vars(halos).values()) <= 4
+def test_halos_of_the_default_model():
+    model = row("lichen").config.build()
+    transforms, prior = transform_halos(model), prior_halos(model)
+    assert transforms is not None and prior is not None
+    assert max(*vars(transforms).values(), *vars(prior).values()) <= 4
+
+
+def test_wide_models_have_smaller_windows():
+    sides = [Needs(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
+    assert sides[0] == 64 and 16 <= sides[1] < 64

@@ -12,17 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.coding.coders import Reader, Writer
+from lichen.coding.coders import Prefix, Reader, Writer
 from lichen.errors import DeviceError, UsageError
 from lichen.memory import Needs
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
 from lichen.prior.context import Coder, Prior
+from lichen.prior.parts import ChannelSlices, SpaceChannel
 from lichen.windowed import empty_map, walk_windows
-from lichen.windows import Halos, Window, measure_halos, split
+from lichen.windows import PriorHalos, TransformHalos, Window, coding_windows, prior_halos, split, transform_halos
 
 Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+@dataclass(frozen=True)
+class FirstGroups:
+    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5)."""
+
+    count: int
+    fill_mean: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,12 @@ class Engine:
         return self.checkpoint.config.rates.count
 
     @functools.cached_property
-    def halos(self) -> Halos | None:
-        """How far the model's networks look; None if it can only be run on whole pictures."""
-        return measure_halos(self.checkpoint.model)
+    def _transform_halos(self) -> TransformHalos | None:
+        return transform_halos(self.checkpoint.model)
+
+    @functools.cached_property
+    def _prior_halos(self) -> PriorHalos | None:
+        return prior_halos(self.checkpoint.model)
 
     @functools.cached_property
     def _needs(self) -> Needs:
@@ -54,24 +66,33 @@ class Engine:
 
     def memory_bytes(self, height: int, width: int) -> int:
         """About how much memory the whole process needs for a picture of this many pixels."""
-        whole, windows, halos = self.windows(height, width)
-        halo = max(halos.analysis, halos.synthesis)
-        areas = (math.prod(window.grown(halo, whole).shape) for window in windows)
-        return self._needs.bytes(height * width, max(areas) * self.checkpoint.model.hyper_stride**2)
+        whole, windows, halos = self.transform_windows(height, width)
+        halo, area = max(halos.analysis, halos.synthesis), self.checkpoint.model.hyper_stride**2
+        transforms = max(math.prod(window.grown(halo, whole).shape) for window in windows) * area
+        parts = self.prior_windows(whole)
+        walk = max(math.prod(window.shape) for window in (parts[0] if parts else [whole])) * area
+        return self._needs.bytes(height * width, transforms, walk)
 
-    def windows(self, height: int, width: int) -> tuple[Window, list[Window], Halos]:
-        """The whole map of a picture of this many pixels, its windows, and the halos that they need."""
+    def transform_windows(self, height: int, width: int) -> tuple[Window, list[Window], TransformHalos]:
+        """The whole map of a picture of this many pixels, the windows of its transforms, and their halos."""
         stride = self.checkpoint.model.hyper_stride
         whole = Window(0, 0, -(-height // stride), -(-width // stride))
-        windows = split(*whole.shape)
-        if len(windows) == 1 or self.halos is None:
-            return whole, [whole], Halos(0, 0, 0, 0, 0)
-        return whole, windows, self.halos
+        windows = split(*whole.shape, self._needs.transform_side(stride))
+        if len(windows) == 1 or self._transform_halos is None:
+            return whole, [whole], TransformHalos(0, 0, 0)
+        return whole, windows, self._transform_halos
+
+    def prior_windows(self, whole: Window) -> tuple[list[Window], PriorHalos] | None:
+        """The windows of the walk over a map, and its halos; None if it is walked as a whole."""
+        windows = coding_windows(*whole.shape)
+        if len(windows) == 1 or self._prior_halos is None:
+            return None
+        return windows, self._prior_halos
 
     def latents(self, pixels: NDArray[np.uint8], level: int) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU."""
         model, position = self.checkpoint.model, self._position(level)
-        whole, windows, halos = self.windows(*pixels.shape[:2])
+        whole, windows, halos = self.transform_windows(*pixels.shape[:2])
         unit = model.hyper_stride // model.stride
         y = empty_map(self.prior.context.latents, whole, unit)
         for window in windows:
@@ -104,17 +125,32 @@ class Engine:
         y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
         return writer.finish(), y_hat
 
-    def read(self, payload: bytes, level: int, height: int, width: int) -> Tensor:
-        """Payload -> y_hat (1, M, h, w), the same on every machine."""
+    def read(self, payload: bytes, level: int, height: int, width: int, first: FirstGroups | None = None) -> Tensor:
+        """Payload -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups."""
         stride = self.checkpoint.model.hyper_stride
-        return self._walk(Reader(payload), level, (-(-height // stride), -(-width // stride)), None, None)
+        shape = (-(-height // stride), -(-width // stride))
+        reader = Reader(payload)
+        coder = reader if first is None else Prefix(reader, self._calls(first, shape), first.fill_mean)
+        return self._walk(coder, level, shape, None, None)
+
+    def _calls(self, first: FirstGroups, shape: tuple[int, int]) -> int:
+        """How many blocks hold z and the first groups of y. Raises `UsageError` where there are no such groups."""
+        schedule = self.prior.context.schedule
+        if not isinstance(schedule, ChannelSlices | SpaceChannel):
+            raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
+        groups = schedule.channel_groups
+        if not 1 <= first.count <= groups:
+            raise UsageError(f"{self.checkpoint.name} has {groups} channel groups, so 1 ... {groups} can be decoded")
+        parts = self.prior_windows(Window(0, 0, *shape))
+        windows = 1 if parts is None else len(parts[0])
+        return 1 + first.count * (schedule.steps // groups) * windows
 
     def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
         position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-        stride = self.checkpoint.model.hyper_stride
-        whole, windows, halos = self.windows(shape[0] * stride, shape[1] * stride)
-        if len(windows) > 1:
-            return walk_windows(self.prior, coder, position, whole, windows, halos, y, z)
+        whole = Window(0, 0, *shape)
+        parts = self.prior_windows(whole)
+        if parts is not None:
+            return walk_windows(self.prior, coder, position, whole, *parts, y, z)
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact)[0]
 
@@ -122,7 +158,7 @@ class Engine:
         """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need."""
         model, position = self.checkpoint.model, self._position(level)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
-        whole, windows, halos = self.windows(height, width)
+        whole, windows, halos = self.transform_windows(height, width)
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
         for window in windows:

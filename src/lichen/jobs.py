@@ -10,10 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from lichen.codec import Codec
-from lichen.engine import Crop
+from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import write_atomically
-from lichen.picture import MAX_PIXELS, open_picture
+from lichen.picture import MAX_PIXELS, Picture, open_picture
 from lichen.rendering import render
 
 STANDARD = Path("-")
@@ -119,6 +119,12 @@ def _read(path: Path) -> bytes:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def _open(path: Path, max_pixels: int) -> tuple[int, Picture]:
+    """The size of a file in bytes, and its picture; the bytes themselves are not kept."""
+    raw = _read(path)
+    return len(raw), open_picture(raw, max_pixels)
+
+
 def _write(path: Path, data: bytes, force: bool) -> None:
     if path == STANDARD:
         try:
@@ -162,9 +168,8 @@ class Encode:
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
-        raw = _read(task.source)
         try:
-            picture = open_picture(raw, self.max_pixels)
+            size, picture = _open(task.source, self.max_pixels)
             data = self.codec.encode(
                 picture.stripped() if self.strip else picture,
                 self.quality,
@@ -176,7 +181,7 @@ class Encode:
             raise _named(error, task.source) from error
         _write(task.target, data, self.force)
         height, width = picture.pixels.shape[:2]
-        return Done(task, len(raw), len(data), width, height, notices=picture.notices)
+        return Done(task, size, len(data), width, height, notices=picture.notices)
 
 
 @dataclass(frozen=True)
@@ -187,12 +192,13 @@ class Decode:
     ending: str
     force: bool = False
     crop: Crop | None = None
+    first: FirstGroups | None = None
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = _read(task.source)
         try:
-            image = self.codec.decode(raw, self.crop)
+            image = self.codec.decode(raw, self.crop, self.first)
         except BadInput as error:
             raise _named(error, task.source) from error
         data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import torch
@@ -10,13 +11,16 @@ from torch import Tensor, nn
 
 from lichen.errors import OutOfMemory
 from lichen.models.model import Model
+from lichen.windows import TRANSFORM_SIDE
 
 _PROGRAM_BYTES = 350_000_000  # Python, PyTorch and weights of the default model's size
+_WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without its halo
+_SIDE_MIN = 16
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
 class Needs:
-    """What a built model needs: `bytes(pixels, at_once)` for a picture of which so many are worked on at once.
+    """What a built model needs of memory.
 
     An estimate from the sizes of its latents and of its largest activation; it lies above what was measured
     (results/large_pictures.json) and is no promise.
@@ -25,10 +29,17 @@ class Needs:
     def __init__(self, model: Model) -> None:
         widest, latents = _widest(model)
         self.held = 3 + 8 + 2 * 4 * latents + 2 * latents  # pixels, Pillow's copy and the file, y, y_hat, features
-        self.passing = max(3 * 4 * widest, 8 * 8 * latents)  # maps of a transform, or of the walk
+        self.transforms, self.walk = 3 * 4 * widest, 8 * 8 * latents  # maps that pass, for each pixel worked on
 
-    def bytes(self, pixels: int, at_once: int) -> int:
-        return round(_PROGRAM_BYTES + self.held * pixels + self.passing * at_once)
+    def bytes(self, pixels: int, transformed: int, walked: int) -> int:
+        """For a picture of which so many pixels are transformed, and walked, at once."""
+        passing = max(self.transforms * transformed, self.walk * walked)
+        return round(_PROGRAM_BYTES + self.held * pixels + passing)
+
+    def transform_side(self, stride: int) -> int:
+        """The side of the transforms' windows, in hyper-latents: smaller for wide models, whatever the machine."""
+        fitting = math.isqrt(int(_WINDOW_BYTES / (self.transforms * stride**2))) // 4 * 4
+        return max(_SIDE_MIN, min(fitting, TRANSFORM_SIDE))
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lichen.prior.context import Coder, ContextModel, Prior
-from lichen.windows import Halos, Window
+from lichen.windows import PriorHalos, Window
 
 
 def empty_map(channels: int, window: Window, unit: int) -> Tensor:
@@ -27,7 +27,7 @@ def walk_windows(
     level: Tensor,
     whole: Window,
     windows: Sequence[Window],
-    halos: Halos,
+    halos: PriorHalos,
     y: Tensor | None,
     z: Tensor | None,
 ) -> Tensor:
@@ -35,7 +35,7 @@ def walk_windows(
     context = prior.context
     assert isinstance(context, ContextModel)  # or there are no halos
     z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
-    features, unit = _features(prior, z_hat, level, whole, windows, halos.hyper_synthesis)
+    features, unit = _features(prior, z_hat, level, whole, windows, halos.synthesis)
     known = empty_map(context.latents, whole, unit)
     for step in range(context.schedule.steps):
         for window in windows:
@@ -46,7 +46,7 @@ def walk_windows(
                 cell.put_(near, near.new_zeros(()))
             inside = window.seen_from(outer)
             own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
-            wanted = None if y is None else _double(outer.of(y, unit))
+            wanted = None if y is None else outer.of(y, unit)
             seen = context.look(step, _double(outer.of(features, unit)), near)
             context.code_part(step, own, coder, seen, near, level, wanted)
             window.of(known, unit).copy_(inside.of(near, unit))

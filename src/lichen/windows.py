@@ -15,7 +15,8 @@ from torch import Tensor
 from lichen.models.model import Model
 from lichen.prior.context import ContextModel
 
-SIDE = 48  # of a window: 3072 pixels; part of the file format, as symbols are ordered window by window
+SIDE = 48  # of a window of the walk: 3072 pixels; part of the file format, as symbols lie window by window
+TRANSFORM_SIDE = 64  # of a window of the transforms, at most: 4096 pixels
 _PHASES = 4  # positions at which a network is probed; networks on a grid of their own align to this
 _FARTHEST = 12  # a network that looks farther is not run in windows
 
@@ -55,58 +56,73 @@ class Window:
         return rows and self.left < other.right and other.left < self.right
 
 
-def split(height: int, width: int) -> list[Window]:
+def split(height: int, width: int, side: int) -> list[Window]:
     """The windows of a map of height x width hyper-latents, row by row."""
     return [
-        Window(top, left, min(top + SIDE, height), min(left + SIDE, width))
-        for top in range(0, height, SIDE)
-        for left in range(0, width, SIDE)
+        Window(top, left, min(top + side, height), min(left + side, width))
+        for top in range(0, height, side)
+        for left in range(0, width, side)
     ]
 
 
+def coding_windows(height: int, width: int) -> list[Window]:
+    """The windows by which symbols are ordered: part of the file format."""
+    return split(height, width, SIDE)
+
+
 @dataclass(frozen=True)
-class Halos:
-    """How far each network of a model looks, in hyper-latents."""
+class TransformHalos:
+    """How far the transforms of a model look, in hyper-latents."""
 
     analysis: int
     hyper_analysis: int
-    hyper_synthesis: int
-    context: int
     synthesis: int
 
 
-@torch.inference_mode()
-def measure_halos(model: Model) -> Halos | None:
-    """The true halos of a built model.
+@dataclass(frozen=True)
+class PriorHalos:
+    """How far a model's prior looks, in hyper-latents."""
 
-    None if a network looks everywhere, the schedule is not periodic, or the context cannot do with a window.
-    """
-    context, unit = model.prior.context, model.hyper_stride // model.stride
-    if not isinstance(context, ContextModel) or not context.windowed:
+    synthesis: int
+    context: int
+
+
+@torch.inference_mode()
+def transform_halos(model: Model) -> TransformHalos | None:
+    """The true halos of a built model's transforms; None if one of them looks everywhere."""
+    pixels, unit, level = model.hyper_stride, model.hyper_stride // model.stride, _zero(model)
+    latents = model.prior.context.latents
+    analysis = _reach(lambda x: model.analysis(x, level), 3, pixels, unit, level.device)
+    hyper_analysis = _reach(lambda y: model.hyper_analysis(y, level), latents, unit, 1, level.device)
+    synthesis = _reach(lambda y: model.synthesis(y, level), latents, unit, pixels, level.device)
+    if analysis is None or hyper_analysis is None or synthesis is None:
         return None
-    device = next(model.parameters()).device
-    level = torch.zeros(1, device=device)
-    features = model.prior.synthesis(torch.zeros(1, _hyper_latents(model), 1, 1, device=device), level).shape[1]
+    return TransformHalos(analysis, hyper_analysis, synthesis)
+
+
+@torch.inference_mode()
+def prior_halos(model: Model) -> PriorHalos | None:
+    """The true halos of a built model's prior.
+
+    None if it looks everywhere, its schedule is not periodic, or its context cannot do with a window.
+    """
+    context, unit, level = model.prior.context, model.hyper_stride // model.stride, _zero(model)
+    if not isinstance(context, ContextModel) or not context.windowed or not _is_periodic(model, unit):
+        return None
+    hyper_latents = model.prior.side.channels
+    features = model.prior.synthesis(level.new_zeros(1, hyper_latents, 1, 1), level).shape[1]
 
     def context_of(x: Tensor) -> Tensor:
         return context.everywhere(x[:, :features], x[:, features:])
 
-    if not _is_periodic(model, unit):
-        return None
-    pixels = model.hyper_stride
-    found = [
-        _reach(lambda x: model.analysis(x, level), 3, pixels, unit, device),
-        _reach(lambda y: model.hyper_analysis(y, level), context.latents, unit, 1, device),
-        _reach(lambda z: model.prior.synthesis(z, level), _hyper_latents(model), 1, unit, device),
-        _reach(context_of, features + context.latents, unit, unit, device),
-        _reach(lambda y: model.synthesis(y, level), context.latents, unit, pixels, device),
-    ]
-    halos = [halo for halo in found if halo is not None]
-    return Halos(*halos) if len(halos) == len(found) else None
+    synthesis = _reach(lambda z: model.prior.synthesis(z, level), hyper_latents, 1, unit, level.device)
+    looked = _reach(context_of, features + context.latents, unit, unit, level.device)
+    return None if synthesis is None or looked is None else PriorHalos(synthesis, looked)
 
 
-def _hyper_latents(model: Model) -> int:
-    return model.prior.side.channels
+def _zero(model: Model) -> Tensor:
+    """The lowest quality, on the model's device."""
+    return torch.zeros(1, device=next(model.parameters()).device)
 
 
 def _is_periodic(model: Model, unit: int) -> bool:
@@ -144,7 +160,7 @@ def _reach(
         spreads.append(tuple(strips))
         if phase and all(torch.equal(a, b) for a, b in zip(*spreads[:2], strict=True)):
             break
-    reach = max(int(strip.abs().max()) for strips in spreads for strip in strips)
+    reach = max((int(strip.abs().max()) for strips in spreads for strip in strips if len(strip)), default=0)
     if reach >= _FARTHEST:
         return None
     return reach if len(spreads) == 2 else -(-reach // _PHASES) * _PHASES

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lichen.evaluation import reference_costs
 from lichen.evaluation.counts import count, multiply_adds
 from lichen.models.transform_configs import ConvHyper, MinnenTransform
 from lichen.models.zoo import row
@@ -44,3 +45,24 @@ def test_parts_add_up():
     assert counts.parameters == sum(p.numel() for part in inside for p in part.parameters())
     whole = multiply_adds(model, torch.zeros(1, 3, 256, 256), torch.zeros(1))
     assert counts.encode + counts.synthesis.mac_per_pixel == pytest.approx(whole / 256**2)
+
+
+def test_global_reference_as_its_paper_counts():
+    """Table 2 but for the parameter networks, whose inputs differ; with theirs, Table 3 at every size."""
+    found = {line.name: line for line in reference_costs.lines(row("global-reference").config)}
+    for name in ("encoder", "decoder", "hyper encoder", "hyper decoder", "context model", "reference model"):
+        assert found[name].ours == pytest.approx(found[name].paper, rel=2e-3)
+    more = found["parameter networks"].ours - found["parameter networks"].paper
+    pixels = {"240p": 320 * 240, "512x768": 512 * 768, "1080p": 1920 * 1080, "4k": 4096 * 2304}
+    for name, count_ in pixels.items():
+        line = found[f"entropy model, {name}"]
+        theirs = line.ours - more * count_ / (512 * 768)
+        assert theirs == pytest.approx(line.paper, rel=1e-3)
+        assert line.our_share * line.ours / theirs == pytest.approx(line.paper_share, rel=5e-3)
+
+
+def test_parameters_of_the_librarys_elic():
+    """32.1 M (spec section 1): 32 073 624 without the quantiles of its density."""
+    config = row("elic-library").config
+    model = config.build()
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(32_073_624, abs=1000)

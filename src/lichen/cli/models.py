@@ -38,6 +38,8 @@ def models(
     for row in ZOO:
         typer.echo(tables.line(row))
     typer.echo(f"\n{counts.CONVENTION}")
+    for text in filter(None, map(tables.paper_tables, ZOO)):
+        typer.echo(text)
 
 
 @app.command("import")

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lichen.coding.coders import Estimator
 from lichen.models.config import ModelConfig
 from lichen.prior.context import Context
+from lichen.prior.density import AnyBelief
 from lichen.transforms.gdn import Normalisation
 
 CONVENTION = (
@@ -89,6 +89,18 @@ def _transform(module: nn.Module, channels: int, side: int) -> Cost:
     return Cost(_parameters(module), made / SIDE**2)
 
 
+class _Free:
+    """A coder that costs nothing: what is counted is the prediction."""
+
+    ordered = False
+
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+        return belief.centre
+
+    def foresee(self, y: Tensor) -> Tensor:
+        return y
+
+
 class _Walk(nn.Module):
     """A context model's walk as a module of one call."""
 
@@ -97,7 +109,7 @@ class _Walk(nn.Module):
         self.context = context
 
     def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
-        self.context.walk(Estimator(None), features, level, y)
+        self.context.walk(_Free(), features, level, y)
 
 
 def count(config: ModelConfig) -> Counts:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from lichen.evaluation import reference_costs
 from lichen.evaluation.counts import count
-from lichen.evaluation.published import PUBLISHED
+from lichen.evaluation.papers import PUBLISHED
+from lichen.models.prior_configs import ReferenceContext
 from lichen.models.zoo import Row
 
 # Column -> its width; the order is fixed, so that scripts may rely on it.
@@ -39,7 +41,31 @@ def facts(row: Row) -> dict[str, Any]:
         "decode_mac_per_pixel": counts.decode,
         "parts": asdict(counts),
         "published": asdict(published) if published else None,
+        "paper_gflops": [asdict(line) for line in _paper_lines(row)],
     }
+
+
+def _paper_lines(row: Row) -> list[reference_costs.Line]:
+    """Tables of the row's own paper, where it has some."""
+    return reference_costs.lines(row.config) if isinstance(row.config.context, ReferenceContext) else []
+
+
+def paper_tables(row: Row) -> str:
+    """Those tables as text, empty where there are none."""
+    found = _paper_lines(row)
+    shares = [
+        f"{f'{line.paper_share:.2f} %':>10}{f'{line.our_share:.2f} %':>10}" if line.our_share else "" for line in found
+    ]
+    body = [
+        f"{line.name:<28}{line.paper:>10.2f}{line.ours:>10.2f}{share}"
+        for line, share in zip(found, shares, strict=True)
+    ]
+    title = (
+        f"\n{row.name}, GFLOPs as its paper counts: two for each multiply-add, transposed convolutions without their\n"
+    )
+    title += "stride, normalisations and half of the similarity matrix included; share of the reference model\n"
+    columns = f"{'':<28}{'paper':>10}{'ours':>10}{'paper':>10}{'ours':>10}"
+    return "\n".join([title + columns, *body]) if found else ""
 
 
 def head() -> str:

@@ -130,6 +130,17 @@ def test_a_summary_of_other_weights_is_left_out(kodak):
     assert "of other weights" in read_league(kodak).left_out[0]
 
 
+def test_seconds_of_a_crowded_machine_are_named(kodak):
+    summary = json.loads((kodak / "webp.json").read_text())
+    summary["meta"] |= {"load_average": 9.0, "cpus": 2}
+    (kodak / "webp.json").write_text(json.dumps(summary))
+    assert {c.key: c.measured.crowded for c in read_league(kodak).competitors if c.measured} == {
+        "lichen": False,
+        "jpeg-420": False,
+        "webp": True,
+    }
+
+
 def test_folders_without_results_are_refused(tmp_path):
     with pytest.raises(BadInput, match="lichen eval"):
         read_league(tmp_path)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -81,7 +82,7 @@ def evaluate(
         report(done, total)
     if total:
         table.save()
-    run = {"processes": processes, "threads": threads or torch.get_num_threads()}
+    run = {"processes": processes, "threads": threads or torch.get_num_threads(), **_busy()}
     for entry in entries:
         _summarise(entry.name, table, run, output)
     return Outcome(total, tuple(skipped))
@@ -149,12 +150,20 @@ def _retract(names: Sequence[str], output: Path) -> None:
         (output / file_name(name)).unlink(missing_ok=True)
 
 
-def _summarise(name: str, table: Table, run: dict[str, int], output: Path) -> None:
+def _summarise(name: str, table: Table, run: dict[str, Any], output: Path) -> None:
     """Write a summary that is not there: one that is belongs to these very rows."""
     path = output / file_name(name)
     if not path.exists():
         text = json.dumps(summarise(name, table.of(name), run), indent=1, allow_nan=False) + "\n"
         write_atomically(path, text.encode(), overwrite=True)
+
+
+def _busy() -> dict[str, Any]:
+    """How busy the machine was: seconds of a crowded machine are too long. Nothing where it does not say."""
+    try:
+        return {"load_average": round(os.getloadavg()[2], 1), "cpus": os.cpu_count()}
+    except (OSError, AttributeError):
+        return {}
 
 
 def file_name(name: str) -> str:

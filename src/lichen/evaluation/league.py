@@ -49,6 +49,7 @@ class Measured:
     encode_s: tuple[float, ...]
     decode_s: tuple[float, ...]
     versions: tuple[str, ...]
+    crowded: bool  # whether more ran on the machine than it has processors
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def _measured(path: Path, name: str, rows: list[Row], pictures: set[str]) -> Com
         raise BadInput(f"{name}: its summary is of other weights than its rows; measure it with lichen eval --replace")
     kind = Kind.PEER if name in {peer.name for peer in PEERS} else Kind.OURS
     times = tuple(results["encoding_time"]), tuple(results["decoding_time"])
-    return _competitor(path.stem, kind, load_points(path), Measured(tuple(results["quality"]), *times, versions))
+    crowded = data["meta"].get("load_average", 0) > data["meta"].get("cpus", 1) + 1
+    measured = Measured(tuple(results["quality"]), *times, versions, crowded)
+    return _competitor(path.stem, kind, load_points(path), measured)
 
 
 def _published(name: str) -> Competitor:

@@ -95,6 +95,7 @@ def _jpeg2000(image: Image.Image, hundredths: int) -> bytes:
         quality_mode="rates",
         quality_layers=[2400 / hundredths],
         irreversible=True,
+        mct=1,  # of colours; without it each channel is coded alone
         no_jp2=True,
     )
 

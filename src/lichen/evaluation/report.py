@@ -97,6 +97,7 @@ def _data(
         "reported": reported if anchor.key == "vtm" else [],
         "gains": [{"series": _gain_series(g["name"], i), "points": g["points"]} for i, g in enumerate(gains)],
         "pictures": pairs,
+        "crowded": any(c.measured and c.measured.crowded for c in competitors),
         "how": _how(league),
     }
 
@@ -175,6 +176,7 @@ def _facts(league: League) -> tuple[list[dict[str, Any]], str]:
 def _how(league: League) -> list[str]:
     sizes = sorted({f"{row.width} x {row.height}" for row in league.rows})
     versions = {v for c in league.competitors if c.measured and c.kind is Kind.PEER for v in c.measured.versions}
+    crowded = [c.points.name for c in league.competitors if c.measured and c.measured.crowded]
     published = any(c.kind is Kind.PUBLISHED for c in league.competitors)
     lines = [
         "Bits per pixel: 8 times the bytes of the whole file, over the pixels of the picture. "
@@ -184,6 +186,9 @@ def _how(league: League) -> list[str]:
         "Points that cost more than another and give no more are left out of a curve.",
         "Seconds: from pixels to file bytes and back, entropy coding inside; means over pictures without the first "
         "six, and over settings.",
+        f"Too long are the seconds of {', '.join(crowded)}: the machine had more to do than it has processors."
+        if crowded
+        else "",
         f"Peers, through Pillow: {'; '.join(sorted(versions))}." if versions else "",
         "Published curves are from CompressAI's results (BSD 3-Clause Clear); nobody here measured them."
         if published

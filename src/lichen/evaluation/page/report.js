@@ -159,6 +159,7 @@ if (data.pictures.length) {
   at("pictures").hidden = false;
   slider(at("slider"), data.pictures);
 }
+at("crowded").hidden = !data.crowded;
 for (const line of data.how) make("li", {}, at("how"), line);
 at("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = theme() ? "light" : "dark";

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
+import pytest
 
 from lichen.coding.rangecoder import SymbolWriter
-from lichen.coding.tables import centred, load_tables
+from lichen.coding.tables import centred, fractions_of, load_tables, normal, shifted_frequencies
 
 
 class Decoder:
@@ -65,3 +69,38 @@ def test_what_the_writer_writes_is_read_by_the_letter_of_the_format():
     writer.write(symbols[250:], index[250:], centred())
     decoder = Decoder(writer.finish())
     assert decoder.block(index[:250].tolist()) + decoder.block(index[250:].tolist()) == symbols.tolist()
+
+
+def table_by_the_letter(scale: int, fraction: int) -> list[int]:
+    """Section 2.2 of docs/format.md."""
+    stored = {name: [int(v) for v in values] for name, values in normal().items()}
+    tails, nodes, radius = stored["upper"], stored["nodes"][scale], stored["radii"][scale]
+    top = (len(tails) - 1) * 2**20 - 1
+
+    def below(x: int) -> int:
+        place = min(abs(x) * nodes, top)
+        k, r = place // 2**20, place % 2**20
+        tail = tails[k] + (tails[k + 1] - tails[k]) * r // 2**20
+        return 2**40 - tail if x > 0 else tail
+
+    edges = [below(64 * s - 32 - abs(fraction)) for s in range(-radius, radius + 2)]
+    mass = [high - low for low, high in itertools.pairwise(edges)]
+    mass.append(2**40 - sum(mass))
+    frequencies = [max((m + 2**15) // 2**16, 1) for m in mass]
+    frequencies[radius] += 2**24 - sum(frequencies)
+    return frequencies
+
+
+@pytest.mark.parametrize(("scale", "fraction"), [(0, 0), (5, 32), (20, 7), (40, 31), (63, 16)])
+def test_tables_with_the_mean_inside(scale, fraction):
+    assert shifted_frequencies(33 * scale + fraction).tolist() == table_by_the_letter(scale, fraction)
+
+
+def test_a_mean_falls_apart_by_the_letter():
+    means = np.array([0.0, 0.5, -0.5, 1.49, -7.77, 100.3, -0.0078125])
+    for scale in (0, 30, 63):
+        step = int(normal()["steps"][scale])
+        whole, fraction = fractions_of(np.round(means * 4096) / 4096, np.full(len(means), scale, np.uint8))
+        for mean, w, f in zip(np.round(means * 4096) / 4096, whole, fraction, strict=True):
+            units = step * math.floor(64 * mean / step + 0.5)
+            assert w == (units + 32) // 64 and f == units - 64 * w and -32 <= f <= 32

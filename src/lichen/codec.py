@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lichen.bitstream.container import Container, Kind, read_container, write_container
 from lichen.bitstream.fields import GREY, Header
-from lichen.engine import Crop, Engine, find_device
+from lichen.engine import Crop, Engine, FirstGroups, find_device
 from lichen.errors import BadFile, BadPicture, OutOfMemory, PictureNotice, UnsupportedFile, UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.extras import pack_extras, unpack_extras
@@ -103,13 +103,14 @@ class Codec:
         """(B, C, H, W), uint8 or float in [0, 1] -> the bytes of B files."""
         return [self.encode(picture, quality) for picture in pictures]
 
-    def decode(self, data: bytes, crop: Crop | None = None) -> Image.Image:
+    def decode(self, data: bytes, crop: Crop | None = None, first: FirstGroups | None = None) -> Image.Image:
         """The bytes of a `.lic` file as a Pillow image (L, LA, RGB or RGBA), profile, EXIF and XMP in `info`.
 
-        With `crop` (x, y, width, height in pixels) only that part, without computing much more. Raises
-        `UsageError` if it lies beyond the picture, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
+        With `crop` (x, y, width, height in pixels) only that part, without computing much more; with `first`
+        by its first channel groups, where its model has some. Raises `UsageError` if there are no such pixels
+        or groups, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
         """
-        return to_pil(self.decode_picture(data, crop))
+        return to_pil(self.decode_picture(data, crop, first))
 
     def decode_array(self, data: bytes) -> NDArray[np.uint8]:
         """As `decode`, as numpy (H, W, 3) uint8, or (H, W, 1) for greyscale; alpha is left out."""
@@ -121,10 +122,10 @@ class Codec:
         return torch.from_numpy(self.decode_array(data)).permute(2, 0, 1).float() / 255
 
     @torch.inference_mode()
-    def decode_picture(self, data: bytes, crop: Crop | None = None) -> Picture:
+    def decode_picture(self, data: bytes, crop: Crop | None = None, first: FirstGroups | None = None) -> Picture:
         """As `decode`, as a `Picture`."""
         with typed_memory_errors():
-            return self._decode(read_container(bytes(data)), crop)
+            return self._decode(read_container(bytes(data)), crop, first)
 
     @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
@@ -142,19 +143,19 @@ class Codec:
         header = Header(model_id, engine.checkpoint.hash, width, height, level, flags)
         return write_container(Container(header, {Kind.LATENTS: payload, **pack_extras(picture)})), y_hat
 
-    def _decode(self, container: Container, crop: Crop | None) -> Picture:
+    def _decode(self, container: Container, crop: Crop | None, first: FirstGroups | None) -> Picture:
         header = container.header
         engine = self._engine_of(header)
         crop = _checked(crop or (0, 0, header.width, header.height), header)
-        y_hat = self._read(container, engine)
+        y_hat = self._read(container, engine, first)
         pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop)
         return unpack_extras(container, pixels, crop)
 
-    def _read(self, container: Container, engine: Engine) -> Tensor:
+    def _read(self, container: Container, engine: Engine, first: FirstGroups | None = None) -> Tensor:
         header = container.header
         if header.level > (engine.levels - 1) * LEVEL_STEPS:
             raise BadFile("the file's quality is beyond its model's: the file is damaged; get it anew")
-        return engine.read(container.sections[Kind.LATENTS], header.level, header.height, header.width)
+        return engine.read(container.sections[Kind.LATENTS], header.level, header.height, header.width, first)
 
     def _check(self, engine: Engine, height: int, width: int) -> None:
         """Refuse a picture beyond the limits, before anything is allocated."""

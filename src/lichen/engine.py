@@ -12,17 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.coding.coders import Reader, Writer
+from lichen.coding.coders import Prefix, Reader, Writer
 from lichen.errors import DeviceError, UsageError
 from lichen.memory import Needs
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
 from lichen.prior.context import Coder, Prior
+from lichen.prior.parts import ChannelSlices, SpaceChannel
 from lichen.windowed import empty_map, walk_windows
 from lichen.windows import PriorHalos, TransformHalos, Window, coding_windows, prior_halos, split, transform_halos
 
 Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+@dataclass(frozen=True)
+class FirstGroups:
+    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5)."""
+
+    count: int
+    fill_mean: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,10 +125,25 @@ class Engine:
         y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
         return writer.finish(), y_hat
 
-    def read(self, payload: bytes, level: int, height: int, width: int) -> Tensor:
-        """Payload -> y_hat (1, M, h, w), the same on every machine."""
+    def read(self, payload: bytes, level: int, height: int, width: int, first: FirstGroups | None = None) -> Tensor:
+        """Payload -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups."""
         stride = self.checkpoint.model.hyper_stride
-        return self._walk(Reader(payload), level, (-(-height // stride), -(-width // stride)), None, None)
+        shape = (-(-height // stride), -(-width // stride))
+        reader = Reader(payload)
+        coder = reader if first is None else Prefix(reader, self._calls(first, shape), first.fill_mean)
+        return self._walk(coder, level, shape, None, None)
+
+    def _calls(self, first: FirstGroups, shape: tuple[int, int]) -> int:
+        """How many blocks hold z and the first groups of y. Raises `UsageError` where there are no such groups."""
+        schedule = self.prior.context.schedule
+        if not isinstance(schedule, ChannelSlices | SpaceChannel):
+            raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
+        groups = schedule.channel_groups
+        if not 1 <= first.count <= groups:
+            raise UsageError(f"{self.checkpoint.name} has {groups} channel groups, so 1 ... {groups} can be decoded")
+        parts = self.prior_windows(Window(0, 0, *shape))
+        windows = 1 if parts is None else len(parts[0])
+        return 1 + first.count * (schedule.steps // groups) * windows
 
     def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
         position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from lichen.codec import Codec
-from lichen.engine import Crop
+from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import write_atomically
 from lichen.picture import MAX_PIXELS, Picture, open_picture
@@ -192,12 +192,13 @@ class Decode:
     ending: str
     force: bool = False
     crop: Crop | None = None
+    first: FirstGroups | None = None
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = _read(task.source)
         try:
-            image = self.codec.decode(raw, self.crop)
+            image = self.codec.decode(raw, self.crop, self.first)
         except BadInput as error:
             raise _named(error, task.source) from error
         data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)

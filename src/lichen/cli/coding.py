@@ -148,6 +148,8 @@ def decode(
     output: Output = None,
     to: Annotated[str, typer.Option(help="Ending of the results where --output does not say.")] = ".png",
     crop: Annotated[str | None, typer.Option(help="Only this part: x,y,width,height in pixels.")] = None,
+    groups: Annotated[int | None, typer.Option(min=1, help="Only the first channel groups (ELIC, ChARM).")] = None,
+    zero_fill: Annotated[bool, typer.Option("--zero-fill", help="With --groups: 0 for the rest.")] = False,
     recursive: Recursive = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
@@ -165,16 +167,18 @@ def decode(
     """
     from lichen import jobs
     from lichen.codec import Codec
+    from lichen.engine import FirstGroups
     from lichen.rendering import writable_format
 
     ending = to if to.startswith(".") else f".{to}"
     writable_format(ending)
     part = parse_crop(crop) if crop is not None else None
+    first = FirstGroups(groups, not zero_fill) if groups is not None else None
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
     set_threads(threads)
-    work = jobs.Decode(Codec("lichen", weights, device, max_pixels, _memory(max_memory)), ending, force, part)
+    work = jobs.Decode(Codec("lichen", weights, device, max_pixels, _memory(max_memory)), ending, force, part, first)
     _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}", skip_existing)
 
 

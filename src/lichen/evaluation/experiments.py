@@ -27,7 +27,8 @@ class Variant:
 
     `over` is the variant that its BD-rate is taken over, or a published curve. `paper_percent` is the BD-rate
     that the paper prints for it (negative: cheaper), `paper_ms_ssim_percent` that by MS-SSIM, `paper_s` the
-    seconds for all of Kodak.
+    seconds for all of Kodak. `staged`: the rates of the prior's stages are weighed in training (Qian 2021);
+    `config` are changes to the row's config, as a recipe's [config] has them.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Variant:
     paper_percent: float | None = None
     paper_ms_ssim_percent: float | None = None
     paper_s: float | None = None
+    staged: bool = False
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def _masked(mask: str, window: int) -> Variant:
     return Variant(f"{mask} {window}x{window}", "cheng-hp", Decorrelated(ALPHA, window, mask), _HP.name)
 
 
+_GDN = "[config.transform]\nsubtractive = false"
+
 EXPERIMENTS = (
     Experiment(
         "table1",
@@ -184,6 +189,15 @@ EXPERIMENTS = (
         "Correlation paper's supplement, Figure 6: correlation maps",
         (_HP, _HP_CORR, _CKBD, _CKBD_CORR),
         correlation=True,
+    ),
+    Experiment(
+        "global-reference-fig7",
+        "Global Reference, Figure 7 in part: context and hyperprior, with references, with GSDN; over BPG",
+        (
+            Variant("context + hyperprior", "minnen-ar", None, "bpg_444_x265_ycbcr"),
+            Variant("global reference, GDN", "global-reference", None, "bpg_444_x265_ycbcr", staged=True, config=_GDN),
+            Variant("global reference", "global-reference", None, "bpg_444_x265_ycbcr", staged=True),
+        ),
     ),
 )
 

@@ -78,6 +78,10 @@ def recipe_of(variant: Variant, lam: float, scale: Scale) -> str:
     if term:
         lines += ["", "[correlation]", f"alpha = {term.alpha}", "", "[correlation.map]"]
         lines += [f"window = {term.window}", f'mask = "{term.mask}"']
+    if variant.staged:
+        lines += ["", "[stages]", f"change = {scale.steps // 2}"]
+    if variant.config:
+        lines += ["", variant.config]
     return "\n".join(lines) + "\n"
 
 

@@ -133,6 +133,11 @@ class ChannelSlices:
     def steps(self) -> int:
         return self.slices
 
+    @property
+    def channel_groups(self) -> int:
+        """How many groups of channels come one after the other."""
+        return self.slices
+
     def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
         return [(Cell(own),) for own in self.ranges()]
 
@@ -150,6 +155,11 @@ class SpaceChannel:
     @property
     def steps(self) -> int:
         return 2 * len(self.groups)
+
+    @property
+    def channel_groups(self) -> int:
+        """How many groups of channels come one after the other."""
+        return len(self.groups)
 
     def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
         parities = _parities(height, width, device)

@@ -159,6 +159,7 @@ function slider(host, pictures) {
     drawCrops();
   };
   if (pictures.length > 1) for (const each of pictures) make("button", { "aria-pressed": false }, tabs, each.name).addEventListener("click", () => tab(each));
+  tabs.hidden = pictures.length < 2;
   chosen.left = picture.versions.findIndex((v) => v.name.startsWith("JPEG"));
   if (chosen.left < 0) chosen.left = 0;
   tab(picture);

@@ -147,20 +147,34 @@ def _reach(
     A NaN passes every layer whatever its weights. If what it reaches depends on where it stood (networks
     that work on a grid of their own), the reach is rounded up to the probes' period. None: too far.
     """
-    spreads: list[tuple[Tensor, ...]] = []
-    for phase in range(_PHASES):
-        at, side = _FARTHEST + phase, 2 * _FARTHEST + _PHASES
-        strips = []
-        for down in (True, False):  # along each axis, in a strip: a whole map would be dear
-            shape = (side, 2) if down else (2, side)
-            x = torch.zeros(1, channels, shape[0] * unit_in, shape[1] * unit_in, device=device)
-            x.narrow(2 if down else 3, at * unit_in, unit_in).fill_(torch.nan)
-            felt = network(x).isnan().any(dim=1)[0].any(dim=1 if down else 0)
-            strips.append(felt.unflatten(0, (side, unit_out)).any(dim=1).nonzero() - at)
-        spreads.append(tuple(strips))
-        if phase and all(torch.equal(a, b) for a, b in zip(*spreads[:2], strict=True)):
-            break
-    reach = max((int(strip.abs().max()) for strips in spreads for strip in strips if len(strip)), default=0)
-    if reach >= _FARTHEST:
-        return None
-    return reach if len(spreads) == 2 else -(-reach // _PHASES) * _PHASES
+    for radius in (_FARTHEST // 2, _FARTHEST):
+        spreads = [_spread(network, channels, unit_in, unit_out, radius, phase, device) for phase in (0, 1)]
+        alike = all(torch.equal(a, b) for a, b in zip(*spreads, strict=True))
+        if not alike:
+            phases = range(2, _PHASES)
+            spreads += [_spread(network, channels, unit_in, unit_out, radius, phase, device) for phase in phases]
+        reach = max((int(strip.abs().max()) for strips in spreads for strip in strips if len(strip)), default=0)
+        if reach < radius:
+            return reach if alike else -(-reach // _PHASES) * _PHASES
+    return None
+
+
+def _spread(
+    network: Callable[[Tensor], Tensor],
+    channels: int,
+    unit_in: int,
+    unit_out: int,
+    radius: int,
+    phase: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Where a NaN is felt, as offsets in hyper-latents, down and across: in strips, as a whole map would be dear."""
+    at, side = radius + phase, 2 * radius + _PHASES
+    strips = []
+    for down in (True, False):
+        rows, columns = (side, 2) if down else (2, side)
+        x = torch.zeros(1, channels, rows * unit_in, columns * unit_in, device=device)
+        x.narrow(2 if down else 3, at * unit_in, unit_in).fill_(torch.nan)
+        felt = network(x).isnan().any(dim=1)[0].any(dim=1 if down else 0)
+        strips.append(felt.unflatten(0, (side, unit_out)).any(dim=1).nonzero() - at)
+    return strips[0], strips[1]

@@ -96,8 +96,8 @@ def load(state: State) -> Imported:
         ours |= _hyper_analysis(theirs) | reading.convert(theirs)
         _fill(model, ours, len(theirs), reading)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnknownCheckpoint(f"the checkpoint is none that is known ({first}); {_REMEDY}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[:2][-1].strip()
+        raise UnknownCheckpoint(f"the checkpoint is none that is known ({reason[:100]}); {_REMEDY}") from error
     return Imported(reading.row, reading.architecture, config, model.eval().requires_grad_(False))
 
 

@@ -79,7 +79,7 @@ class ReferenceModel(Context):
             return self._read(coder, features)
         everything = Cell(slice(None))
         known = coder.foresee(y)
-        belief = self._foretold(known, features)
+        belief = self._foretold(known, features, stages=not coder.ordered)
         if not coder.ordered:
             return everything.back(coder.code(everything.of(y), belief), y.shape[2:]), [(everything, belief)]
         beliefs: Beliefs = []
@@ -89,25 +89,28 @@ class ReferenceModel(Context):
             coder.code(flat[:, cell.positions], beliefs[-1][1])
         return known, beliefs
 
-    def _foretold(self, known: Tensor, features: Tensor) -> Belief:
-        """The beliefs of all positions, given all of y_hat (B, M, h, w)."""
+    def _foretold(self, known: Tensor, features: Tensor, stages: bool) -> Belief:
+        """The beliefs of all positions, given all of y_hat (B, M, h, w); with `stages` also the earlier ones."""
         height, width = known.shape[2:]
-        local = self.local(known)
-        first = self._first(local)
-        flat = known.permute(0, 2, 3, 1).flatten(1, 2)
-        confidence = self.confidence(flat, first)
-        padded = _padded(flat)
-        index = neighbours(self.reference.mask, height, width)
-        referred = []
-        for picture in range(len(known)):
-            search = Search(padded[picture].detach(), height, width)
-            blocks = torch.arange(height * width, device=known.device).split(BLOCK)
-            for block in blocks:
+        around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
+        flat = _padded(known.permute(0, 2, 3, 1).flatten(1, 2))
+        common = features.permute(0, 2, 3, 1).flatten(1, 2)
+        searches = [Search(picture.detach(), height, width) for picture in flat]
+        confidence = flat.new_zeros(len(flat), height * width, 1)
+        blocks = []
+        for block in torch.arange(height * width, device=known.device).split(BLOCK):
+            local = self.local.gathered(flat, around[block])
+            first = self._first(local)
+            confidence[:, block] = self.confidence(flat[:, block], first)
+            seen = []
+            for picture, search in enumerate(searches):
                 winner, similarity = search.block(block)
-                found = self.reference.gathered(padded[picture : picture + 1], index[winner])
-                referred.append(self.weigh(found, similarity[None].to(known.dtype), confidence[picture, winner][None]))
-        seen = torch.cat(referred, dim=1).view(len(known), height * width, -1)
-        return self._third(first, local, seen, features.permute(0, 2, 3, 1).flatten(1, 2))
+                found = self.reference.gathered(flat[picture : picture + 1], index[winner])
+                seen.append(self.weigh(found, similarity[None].to(flat.dtype), confidence[picture, winner][None]))
+            blocks.append(self._third(first, local, torch.cat(seen), common[:, block]))
+        earlier = tuple(_join([b.earlier[i] for b in blocks]) for i in range(2)) if stages else ()
+        joined = _join(blocks)
+        return Belief(joined.mean, joined.raw, self.gaussian, earlier)
 
     def _read(self, coder: Coder, features: Tensor) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[2:]
@@ -190,3 +193,8 @@ def _padded(flat: Tensor) -> Tensor:
 
 def _at(belief: Belief, cell: Cell) -> Belief:
     return Belief(belief.mean[:, cell.positions], belief.raw[:, cell.positions], belief.gaussian)
+
+
+def _join(blocks: list[Belief]) -> Belief:
+    mean, raw = torch.cat([b.mean for b in blocks], dim=1), torch.cat([b.raw for b in blocks], dim=1)
+    return Belief(mean, raw, blocks[0].gaussian)

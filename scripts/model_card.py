@@ -53,7 +53,7 @@ BD-rate by PSNR (negative: these weights need fewer bytes); peers run here, the 
 
 ## Recipe
 
-The weights of 2026-11-21 made their first 9 050 steps with crop = 128 and batch = 8 (docs/decisions/0003).
+Before these steps: {lineage} (docs/decisions/0003, 0004, 0007).
 
 ```
 {recipe}
@@ -107,6 +107,7 @@ def main() -> None:
             for d in deltas
             if d
         ),
+        lineage=facts.get("lineage", "nothing, a fresh start"),
         recipe="\n".join(f"{key} = {value!r}" for key, value in facts["recipe"].items()),
         sources=sources(Path(sys.argv[1])),
     )

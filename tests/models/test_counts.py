@@ -10,6 +10,7 @@ from lichen.evaluation import reference_costs
 from lichen.evaluation.counts import count, multiply_adds
 from lichen.models.transform_configs import ConvHyper, MinnenTransform
 from lichen.models.zoo import row
+from lichen.transforms.blocks import DepthwiseBlock
 from lichen.transforms.gdn import GDN
 from lichen.transforms.swin import Attend
 
@@ -66,3 +67,9 @@ def test_parameters_of_the_librarys_elic():
     config = row("elic-library").config
     model = config.build()
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(32_073_624, abs=1000)
+
+
+def test_a_block_in_chunks_is_counted_whole():
+    """The path without gradients, which the counter takes, has the products of the one with gradients."""
+    block = DepthwiseBlock(16, 3)
+    assert multiply_adds(block, torch.zeros(1, 16, 8, 8)) == 64 * (16 * 9 + 2 * 2 * 16 * 16)

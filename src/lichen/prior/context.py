@@ -6,6 +6,7 @@ One pass serves training, estimation, writing and reading; the coder that is han
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -90,15 +91,15 @@ class HyperAndLocal(Source):
         return (self.mix(torch.cat([features, self.gather(known)], dim=1)),)
 
 
-class Context(nn.Module):
+class Context(nn.Module, ABC):
     """How y is coded, given features of the hyper-latent."""
 
     schedule: Schedule
     latents: int
 
+    @abstractmethod
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
-        raise NotImplementedError
 
 
 class ContextModel(Context):

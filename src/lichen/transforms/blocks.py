@@ -61,7 +61,8 @@ class DepthwiseBlock(nn.Module):
         pixels = (t.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).split(count) for t in (self.spatial(x), out))
         backwards = self.project.weight[:, :, 0, 0].t()
         for seen, changed in zip(*pixels, strict=True):
-            changed.addmm_(self.act(F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias)), backwards)
+            hidden = self.act(F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias))
+            torch.addmm(changed, hidden, backwards, out=changed)  # counted as a product, which `addmm_` is not
         return out
 
 
@@ -137,6 +138,18 @@ def conv(channels_in: int, channels_out: int, kernel: int = 5, stride: int = 2) 
 def deconv(channels_in: int, channels_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
     """A transposed convolution of stride 2: (B, Cin, h, w) -> (B, Cout, 2h, 2w)."""
     return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding=kernel // 2, output_padding=1)
+
+
+def bottleneck(channels: int) -> nn.Sequential:
+    """1 x 1, 3 x 3, 1 x 1 at half the channels, with ReLU between: (B, C, h, w) -> (B, C, h, w)."""
+    half = channels // 2
+    return nn.Sequential(
+        conv(channels, half, 1, 1),
+        nn.ReLU(inplace=True),
+        conv(half, half, 3, 1),
+        nn.ReLU(inplace=True),
+        conv(half, channels, 1, 1),
+    )
 
 
 C = TypeVar("C", bound=nn.Conv2d)

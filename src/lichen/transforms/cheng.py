@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lichen.transforms.blocks import Pointwise, conv
+from lichen.transforms.blocks import Pointwise, bottleneck, conv
 from lichen.transforms.gdn import GDN, IGDN
 
 SLOPE = 0.01  # of the leaky rectifiers in Cheng's and Minnen's networks
@@ -78,14 +78,7 @@ class _Unit(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        half = channels // 2
-        self.body = nn.Sequential(
-            conv(channels, half, 1, 1),
-            nn.ReLU(inplace=True),
-            conv(half, half, 3, 1),
-            nn.ReLU(inplace=True),
-            conv(half, channels, 1, 1),
-        )
+        self.body = bottleneck(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + x)

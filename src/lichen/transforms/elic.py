@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lichen.transforms.blocks import conv, deconv
+from lichen.transforms.blocks import bottleneck, conv, deconv
 from lichen.transforms.cheng import Attention
 
 
@@ -13,14 +13,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        half = channels // 2
-        self.body = nn.Sequential(
-            conv(channels, half, 1, 1),
-            nn.ReLU(inplace=True),
-            conv(half, half, 3, 1),
-            nn.ReLU(inplace=True),
-            conv(half, channels, 1, 1),
-        )
+        self.body = bottleneck(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x) + x

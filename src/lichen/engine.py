@@ -20,6 +20,7 @@ from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
 from lichen.prior.context import Coder, Prior
 from lichen.prior.parts import ChannelSlices, SpaceChannel
+from lichen.refinement import refine
 from lichen.windowed import empty_map, walk_windows
 from lichen.windows import PriorHalos, TransformHalos, Window, coding_windows, prior_halos, split, transform_halos
 
@@ -89,8 +90,17 @@ class Engine:
             return None
         return windows, self._prior_halos
 
-    def latents(self, pixels: NDArray[np.uint8], level: int) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU."""
+    def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
+        """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
+
+        With `refine_steps` y is bettered in so many steps (`lichen.refinement`).
+        """
+        y = self._analysed(pixels, level)
+        if refine_steps:
+            y = self._refined(y, pixels, level, refine_steps)
+        return y, self._hyper_analysed(y, level, *pixels.shape[:2])
+
+    def _analysed(self, pixels: NDArray[np.uint8], level: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)
         whole, windows, halos = self.transform_windows(*pixels.shape[:2])
         unit = model.hyper_stride // model.stride
@@ -99,6 +109,21 @@ class Engine:
             outer = window.grown(halos.analysis, whole)
             part = model.analyse(self._cut(pixels, outer), position)
             window.of(y, unit).copy_(window.seen_from(outer).of(part, unit))
+        return y
+
+    def _refined(self, y: Tensor, pixels: NDArray[np.uint8], level: int, steps: int) -> Tensor:
+        model = self.checkpoint.model
+        whole = self.transform_windows(*pixels.shape[:2])[0]
+        parts = split(*whole.shape, self._needs.refinement_side(model.hyper_stride))
+        lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
+        return refine(
+            model, y, lambda window: self._cut(pixels, window), (whole, parts), self._position(level), lam, steps
+        )
+
+    def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
+        model, position = self.checkpoint.model, self._position(level)
+        whole, windows, halos = self.transform_windows(height, width)
+        unit = model.hyper_stride // model.stride
         parts = []
         for window in windows:
             outer = window.grown(halos.hyper_analysis, whole)
@@ -107,7 +132,7 @@ class Engine:
         z = torch.empty(1, parts[0].shape[1], *whole.shape)
         for window, part in zip(windows, parts, strict=True):
             window.of(z, 1).copy_(part)
-        return y, z
+        return z
 
     def _cut(self, pixels: NDArray[np.uint8], window: Window) -> Tensor:
         """The pixels (1, 3, H, W) in [0, 1] under a window, the picture's edge repeated beyond it."""

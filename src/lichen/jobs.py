@@ -155,13 +155,14 @@ def run(tasks: list[Task], work: Callable[[Task], Done], skip_existing: bool = F
 
 @dataclass(frozen=True)
 class Encode:
-    """Encodes one task's picture, at a quality or for a target; `strip` drops its metadata."""
+    """Encodes one task's picture, at a quality or for a target, refined or not; `strip` drops its metadata."""
 
     codec: Codec
     quality: float
     target_size_bytes: int | None = None
     target_bpp: float | None = None
     target_psnr_db: float | None = None
+    refine_steps: int = 0
     strip: bool = False
     force: bool = False
     max_pixels: int = MAX_PIXELS
@@ -176,6 +177,7 @@ class Encode:
                 target_size_bytes=self.target_size_bytes,
                 target_bpp=self.target_bpp,
                 target_psnr_db=self.target_psnr_db,
+                refine_steps=self.refine_steps,
             )
         except BadInput as error:
             raise _named(error, task.source) from error

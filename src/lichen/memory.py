@@ -16,6 +16,8 @@ from lichen.windows import TRANSFORM_SIDE
 _PROGRAM_BYTES = 350_000_000  # Python, PyTorch and weights of the default model's size
 _WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without its halo
 _SIDE_MIN = 16
+_REFINED_MIN = 4
+_MAPS_KEPT = 5  # how much smaller the sides of windows are when every map is kept
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
@@ -40,6 +42,10 @@ class Needs:
         """The side of the transforms' windows, in hyper-latents: smaller for wide models, whatever the machine."""
         fitting = math.isqrt(int(_WINDOW_BYTES / (self.transforms * stride**2))) // 4 * 4
         return max(_SIDE_MIN, min(fitting, TRANSFORM_SIDE))
+
+    def refinement_side(self, stride: int) -> int:
+        """The side of the windows in which latents are refined, which keep all maps for the gradient."""
+        return max(_REFINED_MIN, self.transform_side(stride) // _MAPS_KEPT)
 
 
 @torch.inference_mode()

@@ -112,6 +112,7 @@ def encode(
     target_bpp: Annotated[float | None, typer.Option(help="Best quality of at most this many bits per pixel.")] = None,
     target_size: Annotated[str | None, typer.Option(help="Best quality of at most this size, e.g. 40kB.")] = None,
     target_psnr: Annotated[float | None, typer.Option(help="Smallest file of at least this PSNR, in dB.")] = None,
+    refine: Annotated[int, typer.Option(min=0, help="Search so many steps for smaller files; try 30.")] = 0,
     strip: Annotated[bool, typer.Option("--strip", help="Drop ICC profile, EXIF and XMP.")] = False,
     recursive: Recursive = False,
     force: Force = False,
@@ -126,7 +127,8 @@ def encode(
     """Make `.lic` files of pictures.
 
     Examples: `lichen encode photo.jpg` · `lichen encode photo.png -o small.lic --target-size 40kB` ·
-    `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic`
+    `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic` ·
+    `lichen encode photo.png --refine 30` (slow to encode, as fast to decode, and smaller)
     """
     from lichen import jobs
     from lichen.codec import Codec
@@ -138,7 +140,7 @@ def encode(
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
     set_threads(threads)
     codec = Codec(model, weights, device, max_pixels, _memory(max_memory))
-    work = jobs.Encode(codec, quality, size_bytes, target_bpp, target_psnr, strip, force, max_pixels)
+    work = jobs.Encode(codec, quality, size_bytes, target_bpp, target_psnr, refine, strip, force, max_pixels)
     _run_jobs(tasks, work, _encoded, skip_existing)
 
 

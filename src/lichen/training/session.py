@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -112,6 +113,7 @@ class _Session:
 
 def train_session(run: Run, console: Console) -> None:
     """Train as asked, or resume the run in its output; see `lichen train --help`."""
+    torch.set_flush_denormal(True)  # the decaying parameters of a GDN once made matrix products several times slower
     recipe = run.chosen()
     processes = find_processes(run.device)
     console.quiet = console.quiet or processes.index > 0

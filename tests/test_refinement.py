@@ -1,0 +1,116 @@
+"""Refined latents: files of less cost, for every row, in windows or not, and decoders know nothing of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lichen import refinement
+from lichen.codec import Codec
+from lichen.coding.annealing import Annealer
+from lichen.coding.coders import Estimator
+from lichen.errors import UsageError
+from lichen.evaluation.metrics import psnr_db
+from lichen.memory import Needs
+from lichen.prior.density import OURS, Belief
+from tests.conftest import scene
+
+LEVEL = 900
+
+
+def cost(codec, picture, data):
+    """Bits per pixel of a file + lambda x MSE of what it decodes to."""
+    pixels = np.asarray(picture)
+    error = np.mean((codec.decode_picture(data).pixels.astype(float) - pixels) ** 2)
+    lam = codec.checkpoint.config.rates.lam(3.5 if codec.checkpoint.config.rates.count > 1 else 0)
+    return 8 * len(data) / (pixels.shape[0] * pixels.shape[1]) + lam * error
+
+
+def test_every_row_finds_latents_that_cost_no_more(codec):
+    picture = scene(60, 40)
+    engine, pixels = codec._own, np.asarray(picture)
+    level = min(LEVEL, (engine.levels - 1) * 512)
+    with torch.inference_mode():
+        y, _ = engine.latents(pixels, level)
+        refined, _ = engine.latents(pixels, level, 2)
+    assert refined.shape == y.shape and not refined.is_inference()
+    assert not torch.equal(refined, y)
+    data = codec.encode(picture, refine_steps=1)
+    assert codec.decode(data).size == picture.size
+
+
+def test_real_files_cost_less(sample):
+    codec = Codec()
+    picture = sample.crop((0, 0, 128, 64))
+    plain, refined = codec.encode(picture, 50), codec.encode(picture, 50, refine_steps=8)
+    assert cost(codec, picture, refined) < 0.99 * cost(codec, picture, plain)
+    assert codec.encode(picture, 50, refine_steps=8) == refined
+
+
+def test_windows_are_refined_one_by_one(sample, monkeypatch):
+    codec = Codec()
+    picture = sample.crop((0, 0, 192, 64))
+    plain = codec.encode(picture, 50)
+    monkeypatch.setattr(Needs, "refinement_side", lambda self, stride: 2)
+    refined = codec.encode(picture, 50, refine_steps=8)
+    assert cost(codec, picture, refined) < 0.99 * cost(codec, picture, plain)
+
+
+def test_what_got_worse_is_not_kept(tiny, monkeypatch):
+    """With steps of a whole picture's range the search loses its way, and the latents stay."""
+    monkeypatch.setattr(refinement, "STEP", 1e4)
+    picture = scene(70, 90)
+    assert tiny.encode(picture, refine_steps=2) == tiny.encode(picture)
+
+
+def test_margins_stay(tiny):
+    engine, pixels = tiny._own, np.asarray(scene(192, 128))
+    y, _ = engine.latents(pixels, LEVEL)
+    place = refinement._Place(
+        engine.checkpoint.model, torch.rand(1, 3, *pixels.shape[:2]), y.clone(), torch.tensor([LEVEL / 512]), 0.1
+    )
+    moved = place.search((4, 0, 4, 0), 3)
+    kept = torch.zeros_like(y, dtype=torch.bool)
+    kept[..., :4, :] = kept[..., :4] = True
+    assert torch.equal(moved[kept], y[kept])
+    assert not torch.equal(moved[~kept], y[~kept])
+
+
+def test_a_cold_annealer_rounds_to_the_nearest():
+    """At a low temperature its bits are an estimator's, and its rounding the nearest wherever that is not close."""
+    chance = torch.Generator().manual_seed(3)
+    belief = Belief(torch.zeros(1, 500, 2), torch.full((1, 500, 2), 1.5), OURS)
+    y = 4 * torch.randn(1, 500, 2, generator=chance)
+    y = torch.round(y) + 0.3 * (y - torch.round(y))
+    annealer, estimator = Annealer(0.004, chance), Estimator(None)
+    for coder in (annealer, estimator):
+        coder.code(y, belief)  # stands for the hyper-latents
+    soft, hard = annealer.code(y, belief), estimator.code(y, belief)
+    assert torch.allclose(soft, hard, atol=1e-3)
+    assert torch.allclose(annealer.bits[1], estimator.bits[1], rtol=1e-3)
+
+
+def test_a_warm_annealer_goes_both_ways():
+    chance = torch.Generator().manual_seed(3)
+    belief = Belief(torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 1.5), OURS)
+    annealer = Annealer(0.5, chance)
+    y = torch.full((1, 4000, 1), 2.5)
+    annealer.code(y, belief)
+    up = (annealer.code(y, belief) > 2.5).float().mean()
+    assert 0.45 < float(up) < 0.55
+
+
+def test_targets_are_met_by_refined_files(tiny):
+    picture = scene(64, 64)
+    pixels = np.asarray(picture)
+    size = len(tiny.encode(picture, 60))
+    assert len(tiny.encode(picture, target_size_bytes=size, refine_steps=1)) <= size
+    wanted = psnr_db(tiny.decode_picture(tiny.encode(picture, 40)).pixels, pixels)
+    data = tiny.encode(picture, target_psnr_db=wanted, refine_steps=1)
+    assert psnr_db(tiny.decode_picture(data).pixels, pixels) >= wanted
+
+
+def test_negative_steps_are_refused(tiny):
+    with pytest.raises(UsageError, match="refine"):
+        tiny.encode(scene(64, 64), refine_steps=-1)

@@ -142,6 +142,16 @@ def encode(
     _run_jobs(tasks, work, _encoded, skip_existing)
 
 
+def _first_groups(count: int | None, partial: bool, zero_fill: bool) -> Any:
+    """What --groups, --partial and --zero-fill ask for; None: the whole file."""
+    from lichen.engine import FirstGroups
+
+    wanted = partial or count is not None
+    if (partial and count is not None) or (zero_fill and not wanted):
+        raise UsageError("give --groups or --partial, not both; --zero-fill goes with one of them")
+    return FirstGroups(count, not zero_fill) if wanted else None
+
+
 @app.command()
 def decode(
     inputs: Inputs,
@@ -170,15 +180,12 @@ def decode(
     """
     from lichen import jobs
     from lichen.codec import Codec
-    from lichen.engine import FirstGroups
     from lichen.rendering import writable_format
 
     ending = to if to.startswith(".") else f".{to}"
     writable_format(ending)
     part = parse_crop(crop) if crop is not None else None
-    if (groups is not None) + partial != 1 and (partial or zero_fill):
-        raise UsageError("give --groups or --partial, not both; --zero-fill goes with one of them")
-    first = FirstGroups(groups, not zero_fill) if partial or groups is not None else None
+    first = _first_groups(groups, partial, zero_fill)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)

@@ -77,9 +77,11 @@ def enliven(model: torch.nn.Module, x: torch.Tensor) -> None:
 
 
 def spread(network: torch.nn.Sequential, x: torch.Tensor) -> None:
-    """Let the network's output have a standard deviation of SPREAD in each channel.
+    """Let the network's output have mean 0 and a standard deviation of SPREAD in each channel.
 
-    Where it ends with an attention block the convolution before is scaled as a whole.
+    With the means left in, most latents would lie far out under the predicted Gaussians, where sizes only compare
+    the floors of two coders' tables, 2^-16 and 2^-24 (docs/papers.md). Where the network ends with an attention
+    block the convolution before is scaled as a whole.
     """
     last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
     if last is not network[-1]:
@@ -87,9 +89,10 @@ def spread(network: torch.nn.Sequential, x: torch.Tensor) -> None:
             before = next(layer for layer in reversed(network) if isinstance(layer, torch.nn.Conv2d))
             before.weight.mul_(SPREAD / float(network(x).std()))
         return
-    deviation = network(x).std(dim=(0, 2, 3))
-    last.weight.mul_((SPREAD / deviation)[:, None, None, None])
-    last.bias.mul_(SPREAD / deviation)
+    output = network(x)
+    factor = SPREAD / output.std(dim=(0, 2, 3))
+    last.weight.mul_(factor[:, None, None, None])
+    last.bias.sub_(output.mean(dim=(0, 2, 3))).mul_(factor)
 
 
 def parameter_layers(model: torch.nn.Module) -> list[torch.nn.Module]:

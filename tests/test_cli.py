@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from lichen import cli
 from lichen.codec import Codec
 from lichen.jobs import Done, Task
-from lichen.models.zoo import ZOO
+from lichen.models.zoo import ZOO, row
 from lichen.version import __version__
 from tests.conftest import SHARED, scene, small_checkpoint
 
@@ -85,6 +85,24 @@ def test_targets(folder):
     assert 150 <= Path("a.lic").stat().st_size <= 200
     assert run("encode", "in/a.png", "-o", "b.lic", "--target-bpp", "0.6") == 0
     assert Path("b.lic").stat().st_size <= 0.6 * 60 * 40 / 8
+
+
+def test_a_cut_file_by_the_groups_that_arrived(folder, capsys):
+    small_checkpoint(row("elic"), Path("weights"))
+    assert run("encode", "in/a.png", "-o", "a.lic", "--model", "elic") == 0
+    assert run("info", "--json", "a.lic") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["groups_bytes"]) == 5 and sum(facts["groups_bytes"]) == facts["latents_bytes"]
+    Path("cut.lic").write_bytes(Path("a.lic").read_bytes()[: -facts["groups_bytes"][-1]])
+    assert run("decode", "cut.lic") == 3
+    assert "4 of its channel groups arrived (decode --partial)" in errors_of(capsys)
+    assert run("decode", "cut.lic", "--partial", "--zero-fill") == 0
+    assert "note: 4 of 5 channel groups arrived" in errors_of(capsys)
+    assert run("decode", "a.lic", "-o", "first.png", "--groups", "4", "--zero-fill") == 0
+    assert Path("first.png").read_bytes() == Path("cut.png").read_bytes()
+    assert run("decode", "cut.lic", "-o", "b.png", "--groups", "5") == 3
+    for contradiction in (["--groups", "2", "--partial"], ["--zero-fill"]):
+        assert run("decode", "a.lic", "-o", "b.png", *contradiction) == 2
 
 
 def test_info(folder, capsys):

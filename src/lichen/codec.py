@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lichen.bitstream.container import Container, Kind, read_container, write_container
+from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
 from lichen.bitstream.fields import GREY, Header
 from lichen.engine import Crop, Engine, FirstGroups, find_device
 from lichen.errors import BadFile, BadPicture, OutOfMemory, PictureNotice, UnsupportedFile, UsageError
@@ -112,8 +113,8 @@ class Codec:
         """The bytes of a `.lic` file as a Pillow image (L, LA, RGB or RGBA), profile, EXIF and XMP in `info`.
 
         With `crop` (x, y, width, height in pixels) only that part, without computing much more; with `first`
-        by its first channel groups, where its model has some. Raises `UsageError` if there are no such pixels
-        or groups, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
+        by its first channel groups, where its model has some: then the file may be cut behind them. Raises
+        `UsageError` if there are no such pixels or groups, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
         """
         return to_pil(self.decode_picture(data, crop, first))
 
@@ -128,9 +129,11 @@ class Codec:
 
     @torch.inference_mode()
     def decode_picture(self, data: bytes, crop: Crop | None = None, first: FirstGroups | None = None) -> Picture:
-        """As `decode`, as a `Picture`."""
+        """As `decode`, as a `Picture`; its notices say what of the file did not arrive."""
+        data = bytes(data)
         with typed_memory_errors():
-            return self._decode(read_container(bytes(data)), crop, first)
+            container = read_container(data) if first is None else read_arrived(data, first.count)
+            return self._decode(container, crop, first)
 
     @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
@@ -141,12 +144,15 @@ class Codec:
     def _encode(self, picture: Picture, level: int, refine_steps: int = 0) -> tuple[bytes, Tensor]:
         engine = self._own
         y, z = engine.latents(picture.pixels, level, refine_steps)
-        payload, y_hat = engine.write(y, z, level)
+        payloads, y_hat = engine.write(y, z, level)
         height, width = picture.pixels.shape[:2]
         model_id = row(engine.checkpoint.name).id
         flags = GREY if picture.grey else 0
         header = Header(model_id, engine.checkpoint.hash, width, height, level, flags)
-        return write_container(Container(header, {Kind.LATENTS: payload, **pack_extras(picture)})), y_hat
+        extras = pack_extras(picture)
+        if len(payloads) > 1:
+            return write_container(Container(header, extras, payloads)), y_hat
+        return write_container(Container(header, {Kind.LATENTS: payloads[0], **extras})), y_hat
 
     def _decode(self, container: Container, crop: Crop | None, first: FirstGroups | None) -> Picture:
         header = container.header
@@ -154,13 +160,19 @@ class Codec:
         crop = _checked(crop or (0, 0, header.width, header.height), header)
         y_hat = self._read(container, engine, first)
         pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop)
-        return unpack_extras(container, pixels, crop)
+        picture = unpack_extras(container, pixels, crop)
+        if first is not None and first.count is None and len(container.latents) < engine.channel_groups:
+            arrived = f"{len(container.latents)} of {engine.channel_groups} channel groups arrived, the rest is filled"
+            return replace(picture, notices=(arrived,))
+        return picture
 
     def _read(self, container: Container, engine: Engine, first: FirstGroups | None = None) -> Tensor:
         header = container.header
         if header.level > (engine.levels - 1) * LEVEL_STEPS:
             raise BadFile("the file's quality is beyond its model's: the file is damaged; get it anew")
-        return engine.read(container.sections[Kind.LATENTS], header.level, header.height, header.width, first)
+        if bool(container.groups) != (engine.channel_groups > 1):
+            raise BadFile("its latents are not in the sections of their model: the file is damaged; get it anew")
+        return engine.read(container.latents, header.level, header.height, header.width, first)
 
     def _check(self, engine: Engine, height: int, width: int) -> None:
         """Refuse a picture beyond the limits, before anything is allocated."""

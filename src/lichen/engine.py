@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.coding.coders import Prefix, Reader, Writer
-from lichen.errors import DeviceError, UsageError
+from lichen.coding.coders import GroupReader, GroupWriter
+from lichen.errors import BadFile, DeviceError, UsageError
 from lichen.memory import Needs
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
@@ -29,10 +30,17 @@ Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 @dataclass(frozen=True)
 class FirstGroups:
-    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5)."""
+    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5).
 
-    count: int
+    Without a `count` those that arrived whole. The file may be cut behind them.
+    """
+
+    count: int | None = None
     fill_mean: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"a picture needs one channel group at least, not {self.count}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,12 @@ class Engine:
     @property
     def levels(self) -> int:
         return self.checkpoint.config.rates.count
+
+    @property
+    def channel_groups(self) -> int:
+        """How many streams the latents come in, one after the other."""
+        schedule = self.prior.context.schedule
+        return schedule.channel_groups if isinstance(schedule, ChannelSlices | SpaceChannel) else 1
 
     @functools.cached_property
     def _transform_halos(self) -> TransformHalos | None:
@@ -144,31 +158,41 @@ class Engine:
         cut = to_float(pixels[rows, columns])
         return extend_to(cut, *(side * stride for side in window.shape)).to(self.device)
 
-    def write(self, y: Tensor, z: Tensor, level: int) -> tuple[bytes, Tensor]:
-        """Latents -> payload and y_hat. From the same y and z every machine writes the same bytes."""
-        writer = Writer()
-        y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
+    def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
+        """Latents -> payloads, one for each channel group, and y_hat. The same y and z give the same bytes anywhere."""
+        shape = (z.shape[2], z.shape[3])
+        writer = GroupWriter(self._starts(shape))
+        y_hat = self._walk(writer, level, shape, y, z)
         return writer.finish(), y_hat
 
-    def read(self, payload: bytes, level: int, height: int, width: int, first: FirstGroups | None = None) -> Tensor:
-        """Payload -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups."""
+    def read(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
+    ) -> Tensor:
+        """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
+
+        Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
+        """
         stride = self.checkpoint.model.hyper_stride
         shape = (-(-height // stride), -(-width // stride))
-        reader = Reader(payload)
-        coder = reader if first is None else Prefix(reader, self._calls(first, shape), first.fill_mean)
-        return self._walk(coder, level, shape, None, None)
-
-    def _calls(self, first: FirstGroups, shape: tuple[int, int]) -> int:
-        """How many blocks hold z and the first groups of y. Raises `UsageError` where there are no such groups."""
-        schedule = self.prior.context.schedule
-        if not isinstance(schedule, ChannelSlices | SpaceChannel):
+        groups, asked = self.channel_groups, None if first is None else first.count
+        if asked is not None and groups == 1:
             raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
-        groups = schedule.channel_groups
-        if not 1 <= first.count <= groups:
+        if asked is not None and asked > groups:
             raise UsageError(f"{self.checkpoint.name} has {groups} channel groups, so 1 ... {groups} can be decoded")
+        wanted = groups if first is None else asked or min(len(payloads), groups)
+        if len(payloads) < wanted or len(payloads) > groups:
+            raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
+        reader = GroupReader(payloads[:wanted], self._starts(shape), first is None or first.fill_mean)
+        return self._walk(reader, level, shape, None, None)
+
+    def _starts(self, shape: tuple[int, int]) -> list[int]:
+        """The numbers of the blocks with which the second and later channel groups begin, z being block 0."""
+        schedule, groups = self.prior.context.schedule, self.channel_groups
+        if not isinstance(schedule, ChannelSlices | SpaceChannel):
+            return []
         parts = self.prior_windows(Window(0, 0, *shape))
-        windows = 1 if parts is None else len(parts[0])
-        return 1 + first.count * (schedule.steps // groups) * windows
+        blocks = schedule.steps // groups * (1 if parts is None else len(parts[0]))
+        return [1 + group * blocks for group in range(1, groups)]
 
     def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
         position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)

@@ -23,6 +23,10 @@ class BadFile(BadInput):
     """Not a `.lic` file, or a damaged one: truncated, altered, contradictory."""
 
 
+class TruncatedFile(BadFile):
+    """A `.lic` file that ends before it should."""
+
+
 class UnsupportedFile(BadFile):
     """A sound `.lic` file that this version cannot read: newer version, unknown critical part."""
 

@@ -24,7 +24,8 @@ def describe_file(path: Path) -> dict[str, Any]:
     except BadInput as error:
         raise type(error)(f"{path}: {error}") from error
     header = container.header
-    payload_bytes = len(container.sections[Kind.LATENTS])
+    groups = [len(payload) for payload in container.groups]
+    payload_bytes = sum(map(len, container.latents))
     extras = {Kind(k).name.lower(): len(v) for k, v in container.sections.items() if k != Kind.LATENTS}
     return {
         "file": str(path),
@@ -36,6 +37,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "size_bytes": len(data),
         "bpp": round(8 * len(data) / (header.width * header.height), 4),
         "latents_bytes": payload_bytes,
+        "groups_bytes": groups,
         "extras_bytes": extras,
         "overhead_bytes": len(data) - payload_bytes - sum(extras.values()),
     }

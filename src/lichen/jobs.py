@@ -13,7 +13,7 @@ from lichen.codec import Codec
 from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import write_atomically
-from lichen.picture import MAX_PIXELS, Picture, open_picture
+from lichen.picture import MAX_PIXELS, Picture, open_picture, to_pil
 from lichen.rendering import render
 
 STANDARD = Path("-")
@@ -200,12 +200,13 @@ class Decode:
         _refuse_existing(task.target, self.force)
         raw = _read(task.source)
         try:
-            image = self.codec.decode(raw, self.crop, self.first)
+            picture = self.codec.decode_picture(raw, self.crop, self.first)
         except BadInput as error:
             raise _named(error, task.source) from error
+        image = to_pil(picture)
         data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
         _write(task.target, data, self.force)
-        return Done(task, len(raw), len(data), *image.size, notices=notices)
+        return Done(task, len(raw), len(data), *image.size, notices=picture.notices + notices)
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

@@ -65,7 +65,7 @@ headers = st.builds(
     level=st.integers(0, 1100),
     flags=st.integers(0, 1),
 )
-sections = st.lists(st.tuples(st.sampled_from([1, 1, 2, 3, 4, 6, 8]), st.binary(max_size=80)), max_size=5)
+sections = st.lists(st.tuples(st.sampled_from([1, 1, 2, 3, 4, 6, 7, 8]), st.binary(max_size=80)), max_size=5)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lichen.bitstream import fields
-from lichen.bitstream.container import Container, read_container, write_container
+from lichen.bitstream.container import Container, read_arrived, read_container, write_container
 from lichen.bitstream.fields import Cursor, Header, Varint, read_header, write_header
 from lichen.errors import BadFile, LichenError, UnsupportedFile
 
@@ -95,6 +95,53 @@ def test_a_newer_flag_or_version_is_refused():
     data[3] = 2
     with pytest.raises(UnsupportedFile, match="version 2"):
         read_container(bytes(data))
+
+
+GROUPS = Container(HEADER, {2: b"icc", 3: b"alpha"}, (b"first", b"", b"third"))
+
+
+def test_groups_are_the_last_sections():
+    data = write_container(GROUPS)
+    assert read_container(data) == GROUPS and GROUPS.latents == GROUPS.groups
+    assert data.index(b"icc") < data.index(b"alpha") < data.index(b"first") < data.index(b"third")
+    assert read_arrived(data) == GROUPS
+    assert read_arrived(data, 2).groups == (b"first", b"")
+    with pytest.raises(BadFile, match="twice or after"):
+        read_container(_sealed((7, b"first"), (7, b"second"), (2, b"icc")))
+    with pytest.raises(BadFile, match="two kinds"):
+        read_container(_sealed((1, b"all"), (7, b"first"), (7, b"second")))
+    with pytest.raises(BadFile, match="after the last"):
+        read_container(_sealed(*[(7, b"")] * 1025))
+
+
+def test_cut_groups_arrive_as_far_as_they_are_whole():
+    data = write_container(GROUPS)
+    for length in range(len(data)):
+        arrived = read_container_or_none(data[:length])
+        whole = sum(length >= data.index(payload) + len(payload) + 4 for payload in (b"first", b"third"))
+        if length < data.index(b"first") + 9:
+            assert arrived is None
+        elif length < len(data):
+            assert arrived.groups == GROUPS.groups[: len(arrived.groups)] and arrived.sections == GROUPS.sections
+            assert len(arrived.groups) >= whole
+    assert read_arrived(data[:-1]).groups == (b"first", b"")
+
+
+def read_container_or_none(data: bytes) -> Container | None:
+    try:
+        return read_arrived(data)
+    except BadFile:
+        return None
+
+
+def _sealed(*sections: tuple[int, bytes]) -> bytes:
+    out = write_header(HEADER)
+    check = zlib.crc32(out)
+    for place, (kind, payload) in enumerate(sections, 1):
+        section = bytes([kind | (128 if place < len(sections) else 0), len(payload)]) + payload
+        check = zlib.crc32(section, check)
+        out += section + check.to_bytes(4, "little")
+    return out
 
 
 def test_missing_latents_and_double_sections():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lichen.coding.coders import Estimator, Prefix, Reader
+from lichen.coding.coders import Estimator, GroupReader
 from lichen.prior.exact import freeze
 from tests.laws import priors
 from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, M
@@ -90,7 +90,7 @@ def test_any_prefix_decodes(name):
     for count in range(len(parts) + 1):
         known = sum((mask_of(part, y_hat.shape) for part in parts[:count]), torch.zeros(1, dtype=torch.int32)) > 0
         for fill_mean in (False, True):
-            coder = Prefix(Reader(payload), 1 + cells, fill_mean)
+            coder = GroupReader([payload], [1 + cells], fill_mean)
             partial = exact.walk(coder, LEVEL.double(), shape)[0]
             assert torch.equal(partial * known, y_hat * known)
         cells += len(parts[count]) if count < len(parts) else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from lichen.errors import BadFile, UnsupportedFile
+from lichen.errors import BadFile, TruncatedFile, UnsupportedFile
 
 MAGIC = b"\x8bLC"
 VERSION = 1
@@ -14,7 +14,7 @@ KNOWN_FLAGS = GREY
 
 
 class Cursor:
-    """Reads a file's bytes from the front. Raises `BadFile` at its end."""
+    """Reads a file's bytes from the front. Raises `TruncatedFile` at its end."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
@@ -22,7 +22,7 @@ class Cursor:
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
         if count > len(self.data) - self.at:
-            raise BadFile("the file is truncated; get it anew")
+            raise TruncatedFile("the file is truncated; get it anew")
         self.at += count
         return self.data[self.at - count : self.at]
 

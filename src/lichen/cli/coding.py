@@ -144,6 +144,16 @@ def encode(
     _run_jobs(tasks, work, _encoded, skip_existing)
 
 
+def _first_groups(count: int | None, partial: bool, zero_fill: bool) -> Any:
+    """What --groups, --partial and --zero-fill ask for; None: the whole file."""
+    from lichen.engine import FirstGroups
+
+    wanted = partial or count is not None
+    if (partial and count is not None) or (zero_fill and not wanted):
+        raise UsageError("give --groups or --partial, not both; --zero-fill goes with one of them")
+    return FirstGroups(count, not zero_fill) if wanted else None
+
+
 @app.command()
 def decode(
     inputs: Inputs,
@@ -151,7 +161,8 @@ def decode(
     to: Annotated[str, typer.Option(help="Ending of the results where --output does not say.")] = ".png",
     crop: Annotated[str | None, typer.Option(help="Only this part: x,y,width,height in pixels.")] = None,
     groups: Annotated[int | None, typer.Option(min=1, help="Only the first channel groups (ELIC, ChARM).")] = None,
-    zero_fill: Annotated[bool, typer.Option("--zero-fill", help="With --groups: 0 for the rest.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Of a cut file, the channel groups that arrived.")] = False,
+    zero_fill: Annotated[bool, typer.Option("--zero-fill", help="0 for groups left out, not their means.")] = False,
     recursive: Recursive = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
@@ -165,17 +176,18 @@ def decode(
 
     Examples: `lichen decode small.lic` · `lichen decode small.lic -o photo.jpg` ·
     `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
-    `lichen decode map.lic --crop 4000,2000,800,600`
+    `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
+
+    Files of models with channel groups decode by their first groups too, even if what follows is cut off.
     """
     from lichen import jobs
     from lichen.codec import Codec
-    from lichen.engine import FirstGroups
     from lichen.rendering import writable_format
 
     ending = to if to.startswith(".") else f".{to}"
     writable_format(ending)
     part = parse_crop(crop) if crop is not None else None
-    first = FirstGroups(groups, not zero_fill) if groups is not None else None
+    first = _first_groups(groups, partial, zero_fill)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)

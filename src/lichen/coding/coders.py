@@ -8,7 +8,7 @@ point (`lichen.prior.exact`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -110,25 +110,52 @@ class Reader:
         raise ValueError("a Reader knows nothing beforehand")
 
 
-class Prefix:
-    """Reads the first calls of `code` of a walk and fills the rest: progressive decoding (ELIC supplement 5).
+class GroupWriter:
+    """A `Writer` with a stream for each channel group: the calls of `code` numbered `starts`, from 0, begin them."""
 
-    The first call is z's; a part's cells follow one by one. What is not read becomes its mean, or 0.
+    ordered = True
+
+    def __init__(self, starts: Sequence[int]) -> None:
+        self._writers, self._starts, self._calls = [Writer()], frozenset(starts), 0
+
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+        if self._calls in self._starts:
+            self._writers.append(Writer())
+        self._calls += 1
+        return self._writers[-1].code(y, belief)
+
+    def foresee(self, y: Tensor) -> Tensor:
+        """y_hat of a serial model, known before it is coded."""
+        return self._writers[-1].foresee(y)
+
+    def finish(self) -> tuple[bytes, ...]:
+        """The payloads, one for each stream."""
+        return tuple(writer.finish() for writer in self._writers)
+
+
+class GroupReader:
+    """Turns the payloads of a `GroupWriter` back into latents, or the first of them: progressive decoding.
+
+    Latents of streams that are not there become their mean, or 0 (ELIC supplement 5). Raises `BadFile`.
     """
 
     ordered = True
 
-    def __init__(self, reader: Reader, calls: int, fill_mean: bool) -> None:
-        self._reader, self._left, self._fill_mean = reader, calls, fill_mean
+    def __init__(self, payloads: Sequence[bytes], starts: Sequence[int], fill_mean: bool = True) -> None:
+        self._readers: Iterator[Reader] = map(Reader, payloads)
+        self._reader: Reader | None = next(self._readers, None)
+        self._starts, self._calls, self._fill_mean = frozenset(starts), 0, fill_mean
 
     def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
-        self._left -= 1
-        if self._left >= 0:
+        if self._calls in self._starts:
+            self._reader = next(self._readers, None)
+        self._calls += 1
+        if self._reader is not None:
             return self._reader.code(y, belief)
         return belief.mean if self._fill_mean else torch.zeros_like(belief.mean)
 
     def foresee(self, y: Tensor) -> Tensor:
-        return self._reader.foresee(y)
+        raise ValueError("a GroupReader knows nothing beforehand")
 
 
 def _y_hat(belief: AnyBelief, place: Address, rounded: NDArray[np.int64]) -> Tensor:

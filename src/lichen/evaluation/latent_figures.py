@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lichen.errors import UsageError
 from lichen.evaluation.inspect import RANGE, Inspection
+from lichen.losses.correlation import off_centre
 
 _PLANES = (
     ("y_hat", "ŷ of channel {}"),
@@ -26,15 +28,8 @@ def draw(inspections: Sequence[Inspection]) -> bytes:
 
     Planes of one kind share their colours. Raises `UsageError` without the `eval` extra (matplotlib).
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("figures need matplotlib: pip install 'lichen[eval]'") from error
     rows = len(_PLANES) + 3
-    figure = Figure(figsize=(5.5 * len(inspections), 3.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, len(inspections), squeeze=False)
+    figure, axes = _sheet(rows, len(inspections), (5.5, 3.2))
     highest = max(_without_centre(i.correlation).abs().max().item() for i in inspections)
     for column, inspection in enumerate(inspections):
         _correlation(axes[0, column], inspection, highest)
@@ -42,8 +37,47 @@ def draw(inspections: Sequence[Inspection]) -> bytes:
         _energy(axes[-1, column], inspection)
     for row, (name, title) in enumerate(_PLANES, start=1):
         _planes(axes[row], [(title.format(i.first.channel), getattr(i.first, name)) for i in inspections])
+    return _saved(figure, "png")
+
+
+@dataclass(frozen=True)
+class Map:
+    """A model's correlation map (k, k) at a lambda."""
+
+    model: str
+    lam: float
+    correlation: Tensor
+
+
+def draw_maps(rows: Sequence[Sequence[Map]], ending: str) -> bytes:
+    """A file of that ending (png, svg) with maps in rows and columns, in the same colours (supplement, Figure 6).
+
+    Raises `UsageError` without the `eval` extra (matplotlib).
+    """
+    figure, axes = _sheet(len(rows), max(len(row) for row in rows), (3.1, 3.2))
+    highest = max(_without_centre(m.correlation).abs().max().item() for row in rows for m in row)
+    for places, row in zip(axes, rows, strict=True):
+        for place, m in zip(places, row, strict=True):
+            _heat(place, m.correlation, highest)
+            place.set_title(f"{m.model}\nλ {m.lam:g}, off centre {off_centre(m.correlation):.4f}", fontsize=8)
+    return _saved(figure, ending)
+
+
+def _sheet(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure and its (rows, columns) axes, each of `size` inches."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("figures need matplotlib: pip install 'lichen[eval]'") from error
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _saved(figure: Any, ending: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
+    figure.savefig(buffer, format=ending, dpi=100)
     return buffer.getvalue()
 
 
@@ -54,13 +88,17 @@ def _without_centre(correlation: Tensor) -> Tensor:
 
 
 def _correlation(axes: Any, inspection: Inspection, highest: float) -> None:
-    shown = _without_centre(inspection.correlation)
-    axes.imshow(shown.numpy(), cmap="coolwarm", vmin=-highest, vmax=highest)
-    for (row, column), value in np.ndenumerate(inspection.correlation.numpy()):
-        axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8)
+    _heat(axes, inspection.correlation, highest)
     head = f"{inspection.name}, {inspection.pictures} pictures, {inspection.estimated_bpp:.3f} bpp (estimated)"
     left = f"off centre {inspection.off_centre:.4f}, spatial saving left {inspection.saving_bpp:.4f} bpp"
     axes.set_title(f"{head}\ncorrelation map: {left}", fontsize=8)
+
+
+def _heat(axes: Any, correlation: Tensor, highest: float) -> None:
+    """A correlation map in colours from -highest to highest, with its values; the centre has no colour."""
+    axes.imshow(_without_centre(correlation).numpy(), cmap="coolwarm", vmin=-highest, vmax=highest)
+    for (row, column), value in np.ndenumerate(correlation.numpy()):
+        axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8)
     axes.set_axis_off()
 
 

@@ -165,7 +165,7 @@ def widen(prior: Prior) -> None:
         elif isinstance(module, Slice):
             calm(module.raw[-1], 0, 6)
         elif isinstance(module, ReferenceModel):
-            for stage in (module.first, module.second, module.third):
+            for stage in filter(None, (module.first, module.second, module.third)):
                 calm(stage[-1], M, 2.5)
 
 

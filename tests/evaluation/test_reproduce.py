@@ -58,6 +58,7 @@ def test_every_recipe_is_one_that_the_trainer_reads(what, how, tmp_path):
         with pytest.raises(UnknownWeights):
             plan(what, how, tmp_path)
         return
+    how = what.at(how)
     jobs = plan(what, how, tmp_path)
     assert len(jobs) == len(what.variants) * len(how.lambdas)
     assert len({job.folder for job in jobs}) == len(jobs)
@@ -145,7 +146,7 @@ def test_a_refusal_is_in_the_text():
     budget |= {"training_pictures": 1, "device": ["cpu"]}
     line = {"name": "a", "over": "b", "percent": None, "percent_refused": "a and b have nothing in common"}
     facts = {"meaningless": False, "scale": "small", "budget": budget, "variants": [line]}
-    facts |= {"published": [], "correlation": []}
+    facts |= {"published": [], "comparisons": [], "correlation": []}
     text = as_text(experiment("fig10"), facts)
     assert "nothing in common" in text and "meaningless" not in text
 

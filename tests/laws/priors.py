@@ -39,8 +39,11 @@ CONTEXTS: dict[str, AnyContext] = {
     "slices": SliceContext(4, 2, (12, 10)),
     "groups": GroupContext((2, 2, 4, 8), (10, 8)),
     "reference": ReferenceContext(hidden=20),
+    "causal-alone": CausalContext(),
+    "reference-alone": ReferenceContext(hidden=20, confidence=False),
     "groups-official": GroupContext((2, 2, 4, 8), (10, 8), least=20),
 }
+WITHOUT_HYPER = {"factorized", "causal-alone", "reference-alone"}
 SEES_NOTHING = {"ours-hp", "factorized", "zero-mean", "mean-scale"}
 
 
@@ -71,7 +74,7 @@ class Nothing(nn.Module):
 
 
 def features_of(name: str) -> int:
-    return {"zero-mean": M, "factorized": 0}.get(name, 2 * M)
+    return 0 if name in WITHOUT_HYPER else M if name == "zero-mean" else 2 * M
 
 
 def small_prior(name: str, seed: int = 0) -> Prior:
@@ -79,9 +82,12 @@ def small_prior(name: str, seed: int = 0) -> Prior:
     torch.manual_seed(seed)
     base = torch.zeros(1, M)
     context = CONTEXTS[name].build(base, features_of(name))
+    if name in WITHOUT_HYPER:
+        prior = Prior(Nothing(), context, LearnedSide(7).build(0, 1))
+    else:
+        prior = Prior(Upsample(features_of(name)), context, LearnedSide(31).build(Z, 1))
     if name == "factorized":
-        return Prior(Nothing(), context, LearnedSide(7).build(0, 1)).eval()
-    prior = Prior(Upsample(features_of(name)), context, LearnedSide(31).build(Z, 1))
+        return prior.eval()
     with torch.no_grad():
         for parameter in (*prior.synthesis.parameters(), *prior.context.parameters()):
             fan = parameter[0].numel() if parameter.dim() > 1 else 16
@@ -92,7 +98,8 @@ def small_prior(name: str, seed: int = 0) -> Prior:
 
 def widen(prior: Prior) -> None:
     """Scales of about 6, so that latents are rarely beyond the tables: escapes are not what is measured here."""
-    calm(prior.synthesis.body[-1], slice(-M, None), 5)
+    if isinstance(prior.synthesis, Upsample):
+        calm(prior.synthesis.body[-1], slice(-M, None), 5)
     for module in prior.modules():
         if isinstance(module, HyperOnly | HyperAndLocal):
             calm(module.predict, slice(M, None), 2.5)
@@ -100,7 +107,7 @@ def widen(prior: Prior) -> None:
             last = module.aggregate[-1]
             calm(last, slice(len(last.bias) // 2, None), 6)
         elif isinstance(module, ReferenceModel):
-            for stage in (module.first, module.second, module.third):
+            for stage in filter(None, (module.first, module.second, module.third)):
                 calm(stage[-1], slice(M, None), 2.5)
         elif isinstance(module, Slice):
             calm(module.raw[-1], slice(None), 6)
@@ -117,7 +124,7 @@ def latents(name: str, seed: int = 1) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     y = torch.randn(1, M, *SIZE) * torch.linspace(0.3, 6, M)[:, None, None]
     z = torch.randn(1, Z, 3, 2) * 4
-    return y, (y[:, :0] if name == "factorized" else z)
+    return y, (y[:, :0] if name in WITHOUT_HYPER else z)
 
 
 def leaks(prior: Prior, name: str) -> float:
@@ -180,7 +187,7 @@ def written(exact: Prior, name: str, seed: int = 1) -> tuple[bytes, Tensor]:
 
 
 def read(exact: Prior, name: str, payload: bytes) -> Tensor:
-    shape = SIZE if name == "factorized" else (3, 2)
+    shape = SIZE if name in WITHOUT_HYPER else (3, 2)
     return exact.walk(Reader(payload), LEVEL.double(), shape)[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from lichen.cli.app import (
 )
 from lichen.cli.coding import parse_size
 from lichen.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from lichen.evaluation.experiments import CostTable, Scale
 
 PICTURES = 2  # in a report, where none are named: about 3 MB each
 
@@ -139,19 +142,35 @@ def reproduce(
     from lichen.evaluation.reproduce import reproduce as run
 
     if listed:
-        typer.echo("\n".join(f"{e.name:<18} {e.title}" for e in experiments.EXPERIMENTS))
+        named = (*experiments.EXPERIMENTS, *experiments.COST_TABLES)
+        typer.echo("\n".join(f"{e.name:<24} {e.title}" for e in named))
         return
-    if name is None or (not recipes_only and (data is None or test is None)):
-        raise UsageError("give a name, --data to train on and --test to measure on; --list names the tables")
+    if name is None:
+        raise UsageError("name a table or figure; --list names all")
     chosen, how = experiments.experiment(name), experiments.scale(scale)
     target = output or Path("reproduce") / f"{name}-{scale}"
     set_threads(threads)
-    if data is None or test is None or recipes_only:
+    if isinstance(chosen, experiments.CostTable):
+        _count(chosen, how, target, device, recipes_only)
+        return
+    how = chosen.at(how)
+    if recipes_only:
         write_recipes(plan(chosen, how, target))
         console.print(f"{target}")
         return
-    train = _trainer(device)
-    typer.echo(run(chosen, how, data, test, target, train, lambda line: console.print(line, markup=False)))
+    if data is None or test is None:
+        raise UsageError(f"{name} needs --data to train on and --test to measure on (--recipes: only the recipes)")
+    typer.echo(run(chosen, how, data, test, target, _trainer(device), lambda line: console.print(line, markup=False)))
+
+
+def _count(table: CostTable, scale: Scale, output: Path, device: str, recipes_only: bool) -> None:
+    """A table of operations: no pictures are needed, and there is no recipe. Raises `UsageError`."""
+    from lichen.engine import find_device
+    from lichen.evaluation.cost_tables import count_costs
+
+    if recipes_only:
+        raise UsageError(f"{table.name} counts operations: nothing is trained, and there are no recipes")
+    typer.echo(count_costs(table, scale, output, find_device(device)))
 
 
 def _trainer(device: str) -> Callable[[Path, Path, Path], None]:

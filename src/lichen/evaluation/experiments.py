@@ -27,8 +27,8 @@ class Variant:
 
     `over` is the variant that its BD-rate is taken over, or a published curve. `paper_percent` is the BD-rate
     that the paper prints for it (negative: cheaper), `paper_ms_ssim_percent` that by MS-SSIM, `paper_s` the
-    seconds for all of Kodak. `staged`: the rates of the prior's stages are weighed in training (Qian 2021);
-    `config` are changes to the row's config, as a recipe's [config] has them.
+    seconds for all of Kodak. `stages`: how the rates of the prior's stages are weighed in training, before and
+    after its half (Qian 2021); `config` are changes to the row's config, as a recipe's [config] has them.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Variant:
     paper_percent: float | None = None
     paper_ms_ssim_percent: float | None = None
     paper_s: float | None = None
-    staged: bool = False
+    stages: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     config: str = ""
 
 
@@ -53,18 +53,16 @@ class Reprint:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A table or figure. `bpp_max` leaves out points of more bits, as the paper does.
+class Comparison:
+    """What a paper's text says of a variant: its rate over `anchor`, in per cent, and `said` of what that holds.
 
-    `correlation` also measures the latents' correlation at each lambda (figure 13, the supplement's maps).
+    `anchor` is another variant or a published curve.
     """
 
-    name: str
-    title: str
-    variants: tuple[Variant, ...]
-    reprints: tuple[Reprint, ...] = ()
-    bpp_max: float | None = None
-    correlation: bool = False
+    test: str
+    anchor: str
+    paper_percent: float
+    said: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Scale:
     """How much training: steps of `batch` crops of `crop` pixels for each of `lambdas`.
 
     `halving` is (first step, every, last step) of the learning rate. `meaningless`: the numbers prove that
-    everything runs and nothing else.
+    everything runs and nothing else. Costs are timed `repeats` times, on pictures of at most `pixels_max`.
     """
 
     name: str
@@ -83,13 +81,77 @@ class Scale:
     lambdas: tuple[float, ...]
     halving: tuple[int, int, int] | None = None
     meaningless: bool = False
+    repeats: int = 1
+    pixels_max: int = 512 * 768
 
 
 SCALES = (
     Scale("smoke", 2, 64, 1, 1e-4, LAMBDAS[1:5], meaningless=True),
-    Scale("small", 1000, 128, 8, 2e-4, LAMBDAS[:4]),
-    Scale("paper", 1_500_000, 256, 16, 1e-4, LAMBDAS, (1_000_000, 50_000, 1_250_000)),
+    Scale("small", 1000, 128, 8, 2e-4, LAMBDAS[:4], repeats=3, pixels_max=720 * 1280),
+    Scale(
+        "paper", 1_500_000, 256, 16, 1e-4, LAMBDAS, (1_000_000, 50_000, 1_250_000), repeats=10, pixels_max=2304 * 4096
+    ),
 )
+
+# Global Reference: CLIC's 1633 pictures, 1000 epochs with the first weights and, as it does not say, as many after.
+_CLIC = Scale("paper", 408_000, 512, 8, 1e-4, LAMBDAS, repeats=10, pixels_max=2304 * 4096)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure. `bpp_max` leaves out points of more bits, as the paper does.
+
+    `correlation` also measures the latents' correlation at each lambda and draws its maps (figure 13, the
+    supplement's maps). `paper` is the full protocol where it is not the correlation paper's.
+    """
+
+    name: str
+    title: str
+    variants: tuple[Variant, ...]
+    reprints: tuple[Reprint, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    bpp_max: float | None = None
+    correlation: bool = False
+    paper: Scale | None = None
+
+    def at(self, scale: Scale) -> Scale:
+        """The scale as this experiment means it."""
+        return self.paper if self.paper is not None and scale.name == self.paper.name else scale
+
+
+@dataclass(frozen=True)
+class System:
+    """A model whose modules are counted: its row, changes to its config, and GFLOPs by module as printed."""
+
+    name: str
+    model: str
+    paper_gflops: dict[str, float]
+    config: str = ""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A picture of Table 3: GFLOPs of the entropy model, and the reference model's share of them, as printed."""
+
+    name: str
+    height: int
+    width: int
+    gflops: float
+    reference_percent: float
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """A table of operations: counted on the built models, and timed. Nothing is trained, whatever the scale."""
+
+    name: str
+    title: str
+    systems: tuple[System, ...] = ()
+    sizes: tuple[Size, ...] = ()
 
 
 def _pair(name: str, model: str, percent: float) -> tuple[Variant, Variant]:
@@ -114,7 +176,64 @@ def _masked(mask: str, window: int) -> Variant:
     return Variant(f"{mask} {window}x{window}", "cheng-hp", Decorrelated(ALPHA, window, mask), _HP.name)
 
 
-_GDN = "[config.transform]\nsubtractive = false"
+_BPG = "bpg_444_x265_ycbcr"
+_STAGES = ((0.3, 0.3, 0.4), (0.1, 0.1, 0.8))
+_TWO_STAGES = ((0.4, 0.6), (0.1, 0.9))  # ours: the paper does not say how models without a hyperprior were trained
+_GDN = "[config.transform]\nsubtractive = false\n"
+_WIDE = "[config.transform]\nlatents = 384\n"  # as many latents as Global Reference has, and the same hyperprior:
+_HYPER = "[config.hyper]\ninner = [192, 192]\n"
+_NO_HYPER = '[config.hyper]\nkind = "NoHyper"\n'
+_NO_U = "[config.context]\nconfidence = false\n"
+
+
+def _referring(name: str, config: str, hyper: bool = True) -> Variant:
+    """A variant of Global Reference, over BPG."""
+    stages = _STAGES if hyper else _TWO_STAGES
+    return Variant(name, "global-reference", None, _BPG, stages=stages, config=config)
+
+
+GLOBAL_REFERENCE = {
+    "encoder": 84.12,
+    "decoder": 279.47,
+    "hyper encoder": 2.92,
+    "hyper decoder": 7.62,
+    "context model": 11.32,
+    "reference model": 7.70,
+    "parameter networks": 24.46,
+}  # GFLOPs at 512 x 768, its Table 2
+_MINNEN_2018 = {
+    "encoder": 74.63,
+    "decoder": 269.98,
+    "hyper encoder": 2.92,
+    "hyper decoder": 7.62,
+    "context model": 11.32,
+    "parameter networks": 8.15,
+}
+TABLE_3 = (
+    Size("240p", 240, 320, 9.98, 9.36),
+    Size("360p", 360, 480, 22.85, 10.90),
+    Size("480p", 480, 640, 41.59, 12.98),
+    Size("512x768", 512, 768, 54.03, 14.25),
+    Size("720p", 720, 1280, 138.04, 21.34),
+    Size("1080p", 1080, 1920, 366.57, 33.36),
+    Size("4k", 2304, 4096, 3296.99, 66.28),
+)
+
+COST_TABLES = (
+    CostTable(
+        "global-reference-table2",
+        "Global Reference, Table 2: GFLOPs of each module at 512 x 768",
+        systems=(
+            System("Minnen 2018, 384 latents", "minnen-ar", _MINNEN_2018, _WIDE + _HYPER),
+            System("Global Reference", "global-reference", GLOBAL_REFERENCE),
+        ),
+    ),
+    CostTable(
+        "global-reference-table3",
+        "Global Reference, Table 3: GFLOPs of the entropy model and the reference model's share, by size",
+        sizes=TABLE_3,
+    ),
+)
 
 EXPERIMENTS = (
     Experiment(
@@ -192,22 +311,34 @@ EXPERIMENTS = (
     ),
     Experiment(
         "global-reference-fig7",
-        "Global Reference, Figure 7 in part: context and hyperprior, with references, with GSDN; over BPG",
+        "Global Reference, Figure 7: what context, reference, confidence U, hyperprior and GSDN bring; over BPG",
         (
-            Variant("context + hyperprior", "minnen-ar", None, "bpg_444_x265_ycbcr"),
-            Variant("global reference, GDN", "global-reference", None, "bpg_444_x265_ycbcr", staged=True, config=_GDN),
-            Variant("global reference", "global-reference", None, "bpg_444_x265_ycbcr", staged=True),
+            Variant("context", "minnen-ar", None, _BPG, config=_WIDE + _NO_HYPER),
+            _referring("context + reference, no U", _GDN + _NO_HYPER + _NO_U, hyper=False),
+            _referring("context + reference", _GDN + _NO_HYPER, hyper=False),
+            Variant("context + hyperprior", "minnen-ar", None, _BPG, config=_WIDE + _HYPER),
+            _referring("context + reference + hyperprior, no U", _GDN + _NO_U),
+            _referring("context + reference + hyperprior", _GDN),
+            _referring("full model with GSDN", ""),
         ),
+        comparisons=(
+            Comparison("full model with GSDN", _BPG, -21.0, "at low bit rates"),
+            Comparison("context + reference", "context", -5.3, "at the low bit rates"),
+            Comparison("full model with GSDN", "context + reference + hyperprior", -2.0, "about"),
+            Comparison("full model with GSDN", "context + hyperprior", -6.1, "over context-adaptive models"),
+        ),
+        paper=_CLIC,
     ),
 )
 
 
-def experiment(name: str) -> Experiment:
-    """The experiment of that name. Raises `UsageError` with the names there are."""
-    for candidate in EXPERIMENTS:
+def experiment(name: str) -> Experiment | CostTable:
+    """The experiment or table of costs of that name. Raises `UsageError` with the names there are."""
+    for candidate in (*EXPERIMENTS, *COST_TABLES):
         if candidate.name == name:
             return candidate
-    raise UsageError(f"no experiment {name!r}; there are: {', '.join(e.name for e in EXPERIMENTS)}")
+    names = ", ".join(e.name for e in (*EXPERIMENTS, *COST_TABLES))
+    raise UsageError(f"no experiment {name!r}; there are: {names}")
 
 
 def scale(name: str) -> Scale:

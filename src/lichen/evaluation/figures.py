@@ -34,14 +34,17 @@ Look = dict[str, Style]
 
 
 def draw_figures(league: League, look: Look, gains: list[dict[str, Any]], folder: Path) -> None:
-    """Write rd-psnr, rd-ms-ssim, saving, speed and, where there are gains, gains: each as .png and .svg."""
-    anchor = next((c for c in league.competitors if c.key == "vtm"), league.competitors[0])
-    drawings: dict[str, Callable[[Axes], None]] = {
-        "rd-psnr": lambda axes: _rd(axes, league, look, "PSNR, dB", lambda c: c.psnr),
-        "saving": lambda axes: _saving(axes, league, look, anchor),
-        "speed": lambda axes: _speed(axes, league, look, anchor),
-    }
-    if any(c.ms_ssim for c in league.competitors if c.measured):
+    """Write rd-psnr, rd-ms-ssim, saving, speed and gains, as .png and .svg, where there is something to draw."""
+    measured = [c for c in league.competitors if c.measured]
+    anchor = next((c for c in league.competitors if c.key == "vtm"), None)
+    anchor = anchor or next((c for c in measured if c.psnr), measured[0])
+    drawings: dict[str, Callable[[Axes], None]] = {}
+    if any(c.psnr for c in measured):
+        drawings["rd-psnr"] = lambda axes: _rd(axes, league, look, "PSNR, dB", lambda c: c.psnr)
+        drawings["saving"] = lambda axes: _saving(axes, league, look, anchor)
+    if any(league.delta(anchor, c) for c in measured):
+        drawings["speed"] = lambda axes: _speed(axes, league, look, anchor)
+    if any(c.ms_ssim for c in measured):
         drawings["rd-ms-ssim"] = lambda axes: _rd(axes, league, look, "MS-SSIM, dB", lambda c: c.ms_ssim)
     if gains:
         drawings["gains"] = lambda axes: _gains(axes, gains)
@@ -79,7 +82,9 @@ def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Compet
             _line(axes, c, look[c.key], curve.bpp, curve.quality_db)
             if c.measured:
                 top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= _BPP_MAX]
-    axes.set(xlim=(0, _BPP_MAX), ylim=(min(top) - 0.5, max(top) + 0.5), xlabel="bits per pixel", ylabel=label)
+    axes.set(xlim=(0, _BPP_MAX), xlabel="bits per pixel", ylabel=label)
+    if top:  # else all of it lies beyond the rates that are shown
+        axes.set_ylim(min(top) - 0.5, max(top) + 0.5)
     axes.legend(fontsize=7, frameon=False, ncols=2)
 
 

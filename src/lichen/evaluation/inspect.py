@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lichen.coding.coders import Estimator
 from lichen.errors import BadData, UsageError
+from lichen.evaluation import lookups
+from lichen.evaluation.lookups import Lookup, LookupSums
 from lichen.latents import Latents
 from lichen.losses.correlation import Correlation, channel_maps, correlation_map, normalised, off_centre
 from lichen.models.checkpoint import Checkpoint
+from lichen.models.model import Model
 from lichen.picture import Picture, to_float
-from lichen.prior.density import SCALE_MIN, gaussian_bits
+from lichen.prior.context import merge
+from lichen.prior.density import Belief, LearnedBelief, gaussian_bits
 
 WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
 BINS, RANGE = 81, 4.0  # of the histogram of normalised latents
@@ -42,7 +47,8 @@ class Inspection:
     without the centre. `saving_bpp` is what a Gaussian that knows its four causal neighbours of the same channel
     would still save, by the estimated correlations: how much spatial dependence is left. `energy` (M,) is the mean
     of y_hat^2, `channel_bpp` (M,) the rate of each channel by its Gaussian (skipped latents too); `histogram` (81,)
-    counts normalised latents evenly in [-4, 4].
+    counts normalised latents evenly in [-4, 4]. `lookup` are the first picture's references and `referred` sums of
+    all pictures', where the model is Global Reference.
     """
 
     name: str
@@ -55,10 +61,13 @@ class Inspection:
     channel_bpp: Tensor
     histogram: Tensor
     first: Planes
+    lookup: Lookup | None
+    referred: tuple[LookupSums, ...]
 
     def numbers(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return {
+        more = {"global_reference": lookups.numbers(self.lookup, self.referred)} if self.lookup else {}
+        return more | {
             "model": self.name,
             "pictures": self.pictures,
             "estimated_bpp": round(self.estimated_bpp, 5),
@@ -101,10 +110,34 @@ def saving_bits(maps: Tensor, count: int) -> Tensor:
     return -0.5 * torch.log2(1 - explained.clamp(0, 1 - 1e-6))
 
 
-def _look(latents: Latents, pixels: int, estimated_bits: float) -> tuple[_Seen, Planes]:
-    residual, how = latents.y - latents.mean, Correlation(WINDOW)
-    y_hat, u = residual.round() + latents.mean, normalised(latents, how)
-    bits = gaussian_bits(residual.round(), latents.scale.clamp(min=SCALE_MIN))[0]
+@dataclass(frozen=True)
+class _Walked:
+    """A picture's latents as a file has them: `coded` is the belief as the walk gave it, with its stages."""
+
+    latents: Latents
+    y_hat: Tensor
+    coded: Belief
+    bits: float
+
+
+def _walk(checkpoint: Checkpoint, x: Tensor, level: Tensor) -> _Walked:
+    """One estimating pass. Raises `UsageError` for a model without a scale."""
+    model: Model = checkpoint.model
+    y = model.analyse(x, level)
+    z = model.hyper_analyse(y, level)
+    estimator = Estimator(None)
+    y_hat, beliefs = model.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
+    coded = beliefs[0][1]
+    if isinstance(coded, LearnedBelief):
+        raise UsageError(f"{checkpoint.name} has no scale to normalise its latents by: there is nothing to inspect")
+    whole = merge(beliefs, y)
+    return _Walked(Latents(y, whole.mean, whole.scale), y_hat, coded, float(torch.stack(estimator.bits).sum()))
+
+
+def _look(walked: _Walked, pixels: int) -> tuple[_Seen, Planes]:
+    latents, y_hat, how = walked.latents, walked.y_hat, Correlation(WINDOW)
+    residual, u = latents.y - latents.mean, normalised(latents, how)
+    bits = gaussian_bits(y_hat - latents.mean, latents.scale)[0]
     spread = torch.sqrt(latents.scale.square() + _NOISE)
     noisy = channel_maps(residual / spread, WINDOW)
     noisy[:, WINDOW // 2, WINDOW // 2] += (_NOISE / spread.square()).mean(dim=(0, 2, 3))
@@ -117,7 +150,7 @@ def _look(latents: Latents, pixels: int, estimated_bits: float) -> tuple[_Seen, 
         noisy=noisy.double(),
         energy=y_hat.square().sum(dim=(0, 2, 3)).double(),
         bits=bits.sum(dim=(1, 2)).double(),
-        estimated_bits=estimated_bits,
+        estimated_bits=walked.bits,
         histogram=torch.histc(u.float(), BINS, -RANGE, RANGE),
     )
     top = int(seen.bits.argmax())
@@ -135,23 +168,29 @@ def inspect_model(checkpoint: Checkpoint, pictures: Iterable[Picture], quality: 
         raise UsageError(f"quality must lie in 0 ... 100, not {quality}")
     level = torch.tensor([quality / 100 * (checkpoint.config.rates.count - 1)])
     seen: list[_Seen] = []
+    referred: list[LookupSums] = []
     first: Planes | None = None
+    lookup: Lookup | None = None
+    context, stride = checkpoint.model.prior.context, checkpoint.model.stride
     for picture in pictures:
-        height, width = picture.pixels.shape[:2]
-        coded = checkpoint.model(to_float(picture.pixels), level)
-        if coded.latents is None:
-            raise UsageError(f"{checkpoint.name} has no scale to normalise its latents by: there is nothing to inspect")
-        if min(coded.latents.y.shape[2:]) < WINDOW:
+        walked = _walk(checkpoint, to_float(picture.pixels), level)
+        if min(walked.y_hat.shape[2:]) < WINDOW:
             continue
-        found, planes = _look(coded.latents, height * width, float(coded.bits))
+        found, planes = _look(walked, picture.pixels.shape[0] * picture.pixels.shape[1])
+        back = lookups.look_back(context, walked.y_hat, walked.coded, planes.channel, picture.pixels, stride)
+        if back is not None:
+            lookup = lookup or back[0]
+            referred.append(back[1])
         seen.append(found)
         first = first or planes
     if first is None:
         raise BadData(f"no picture of at least {WINDOW} x {WINDOW} latents; give larger ones")
-    return _summed(checkpoint.name, seen, first)
+    return _summed(checkpoint.name, seen, first, lookup, tuple(referred))
 
 
-def _summed(name: str, seen: list[_Seen], first: Planes) -> Inspection:
+def _summed(
+    name: str, seen: list[_Seen], first: Planes, lookup: Lookup | None, referred: tuple[LookupSums, ...]
+) -> Inspection:
     centres, pixels = sum(s.centres for s in seen), sum(s.pixels for s in seen)
     positions = sum(s.positions for s in seen)
     correlation = torch.stack([s.correlation * s.centres for s in seen]).sum(dim=0) / centres
@@ -168,4 +207,6 @@ def _summed(name: str, seen: list[_Seen], first: Planes) -> Inspection:
         channel_bpp=bits / pixels,
         histogram=torch.stack([s.histogram for s in seen]).sum(dim=0),
         first=first,
+        lookup=lookup,
+        referred=referred,
     )

@@ -18,8 +18,9 @@ from lichen.evaluation.bdrate import delta
 from lichen.evaluation.contestants import ModelEntry, family
 from lichen.evaluation.curves import Curve, Points, find_points, load_points
 from lichen.evaluation.evaluate import evaluate, file_name
-from lichen.evaluation.experiments import Experiment, Scale, Variant
-from lichen.evaluation.report import GAINS
+from lichen.evaluation.experiments import Comparison, Experiment, Scale, Variant
+from lichen.evaluation.latent_figures import Map, draw_maps
+from lichen.evaluation.report import GAINS, report
 from lichen.files import write_atomically
 from lichen.losses.correlation import Correlation, correlation_map, off_centre
 from lichen.models.checkpoint import load_checkpoint
@@ -78,8 +79,9 @@ def recipe_of(variant: Variant, lam: float, scale: Scale) -> str:
     if term:
         lines += ["", "[correlation]", f"alpha = {term.alpha}", "", "[correlation.map]"]
         lines += [f"window = {term.window}", f'mask = "{term.mask}"']
-    if variant.staged:
-        lines += ["", "[stages]", f"change = {scale.steps // 2}"]
+    if variant.stages:
+        early, late = ([*weights] for weights in variant.stages)
+        lines += ["", "[stages]", f"change = {scale.steps // 2}", f"early = {early}", f"late = {late}"]
     if variant.config:
         lines += ["", variant.config]
     return "\n".join(lines) + "\n"
@@ -96,6 +98,7 @@ def reproduce(
 ) -> str:
     """Train on `data`, measure on `test`, and write `output`/NAME.json and NAME.md, whose text is given.
 
+    Also `output`/report with the curves, and maps.png and .svg of the experiments that look at correlations.
     Finished trainings and rows are not made again. Raises `BadInput`.
     """
     jobs = plan(experiment, scale, output)
@@ -115,6 +118,8 @@ def reproduce(
     maps = _maps(jobs, test) if experiment.correlation else []
     if maps:
         _write_gains(experiment, maps, results)
+        _draw_maps(maps, output)
+    _draw_curves(experiment, scale, results, output / "report")
     facts = {
         "experiment": experiment.name,
         "scale": scale.name,
@@ -124,6 +129,7 @@ def reproduce(
         "published": [
             _reprint(r.name, r.curve, r.paper_percent, r.paper_ms_ssim_percent, experiment) for r in experiment.reprints
         ],
+        "comparisons": [_comparison(c, experiment, results) for c in experiment.comparisons],
         "correlation": maps,
     }
     text = as_text(experiment, facts)
@@ -163,10 +169,21 @@ def _line(variant: Variant, experiment: Experiment, results: Path, pictures: int
     line |= {"paper_seconds": variant.paper_s, "paper_percent": variant.paper_percent}
     line |= {"paper_ms_ssim_percent": variant.paper_ms_ssim_percent}
     if variant.over:
-        trained = variant.over in {v.name for v in experiment.variants}
-        anchor = load_points(results / file_name(variant.over)) if trained else find_points(variant.over)
-        line |= _deltas(anchor, load_points(path), experiment.bpp_max)
+        line |= _deltas(_anchor(variant.over, experiment, results), load_points(path), experiment.bpp_max)
     return line
+
+
+def _anchor(name: str, experiment: Experiment, results: Path) -> Points:
+    """A variant's points, or a published curve."""
+    trained = name in {v.name for v in experiment.variants}
+    return load_points(results / file_name(name)) if trained else find_points(name)
+
+
+def _comparison(said: Comparison, experiment: Experiment, results: Path) -> dict[str, Any]:
+    """What the paper's text says of two curves, beside ours."""
+    test, anchor = load_points(results / file_name(said.test)), _anchor(said.anchor, experiment, results)
+    line = {"name": said.test, "over": said.anchor, "paper_percent": said.paper_percent, "said": said.said}
+    return line | _deltas(anchor, test, experiment.bpp_max)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -208,6 +225,20 @@ def _maps(jobs: Sequence[Job], test: Path) -> list[dict[str, Any]]:
         values = {"map": [[round(float(v), 5) for v in line] for line in mean], "off_centre": float(off_centre(mean))}
         found.append({"variant": job.variant.name, "lambda": job.lam, **values})
     return found
+
+
+def _draw_maps(maps: Sequence[dict[str, Any]], output: Path) -> None:
+    """The supplement's Figure 6: a row for each lambda, a column for each model."""
+    lambdas = sorted({m["lambda"] for m in maps})
+    rows = [[Map(m["variant"], lam, torch.tensor(m["map"])) for m in maps if m["lambda"] == lam] for lam in lambdas]
+    for ending in ("png", "svg"):
+        write_atomically(output / f"maps.{ending}", draw_maps(rows, ending), overwrite=True)
+
+
+def _draw_curves(experiment: Experiment, scale: Scale, results: Path, folder: Path) -> None:
+    """The figure itself: curves, and what they save over an anchor of the reader's choice."""
+    warning = "Smoke, meaningless: " if scale.meaningless else ""
+    report(results, folder, [], warning + experiment.title)
 
 
 def _write_gains(experiment: Experiment, maps: Sequence[dict[str, Any]], results: Path) -> None:
@@ -259,9 +290,14 @@ def as_text(experiment: Experiment, facts: dict[str, Any]) -> str:
     for line in facts["published"]:
         cells = [_cell(line.get(key)) for key in keys]
         lines.append(f"| {line['name']}, published points `{line['curve']}` | vtm | {' | '.join(cells)} |")
-    for line in facts["variants"]:
+    if facts["comparisons"]:
+        lines += ["", "| what its text says | over | BD-rate, % | the paper's |", "|---|---|---|---|"]
+    for line in facts["comparisons"]:
+        said = f"{_cell(line['paper_percent'])} {line['said']}"
+        lines.append(f"| {line['name']} | {line['over']} | {_cell(line['percent'])} | {said} |")
+    for line in [*facts["variants"], *facts["comparisons"]]:
         if line.get("percent_refused"):
-            lines += ["", f"No BD-rate for {line['name']}: {line['percent_refused']}."]
+            lines += ["", f"No BD-rate for {line['name']} over {line['over']}: {line['percent_refused']}."]
     if facts["correlation"]:
         lines += ["", "| model | lambda | correlation off the centre |", "|---|---|---|"]
         lines += [f"| {m['variant']} | {m['lambda']:g} | {m['off_centre']:.4f} |" for m in facts["correlation"]]

@@ -166,14 +166,16 @@ class GroupContext:
 class ReferenceContext:
     """Global Reference (Qian 2021, Table 1): causal 5 x 5 and masked 3 x 3 of M channels, three stages.
 
-    Their 1 x 1 layers see M, 2 M and 2 M + features channels; the hyper synthesis gives 2 M features.
+    Their 1 x 1 layers see M, 2 M and 2 M + features channels; the hyper synthesis gives 2 M features, and
+    without a hyper transform there are two stages. Without `confidence` the similarity alone weighs references.
     """
 
     hidden: int = 1152
     gaussian: Gaussian = REFERENCE
+    confidence: bool = True
 
     def build(self, base_raw: Tensor, features: int) -> ReferenceModel:
-        return ReferenceModel(base_raw.shape[1], features, self.hidden, SLOPE, self.gaussian)
+        return ReferenceModel(base_raw.shape[1], features, self.hidden, SLOPE, self.gaussian, self.confidence)
 
 
 AnyContext = (

@@ -243,7 +243,7 @@ class Nothing(nn.Module):
 
 @dataclass(frozen=True)
 class NoHyper:
-    """No hyper-latent: for the factorized prior."""
+    """No hyper-latent: for the factorized prior, and for context models that see decoded latents alone."""
 
     hyper_latents: ClassVar[int] = 0
     stride: ClassVar[int] = 1

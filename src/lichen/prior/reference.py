@@ -8,6 +8,9 @@ stages predict in turn: local context, + reference, + hyper-latent; only the las
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -58,21 +61,62 @@ class Confidence(nn.Module):
         return ExactConfidence()
 
 
+class Certainty(nn.Module):
+    """In place of U in the paper's ablation: every winner is trusted, (B, n, C) -> ones (B, n, 1)."""
+
+    def forward(self, y_hat: Tensor, belief: Belief) -> Tensor:
+        return y_hat.new_ones(*y_hat.shape[:2], 1)
+
+    def exact(self) -> Certainty:
+        """Nothing is computed: its own fixed-point twin."""
+        return self
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What one picture's positions refer to (Qian 2021, Figs. 8 and 10), all (h, w).
+
+    `winner` is the best earlier position, as row * w + column (0 where there is none); `similarity` is S and
+    `confidence` U of that winner, both in [0, 1].
+    """
+
+    winner: Tensor
+    similarity: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """What the search gives for a block of n positions: pictures' winners (B, n), S and U (B, n, 1), and before it."""
+
+    block: Tensor
+    local: Tensor
+    first: Belief
+    winner: Tensor
+    similarity: Tensor
+    confidence: Tensor
+
+
 class ReferenceModel(Context):
     """Local context, best earlier patch and hyper-latent, stage by stage; trained at once, coded in raster order.
 
     `inputs`: the first stage sees M channels, the second 2M, the third 2M + `features`; each is three 1 x 1
-    layers of `hidden` channels. Stages add to the mean; deviations are averaged in the logarithm.
+    layers of `hidden` channels. Stages add to the mean; deviations are averaged in the logarithm. Without
+    features (no hyper-latent) there is no third stage, and the second is coded.
     """
 
-    def __init__(self, latents: int, features: int, hidden: int, slope: float, gaussian: Gaussian) -> None:
+    def __init__(
+        self, latents: int, features: int, hidden: int, slope: float, gaussian: Gaussian, confident: bool = True
+    ) -> None:
         super().__init__()
         self.schedule, self.latents, self.gaussian = Raster(), latents, gaussian
         self.local = MaskedConv(latents, latents, causal(5))
         self.reference = MaskedConv(latents, latents, causal(3, centre=True))
         ways = (latents, 2 * latents, 2 * latents + features)
-        self.first, self.second, self.third = (stack([w, hidden, hidden, 2 * latents], slope) for w in ways)
-        self.confidence, self.weigh, self.log_mean = Confidence(), Weigh(), LogMean()
+        self.first, self.second, third = (stack([w, hidden, hidden, 2 * latents], slope) for w in ways)
+        self.third = third if features else None
+        self.confidence = Confidence() if confident else Certainty()
+        self.weigh, self.log_mean = Weigh(), LogMean()
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         if y is None:
@@ -92,32 +136,50 @@ class ReferenceModel(Context):
     def _foretold(self, known: Tensor, features: Tensor, stages: bool) -> Belief:
         """The beliefs of all positions, given all of y_hat (B, M, h, w); with `stages` also the earlier ones."""
         height, width = known.shape[2:]
-        around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
-        flat = _padded(known.permute(0, 2, 3, 1).flatten(1, 2))
-        common = features.permute(0, 2, 3, 1).flatten(1, 2)
+        flat, common = _padded(_flat(known)), _flat(features)
+        index = neighbours(self.reference.mask, height, width)
+        blocks = []
+        for glance in self._look_back(flat, height, width):
+            found = [
+                self.reference.gathered(flat[picture : picture + 1], index[winner])
+                for picture, winner in enumerate(glance.winner)
+            ]
+            seen = self.weigh(torch.cat(found), glance.similarity.to(flat.dtype), glance.confidence)
+            blocks.append(self._last(glance.first, glance.local, seen, common[:, glance.block]))
+        earlier = tuple(_join([b.earlier[i] for b in blocks]) for i in range(len(blocks[0].earlier))) if stages else ()
+        joined = _join(blocks)
+        return Belief(joined.mean, joined.raw, self.gaussian, earlier)
+
+    def _look_back(self, flat: Tensor, height: int, width: int) -> Iterator[_Glance]:
+        """Block by block, what is found for y_hat (B, h w + 1, M), its last row zero."""
+        around = neighbours(self.local.mask, height, width)
         searches = [Search(picture.detach(), height, width) for picture in flat]
         confidence = flat.new_zeros(len(flat), height * width, 1)
-        blocks = []
-        for block in torch.arange(height * width, device=known.device).split(BLOCK):
+        for block in torch.arange(height * width, device=flat.device).split(BLOCK):
             local = self.local.gathered(flat, around[block])
             first = self._first(local)
             confidence[:, block] = self.confidence(flat[:, block], first)
-            seen = []
-            for picture, search in enumerate(searches):
-                winner, similarity = search.block(block)
-                found = self.reference.gathered(flat[picture : picture + 1], index[winner])
-                seen.append(self.weigh(found, similarity[None].to(flat.dtype), confidence[picture, winner][None]))
-            blocks.append(self._third(first, local, torch.cat(seen), common[:, block]))
-        earlier = tuple(_join([b.earlier[i] for b in blocks]) for i in range(2)) if stages else ()
-        joined = _join(blocks)
-        return Belief(joined.mean, joined.raw, self.gaussian, earlier)
+            found = [search.block(block) for search in searches]
+            winner = torch.stack([position for position, _ in found])
+            certain = torch.stack([values[places] for values, places in zip(confidence, winner, strict=True)])
+            yield _Glance(block, local, first, winner, torch.stack([s for _, s in found]), certain)
+
+    @torch.no_grad()
+    def matches(self, known: Tensor) -> Matches:
+        """What each position of one picture's y_hat (1, M, h, w) refers to."""
+        height, width = known.shape[2:]
+        glances = list(self._look_back(_padded(_flat(known)), height, width))
+        winner = torch.cat([glance.winner[0] for glance in glances])
+        similarity = torch.cat([glance.similarity[0, :, 0] for glance in glances])
+        confidence = torch.cat([glance.confidence[0, :, 0] for glance in glances])
+        return Matches(*(values.view(height, width) for values in (winner, similarity, confidence)))
 
     def _read(self, coder: Coder, features: Tensor) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[2:]
         if not isinstance(self.local, ExactMasked):
             raise ValueError("files are read with a prior frozen to fixed point")
         around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
-        common = features.permute(0, 2, 3, 1).flatten(1, 2)
+        common = _flat(features)
         flat = features.new_zeros(1, height * width + 1, self.latents)  # the last is what lies outside
         confidence = features.new_zeros(1, height * width, 1)
         search = Search(flat[0], height, width)
@@ -128,7 +190,7 @@ class ReferenceModel(Context):
             winner, similarity = search.next()
             found = self.reference.gathered(flat, index[winner])
             seen = self.weigh(found, similarity[None], confidence[:, winner])
-            belief = self._third(first, local, seen, common[:, cell.positions])
+            belief = self._last(first, local, seen, common[:, cell.positions])
             flat[:, cell.positions] = coder.code(None, belief)
             confidence[:, cell.positions] = self.confidence(flat[:, cell.positions], first)
             beliefs.append((cell, belief))
@@ -138,9 +200,11 @@ class ReferenceModel(Context):
         mean, raw = at_points(self.first, local).chunk(2, dim=2)
         return Belief(mean, raw, self.gaussian)
 
-    def _third(self, first: Belief, local: Tensor, seen: Tensor, features: Tensor) -> Belief:
-        """The coded stage's belief, with the two before it."""
+    def _last(self, first: Belief, local: Tensor, seen: Tensor, features: Tensor) -> Belief:
+        """The coded stage's belief, with those before it."""
         second = self._update(first, at_points(self.second, torch.cat([local, seen], dim=2)))
+        if self.third is None:
+            return Belief(second.mean, second.raw, self.gaussian, (first,))
         third = self._update(second, at_points(self.third, torch.cat([local, seen, features], dim=2)))
         return Belief(third.mean, third.raw, self.gaussian, (first, second))
 
@@ -185,6 +249,10 @@ class Search:
         windows = self._flat[self._index[positions].flatten()].double().clamp(-REACH, REACH)
         self._patches[positions] = windows.view(len(positions), -1)
         self._norms[positions] = self._patches[positions].square().sum(dim=1).sqrt()
+
+
+def _flat(planes: Tensor) -> Tensor:
+    return planes.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _padded(flat: Tensor) -> Tensor:

@@ -79,7 +79,9 @@ def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Compet
             _line(axes, c, look[c.key], curve.bpp, curve.quality_db)
             if c.measured:
                 top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= _BPP_MAX]
-    axes.set(xlim=(0, _BPP_MAX), ylim=(min(top) - 0.5, max(top) + 0.5), xlabel="bits per pixel", ylabel=label)
+    if top:
+        axes.set_ylim(min(top) - 0.5, max(top) + 0.5)
+    axes.set(xlim=(0, _BPP_MAX), xlabel="bits per pixel", ylabel=label)
     axes.legend(fontsize=7, frameon=False, ncols=2)
 
 

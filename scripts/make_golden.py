@@ -1,13 +1,18 @@
 """Make tests/golden: files of this format version, with tiny frozen weights and digests of their latents.
 
-Later versions must decode these files to the same latents. What is there already is kept: golden bytes change
-only with the format version.
+    python scripts/make_golden.py
+
+Adds what is missing, weights or files, and leaves all that is there as it is: later versions must decode it
+to the same latents. To make something anew, with a new format version, delete it first. After a merge, take
+either side's digests.json and run this: files without a digest are given one.
 """
 
 import hashlib
 import json
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -17,25 +22,44 @@ from lichen.models.zoo import row
 from tests.conftest import scene, small_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "tests/golden"
+LONG = 3137  # pixels: 50 hyper-latents, more than a window has
+SMALL, WINDOWS = ("rgb", "grey", "alpha"), ("wide", "tall")
+WANTED = {"lichen": SMALL + WINDOWS, "lichen-hp": SMALL + WINDOWS, "elic": SMALL}  # files of each row
+
+
+def picture_of(kind: str) -> tuple[Image.Image, float]:
+    """What is in a file of this name, and its quality."""
+    if kind == "rgb":
+        return scene(130, 70), 80
+    if kind == "grey":
+        return scene(64, 64).convert("L"), 33.3
+    if kind == "alpha":
+        alpha = scene(45, 37).convert("RGBA")
+        alpha.putalpha(scene(45, 37, 3).convert("L"))
+        return alpha, 100
+    return scene(*((LONG, 70) if kind == "wide" else (70, LONG))), 10
+
+
+def digest(codec: Codec, data: bytes) -> str:
+    """SHA-256 of the latents that a file decodes to, little-endian float64 in the order (channel, row, column)."""
+    y_hat = codec.decode_latents(data).contiguous().numpy().astype("<f8")
+    return hashlib.sha256(y_hat.tobytes()).hexdigest()
 
 
 def main() -> None:
-    table = GOLDEN / "digests.json"
-    digests = json.loads(table.read_text()) if table.exists() else {}
-    for name in ("lichen", "lichen-hp", "elic"):
+    path = GOLDEN / "digests.json"
+    digests = json.loads(path.read_text()) if path.exists() else {}
+    for name, kinds in WANTED.items():
         folder = GOLDEN / f"v1-{name}"
-        if folder.exists():
-            continue
-        codec = Codec(weights=small_checkpoint(row(name), folder))
-        alpha = scene(45, 37).convert("RGBA")
-        alpha.putalpha(scene(45, 37, 3).convert("L"))
-        pictures = {"rgb": (scene(130, 70), 80), "grey": (scene(64, 64).convert("L"), 33.3), "alpha": (alpha, 100)}
-        for kind, (picture, quality) in pictures.items():
-            data = codec.encode(picture, quality)
-            write_atomically(folder / f"{kind}.lic", data, overwrite=False)
-            y_hat = codec.decode_latents(data).contiguous().numpy().astype("<f8")
-            digests[f"{folder.name}/{kind}.lic"] = hashlib.sha256(y_hat.tobytes()).hexdigest()
-    write_atomically(table, (json.dumps(digests, indent=1) + "\n").encode(), overwrite=True)
+        weights = folder / f"{name}.safetensors"
+        codec = Codec(weights=weights if weights.exists() else small_checkpoint(row(name), folder))
+        for kind in kinds:
+            file = folder / f"{kind}.lic"
+            if not file.exists():
+                write_atomically(file, codec.encode(*picture_of(kind)), overwrite=False)
+            digests.setdefault(f"{folder.name}/{file.name}", digest(codec, file.read_bytes()))
+    there = {name: digests[name] for name in sorted(digests) if (GOLDEN / name).exists()}
+    write_atomically(path, (json.dumps(there, indent=1) + "\n").encode(), overwrite=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from lichen.codec import Codec
 from lichen.models.zoo import ZOO
 from tests.conftest import scene, small_checkpoint
 from tests.test_cli import errors_of, run
+from tests.training.test_processes import RECIPE
 
 COUNT, SIZE = 8, (700, 500)
 
@@ -82,6 +83,60 @@ def test_killed_in_the_middle_and_run_again(folder, side):
     check(finished, expected)
 
 
+# The command line, killed by kill -9 in the middle of writing its n-th file.
+KILLED = """
+import os, signal, sys
+left = int(sys.argv.pop(1))
+def kill(handle):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = kill
+from lichen.cli import main
+main()
+"""
+COMMANDS = {
+    "encode": ["encode", "in", "-o", "out", "--skip-existing"],
+    "decode": ["decode", "lic", "-o", "out", "--skip-existing"],
+    "eval": ["eval", "lichen", "-q", "20", "-q", "60", "--data", "in", "-o", "out"],
+    "report": ["report", "results", "-o", "out"],
+    "train": ["train", "recipe.toml", "--data", "in", "-o", "out"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [("encode", 2), ("decode", 2), ("eval", 1), ("eval", 3), ("report", 4), ("train", 1), ("train", 2), ("train", 3)],
+)
+def test_killed_while_it_writes_and_run_again(folder, command, file):
+    """Nothing half-written has a final name, and the same command, run again, leaves nothing else behind."""
+    for name in names("in")[3:]:
+        Path("in", name).unlink()
+    if command == "decode":
+        assert run("encode", "in", "-o", "lic") == 0
+    if command == "report":
+        assert run("eval", "lichen", "-q", "20", "-q", "60", "--data", "in", "-o", "results") == 0
+    Path("recipe.toml").write_text(RECIPE)
+    assert run(*[word.replace("out", "whole") for word in COMMANDS[command]]) == 0
+    expected = names("whole")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(file), *COMMANDS[command]], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = names("out")
+    parts = [name for name in left if name.endswith(".part")]
+    assert len(parts) == 1 and {*left} - {*parts} < {*expected}
+    for name in {*left} - {*parts}:  # whole: as an untroubled run wrote them, but for what it measured
+        if command in {"encode", "decode"}:
+            assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+    assert run(*COMMANDS[command]) == 0
+    assert names("out") == expected
+
+
+def names(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
 def check(finished: list[Path], expected: dict[str, bytes]) -> None:
     """Every result under a final name is whole."""
     for path in finished:
@@ -101,6 +156,43 @@ def test_interrupted_within_a_second_saying_what_is_done(folder):
     assert process.returncode == 130
     assert b"stopped: " in errors and b"left; to go on, add --skip-existing" in errors and b"Traceback" not in errors
     assert not list(Path("out").glob(".*"))
+
+
+# The command line, whose second picture takes minutes in one call of C.
+SLOW = """
+import hashlib
+from lichen import jobs
+render, calls = jobs.render, []
+def slow(*arguments):
+    calls.append(1)
+    return hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8) if len(calls) > 1 else render(*arguments)
+jobs.render = slow
+from lichen.cli import main
+main()
+"""
+
+
+def test_interrupted_in_a_long_call_of_a_library(folder):
+    for name in names("in")[2:]:
+        Path("in", name).unlink()
+    assert run("encode", "in", "-o", "lic") == 0
+    command = [sys.executable, "-c", SLOW, "decode", "lic", "-o", "out"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    wait_for("out", "*.png", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"stopped: 1 done, 0 failed, 1 left" in errors and b"Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_says_how_far_it_came(folder):
+    process = start("eval", "lichen", "--data", "in", "-o", "out")
+    wait_for("out", "table.tsv", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b" of 88 files measured; the same command goes on" in errors and b"Traceback" not in errors
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(folder, capsys):

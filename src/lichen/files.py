@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from lichen.errors import OutputError, OutputExists
+
+try:
+    import fcntl
+except ImportError:  # Windows: there, temporary files of killed processes stay
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
     """Write `data` under a temporary name in the same folder and rename it to `path`.
 
-    A half-written file never appears under the final name. Raises `OutputError` if it exists and
-    `overwrite` is false, or cannot be written.
+    A half-written file never appears under the final name. What a killed process left is removed by the next
+    that writes the same output. Raises `OutputError` if that exists and `overwrite` is false, or cannot be written.
     """
     try:
         path = path.resolve()  # a link's target is replaced, not the link
@@ -22,24 +29,18 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
             raise OutputError(f"{path} is not a regular file; give another output")
         if not overwrite and path.exists():
             raise OutputExists(f"{path} exists; use --force to overwrite it")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _publish(temporary, path)
+        with _temporary(path) as temporary:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite:
+                temporary.replace(path)
+            else:
+                _publish(temporary, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -50,3 +51,59 @@ def _publish(temporary: Path, path: Path) -> None:
         raise OutputExists(f"{path} exists; use --force to overwrite it") from error
     except OSError:  # a file system without links
         temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; what is still there at the end is removed.
+
+    Its name is the same for an output each time, so that what a killed process left is found, and it is locked while
+    in use, by a lock that ends with its process. Where another is at the same output, or nothing can be locked, it
+    has a name of its own.
+    """
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # short, however long the output's is
+    usual = path.with_name(f".{name}.part")
+    abandoned = _locked(usual, os.O_RDWR)
+    if abandoned is not None:
+        with contextlib.suppress(OSError):
+            usual.unlink()
+        os.close(abandoned)
+    lock = _locked(usual, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    temporary = usual if lock is not None else path.with_name(f".{name}-{secrets.token_hex(8)}.part")
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            if lock is None or _is_at(lock, temporary):
+                temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(path: Path, flags: int) -> int | None:
+    """A handle of the file at `path` that locks it until it is closed; None where that cannot be."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(handle, path):  # not removed between opening and locking
+            return handle
+    except BlockingIOError:
+        pass
+    except OSError:  # a file system without locks
+        if flags & os.O_CREAT:
+            path.unlink(missing_ok=True)
+    os.close(handle)
+    return None
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False

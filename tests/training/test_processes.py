@@ -103,6 +103,24 @@ def test_killed_and_resumed_it_draws_the_same_curve(place, whole):
     assert curve(broken) == curve(whole) and same_weights(whole, broken)
 
 
+def test_interrupted_and_resumed_it_draws_the_same_curve(place, whole):
+    """Ctrl-C at any time saves whole steps: here seldom checkpoints, so that what it saves is all there is."""
+    stopped = run_in(place, "stopped")
+    command = [sys.executable, "-m", *arguments(stopped)]
+    command[command.index("--save-minutes") + 1] = "100"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while b"step 2: " not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"stopped: saved at step " in errors and b"Traceback" not in errors
+    assert 2 <= len(curve(stopped)) < STEPS
+    train_session(stopped, Console(quiet=True))
+    assert curve(stopped) == curve(whole) and same_weights(whole, stopped)
+
+
 @pytest.mark.slow
 def test_killed_again_and_again(place, whole):
     broken = run_in(place, "broken-often")

@@ -5,10 +5,12 @@ Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 from lichen.cli import coding, evaluation, inspection, models, reporting, training
-from lichen.cli.app import EXIT_INPUT, EXIT_USAGE, app, console
+from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, console
 from lichen.errors import LichenError, UsageError
 
 __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "training"]
@@ -21,3 +23,22 @@ def main() -> None:
     except LichenError as error:
         console.print(f"lichen: {error}", markup=False)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
+    except SystemExit as end:
+        if end.code == EXIT_STOPPED:
+            _end_now()
+        raise
+
+
+def _end_now() -> None:
+    """After Ctrl-C: end without waiting for threads, which may be deep in a library, or for processes.
+
+    Nothing is lost by it: files appear whole or not at all.
+    """
+    import multiprocessing
+
+    for process in multiprocessing.active_children():
+        process.kill()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(EXIT_STOPPED)

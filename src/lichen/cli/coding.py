@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +33,8 @@ from lichen.cli.app import (
 )
 from lichen.errors import UsageError
 
+FINISH_SECONDS = 0.3  # after Ctrl-C, for what is at work
+
 
 def parse_size(text: str) -> int:
     """`40kB`, `1.5 MB`, `40000`: bytes, in thousands. Raises `UsageError`."""
@@ -57,26 +60,27 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any], str], skip_existing: bool) -> None:
-    """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped."""
+    """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped.
+
+    The work has a thread of its own: in ours Ctrl-C would be felt between two steps of Python only, and one
+    may take long (a large picture as WebP is one). A picture that is nearly done when it comes is finished.
+    """
     from lichen import jobs
 
     count = Counter[str]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=len(tasks) < 2) as progress:
         bar = progress.add_task("", total=len(tasks))
+        worker, steps = ThreadPoolExecutor(1), jobs.run(tasks, work, skip_existing)
+        at_work = worker.submit(next, steps, None)
         try:
-            for done in jobs.run(tasks, work, skip_existing):
+            while done := at_work.result():
+                _print_done(done, line, count)
                 progress.advance(bar)
-                count[_outcome(done)] += 1
-                count["in"] += done.size_in_bytes
-                count["out"] += done.size_out_bytes
-                for notice in done.notices:
-                    progress.console.print(f"{done.task.source}: note: {notice}", markup=False)
-                if done.error is not None:
-                    progress.console.print(f"lichen: {done.error}", markup=False)
-                elif not done.skipped:
-                    progress.console.print(line(done), markup=False)
+                at_work = worker.submit(next, steps, None)
         except KeyboardInterrupt:
+            if wait([at_work], FINISH_SECONDS).done and (done := at_work.result()):
+                _print_done(done, line, count)
             left = len(tasks) - count["done"] - count["failed"] - count["skipped"]
             console.print(f"stopped: {_summary(count)}, {left} left; to go on, add --skip-existing", markup=False)
             raise typer.Exit(EXIT_STOPPED) from None
@@ -84,6 +88,18 @@ def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any]
         console.print(f"{_summary(count)}; {count['in']} bytes became {count['out']}", markup=False)
     if count["failed"]:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _print_done(done: Any, line: Callable[[Any], str], count: Counter[str]) -> None:
+    count[_outcome(done)] += 1
+    count["in"] += done.size_in_bytes
+    count["out"] += done.size_out_bytes
+    for notice in done.notices:
+        console.print(f"{done.task.source}: note: {notice}", markup=False)
+    if done.error is not None:
+        console.print(f"lichen: {done.error}", markup=False)
+    elif not done.skipped:
+        console.print(line(done), markup=False)
 
 
 def _outcome(done: Any) -> str:

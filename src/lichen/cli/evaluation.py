@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lichen.cli.app import EXIT_INPUT, Device, Json, Threads, app, console
+from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, console
 from lichen.errors import BadInput, UsageError
 
 
@@ -126,10 +127,19 @@ def evaluate(
     entries = _entries(models or [], peers, peer or [], quality, device)
     columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("")
-        outcome = run(
-            entries, data, output, jobs, threads, replace, lambda n, of: progress.update(bar, completed=n, total=of)
-        )
+        bar = progress.add_task("", total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        worker = ThreadPoolExecutor(1)  # in ours Ctrl-C would be felt between two steps of Python only
+        try:
+            outcome = worker.submit(run, entries, data, output, jobs, threads, replace, report).result()
+        except KeyboardInterrupt:
+            (task,) = progress.tasks
+            left = "" if task.total is None else f" of {task.total:.0f}"
+            console.print(f"stopped: {task.completed:.0f}{left} files measured; the same command goes on", markup=False)
+            raise typer.Exit(EXIT_STOPPED) from None
     for reason in outcome.skipped:
         console.print(f"lichen: {reason}", markup=False)
     console.print(f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}")

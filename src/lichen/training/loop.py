@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +32,8 @@ class Trainer:
     """A training and its state: model, its moving average (EMA), optimiser, step.
 
     Data, noise and quality levels are pure functions of (seed, step, index in the batch): a resumed run repeats
-    the very same steps as an uninterrupted one, and several processes train as one with the joint batch.
+    the very same steps as an uninterrupted one, and several processes train as one with the joint batch. Another
+    thread may save it while it holds `whole`: no step is half done then.
     """
 
     def __init__(self, recipe: Recipe, crops: Crops, processes: Alone | Together) -> None:
@@ -44,7 +46,7 @@ class Trainer:
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
-        self.health = Health()
+        self.health, self.whole = Health(), threading.Lock()
         self.step, self.seconds = 0, 0.0
         share = recipe.shared_by(processes.count)
         self.mine = range(processes.index * share, (processes.index + 1) * share)
@@ -69,13 +71,15 @@ class Trainer:
         while self.step < until and not late:
             began = time.perf_counter()
             late = time.monotonic() - start >= 60 * max_minutes
-            figures, late = self._train_step(late)
-            seconds = time.perf_counter() - began
-            self.seconds += seconds
-            report(dataclasses.replace(figures, images_per_s=self.recipe.batch / seconds))
+            shared = self._gradients(late)
+            with self.whole:
+                figures, late = self._update(*shared)
+                seconds = time.perf_counter() - began
+                self.seconds += seconds
+                report(dataclasses.replace(figures, images_per_s=self.recipe.batch / seconds))
 
-    def _train_step(self, late: bool) -> tuple[Figures, bool]:
-        """One step; `late` is whether this process would stop, the answer whether any would."""
+    def _gradients(self, late: bool) -> list[float]:
+        """Those of a step; gives what `_shared` does. `late` is whether this process would stop."""
         x, level, noise = self._inputs()
         for group in self.optimiser.param_groups:
             group["lr"] = group["scale"] * self.recipe.rate_at(self.step)
@@ -84,8 +88,13 @@ class Trainer:
         terms = self.objective(coded, x, level, self.step, noise)
         terms.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        loss, bpp, psnr, correlation, stop, norm_ = self._shared(terms, coded, late, norm)
-        if self.health.accepts(loss, norm_):
+        return self._shared(terms, coded, late, norm)
+
+    def _update(
+        self, loss: float, bpp: float, psnr: float, correlation: float, stop: float, norm: float
+    ) -> tuple[Figures, bool]:
+        """The rest of the step; gives whether any process would stop."""
+        if self.health.accepts(loss, norm):
             self.optimiser.step()
             self._average()
         self.optimiser.zero_grad(set_to_none=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from lichen.training.state import resume_run, save_run, start_from, weights_of
 VALID_SECONDS = 900
 VALID_PICTURES = 8
 VALID_QUALITIES = (15, 40, 65, 90)
+STOP_SECONDS = 0.5  # after Ctrl-C, for the step at work to be between two updates
 
 
 @dataclass(frozen=True)
@@ -77,21 +79,34 @@ class _Session:
         self.trainer, self.log, self.options = trainer, log, run
         self.checks = open_pictures(run.valid, VALID_PICTURES) if run.valid else []
         self.saved = self.validated = time.monotonic()
+        self.saved_step = trainer.step
         columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
         self.progress = Progress(*columns, console=console)
         self.bar = self.progress.add_task("", total=trainer.recipe.steps, completed=trainer.step)
 
     def run(self) -> None:
+        """Train, in a thread of its own: Ctrl-C is felt at once, and what is saved then has no half a step."""
+        recipe, minutes = self.trainer.recipe, self.options.max_minutes
         with self.progress:
             try:
-                self.trainer.run(self.trainer.recipe.steps, self.options.max_minutes, self._report)
-            finally:
+                ThreadPoolExecutor(1).submit(self.trainer.run, recipe.steps, minutes, self._report).result()
+            except KeyboardInterrupt:
+                self._stop()
+                raise
+            except BaseException:
                 self.save()
+                raise
+            self.save()
         self.validate()
+
+    def _stop(self) -> None:
+        if self.trainer.whole.acquire(timeout=STOP_SECONDS):  # and keep it: the other thread does no more
+            self.save()
+        self.progress.console.print(f"stopped: saved at step {self.saved_step}; the same command goes on", markup=False)
 
     def save(self) -> None:
         save_run(self.trainer, self.log, self.options.output)
-        self.saved = time.monotonic()
+        self.saved, self.saved_step = time.monotonic(), self.trainer.step
 
     def validate(self) -> None:
         if self.checks:

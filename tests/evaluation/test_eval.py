@@ -71,6 +71,16 @@ def test_rows_are_whole_files(weights, pictures, tmp_path):
         assert 0 <= row.peak_mb < 4000
 
 
+def test_refined_files_are_a_curve_of_their_own(weights, pictures, tmp_path):
+    run([model(weights, 50), model(weights, 50).refined(2)], pictures, tmp_path)
+    rows = Table(tmp_path / "table.tsv").rows
+    codec, image = Codec(weights=weights), Image.open(pictures / "deep/c.png")
+    assert rows["lichen-refine2", "deep/c", 50.0].size_bytes == len(codec.encode(image, 50, refine_steps=2))
+    assert math.isnan(rows["lichen-refine2", "deep/c", 50.0].estimated_bpp)
+    assert rows["lichen", "deep/c", 50.0].estimated_bpp > 0
+    assert model(weights).refined(0) == model(weights)
+
+
 def test_small_pictures_have_no_ms_ssim_and_no_mean_of_it(weights, pictures, tmp_path):
     run([model(weights)], pictures, tmp_path)
     assert math.isnan(Table(tmp_path / "table.tsv").rows["lichen", "a", 0.0].ms_ssim)

@@ -110,6 +110,7 @@ def evaluate(
     peers: Annotated[bool, typer.Option("--peers", help="Also JPEG, WebP, AVIF and the other codecs here.")] = False,
     peer: Annotated[list[str] | None, typer.Option(help="Only this peer; may be repeated.")] = None,
     quality: Annotated[list[float] | None, typer.Option("-q", min=0, max=100, help="Default: 0, 10 ... 100.")] = None,
+    refine: Annotated[int, typer.Option(min=0, help="Encode with so many steps of refinement (slow).")] = 0,
     replace: Annotated[bool, typer.Option(help="Measure anew what other weights or libraries have left.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as memory allows. Disturbs timing.")] = 1,
     device: Device = "cpu",
@@ -124,7 +125,7 @@ def evaluate(
 
     from lichen.evaluation.evaluate import evaluate as run
 
-    entries = _entries(models or [], peers, peer or [], quality, device)
+    entries = _entries(models or [], peers, peer or [], quality, device, refine)
     columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=None)
@@ -147,7 +148,9 @@ def evaluate(
         raise typer.Exit(EXIT_INPUT)
 
 
-def _entries(models: list[str], peers: bool, named: list[str], quality: list[float] | None, device: str) -> list[Any]:
+def _entries(
+    models: list[str], peers: bool, named: list[str], quality: list[float] | None, device: str, refine: int
+) -> list[Any]:
     """Who is measured; peers that this machine lacks are named. Raises `UsageError` for nobody, or twice one name."""
     from lichen.evaluation.contestants import QUALITIES, ModelEntry, PeerEntry
     from lichen.evaluation.peers import available, missing
@@ -156,7 +159,9 @@ def _entries(models: list[str], peers: bool, named: list[str], quality: list[flo
     wanted = [find_peer(name) for name in named] or ([*available(), *missing()] if peers else [])
     for absent in (p for p in wanted if not p.there):
         console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
-    entries: list[Any] = [ModelEntry.of(model, sorted(set(quality or QUALITIES)), device) for model in models]
+    entries: list[Any] = [
+        ModelEntry.of(model, sorted(set(quality or QUALITIES)), device).refined(refine) for model in models
+    ]
     entries += [PeerEntry(p.name) for p in wanted if p.there]
     if not entries:
         raise UsageError("name a model to measure, or --peers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,19 +79,26 @@ class PeerEntry:
 class ModelEntry:
     """A curve of ours: one variable-rate model at some qualities, or fixed-rate models by their lambda.
 
-    `members` are (setting, weights file, hash).
+    `members` are (setting, weights file, hash). With `refine_steps` files are refined (`lichen.refinement`).
     """
 
     name: str
     members: tuple[tuple[float, Path, str], ...]
     device: str
+    refine_steps: int = 0
 
     @property
     def versions(self) -> dict[float, str]:
         return {setting: digest for setting, _, digest in self.members}
 
     def open(self) -> Contestant:
-        return _RunningModel({setting: path for setting, path, _ in self.members}, self.device)
+        return _RunningModel({setting: path for setting, path, _ in self.members}, self.device, self.refine_steps)
+
+    def refined(self, steps: int) -> ModelEntry:
+        """The same with so many steps of refinement, and a name that says so; itself for none."""
+        if not steps:
+            return self
+        return dataclasses.replace(self, name=f"{self.name}-refine{steps}", refine_steps=steps)
 
     @staticmethod
     def of(text: str, qualities: Sequence[float], device: str) -> ModelEntry:
@@ -138,19 +146,21 @@ class _RunningPeer:
 
 
 class _RunningModel:
-    def __init__(self, files: dict[float, Path], device: str) -> None:
-        self._device = find_device(device)
+    def __init__(self, files: dict[float, Path], device: str, refine_steps: int) -> None:
+        self._device, self._refine_steps = find_device(device), refine_steps
         loaded = {path: Codec(weights=path, device=device) for path in set(files.values())}
         self._codecs = {setting: loaded[path] for setting, path in files.items()}
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
-        return self._codecs[setting].encode(image, self._quality(setting))
+        return self._codecs[setting].encode(image, self._quality(setting), refine_steps=self._refine_steps)
 
     def decode(self, data: bytes, setting: float) -> Image.Image:
         return Image.fromarray(self._codecs[setting].decode_picture(data).pixels)
 
     @torch.inference_mode()
     def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        if self._refine_steps:
+            return None  # a pass of the model would estimate other latents
         checkpoint = self._codecs[setting].checkpoint
         top = checkpoint.config.rates.count - 1
         level = round(self._quality(setting) / 100 * top * LEVEL_STEPS) / LEVEL_STEPS

@@ -6,6 +6,7 @@ Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 
@@ -18,6 +19,7 @@ __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "repor
 
 def main() -> None:
     """Entry point: typed errors become one line and an exit code."""
+    gc.set_threshold(100_000)  # libraries make many objects when they are loaded, and hardly a cycle
     try:
         app()
     except LichenError as error:
@@ -27,6 +29,8 @@ def main() -> None:
         if end.code == EXIT_STOPPED:
             _end_now()
         raise
+    finally:
+        gc.freeze()  # the end needs no last search for cycles, a quarter of a second among a library's objects
 
 
 def _end_now() -> None:

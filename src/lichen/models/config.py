@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -92,6 +93,7 @@ class ModelConfig:
         return Model(analysis, synthesis, hyper_analysis, prior, gains, stride, stride * self.hyper.stride)
 
 
+@functools.cache
 def _kinds(hint: Any) -> dict[str, type]:
     """Every dataclass that a config may hold, found by following the types of its fields."""
     if not dataclasses.is_dataclass(hint):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lichen.errors import BadCheckpoint
+from lichen.prior import exact, exact_layers
 from lichen.prior.exact import _ROUNDER, ACTIVATION_MAX, ExactConv, ExactLeakyReLU, freeze, snap
 from lichen.transforms.blocks import LevelTable, Pointwise
 
@@ -33,6 +34,27 @@ def test_convolution_is_the_integer_one(conv):
     x = snap(torch.randn(2, conv.in_channels, 9, 8).double() * 50)
     assert torch.equal(twin(x), integers(twin, x))
     assert float((twin(x) - conv(x.float()).detach().double()).abs().max()) < 0.1
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(5, 7, 3, padding=1),
+        nn.Conv2d(5, 7, 5, stride=2, padding=2),
+        nn.Conv2d(4, 6, 3, groups=2),
+        nn.ConvTranspose2d(5, 7, 5, stride=2, padding=2, output_padding=1),
+    ],
+    ids=["dense", "strided", "grouped", "transposed"],
+)
+@pytest.mark.parametrize("numbers", [1, 900, 2000])
+def test_in_strips_or_at_once(layer, numbers, monkeypatch):
+    torch.manual_seed(0)
+    twin = freeze(nn.Sequential(layer))[0]
+    x = snap(torch.randn(2, layer.in_channels, 9, 8).double() * 50)
+    whole = twin(x)
+    monkeypatch.setattr(exact, "UNFOLDED", numbers)
+    monkeypatch.setattr(exact_layers, "UNFOLDED", numbers)
+    assert torch.equal(twin(x), whole)
 
 
 def test_inputs_beyond_the_range_are_clamped():

@@ -26,7 +26,7 @@ class Coder(Protocol):
 
     @property
     def ordered(self) -> bool:
-        """Whether a serial model's steps must be coded one by one: in files."""
+        """True in files: a serial model's steps must be coded one by one, and beliefs are not kept."""
         ...
 
     def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
@@ -99,7 +99,7 @@ class Context(nn.Module, ABC):
 
     @abstractmethod
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
-        """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief."""
+        """Code y (B, M, h, w), or read it when y is None; gives y_hat and each cell's belief, none in files."""
 
 
 class ContextModel(Context):
@@ -134,17 +134,16 @@ class ContextModel(Context):
         beliefs: Beliefs = []
         seen: Seen | None = None
         for step, part in enumerate(self.schedule.parts(height, width, features.device)):
+            seen = None if step % self.parts_each == 0 else seen  # let go of before the next source looks
             seen = self.look(step, features, known, seen)
             known, added = self.code_part(step, part, coder, seen, known, level, y)
-            beliefs += added
+            beliefs += [] if coder.ordered else added
         return known, beliefs
 
     def look(self, step: int, features: Tensor, known: Tensor, before: Seen | None = None) -> Seen:
-        """What the source of a part sees; `before` is what was seen for the part before, if at hand."""
+        """What the source of a part sees; `before` is what it saw for the part before, if at hand."""
         source = self._source(step)
-        if step % self.parts_each == 0:
-            before = None
-        elif before is None:
+        if step % self.parts_each and before is None:
             before = source(features, known, None)
         seen: Seen = source(features, known, before)
         return seen

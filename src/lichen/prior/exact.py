@@ -25,6 +25,7 @@ ACTIVATION_MAX = 2048.0 - 2.0**-ACTIVATION_BITS
 _ROUNDER = 1.5 * 2.0 ** (52 - ACTIVATION_BITS)
 WEIGHT_BITS = 14  # fractional bits of a weight at most; fewer when a layer has weights beyond 2
 _PADDING = {"zeros": "constant", "replicate": "replicate"}  # names of nn.Conv2d and of F.pad
+UNFOLDED = 2**23  # numbers that a convolution may unfold at a time: 64 MB
 WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
 
 
@@ -92,8 +93,7 @@ class ExactConv(nn.Module):
             return self._snap(F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0])).permute(0, 3, 1, 2)
         if self.depthwise:
             return self._snap(self._shifted(x)).permute(0, 3, 1, 2)
-        product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
-        return self._snap(product.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self._snap(self._strips(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs of a 1 x 1 convolution: x (..., Cin) and rows (r,) int64 -> (..., r)."""
@@ -102,6 +102,19 @@ class ExactConv(nn.Module):
     def _snap(self, product: Tensor) -> Tensor:
         """(B, h, w, C), without bias -> with it, on the grid; in place."""
         return snap_(product, self.offset)
+
+    def _strips(self, x: Tensor) -> Tensor:
+        """The convolution without bias, some rows at a time: PyTorch unfolds all that it is given, which is large."""
+        (above, beside), (down, across) = self.padding, self.stride
+        side, taps = self.weight.shape[2], self.weight[0].numel()
+        height = (x.shape[2] + 2 * above - side) // down + 1
+        rows = max(UNFOLDED // (taps * -(-x.shape[3] // across)), 1)
+        if rows >= height:
+            return F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
+        x = F.pad(x, (beside, beside, above, above))
+        starts = range(0, height, rows)
+        strips = (x[:, :, top * down : (min(top + rows, height) - 1) * down + side] for top in starts)
+        return torch.cat([F.conv2d(s, self.weight, None, self.stride, groups=self.groups) for s in strips], dim=2)
 
     def _shifted(self, x: Tensor) -> Tensor:
         """A depthwise convolution as a sum over taps, (B, h, w, C); float64 has no fast grouped kernel."""

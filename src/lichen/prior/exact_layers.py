@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, Belief
-from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, snap, snap_, step_bits, within
+from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, UNFOLDED, snap, snap_, step_bits, within
 
 
 class ExactDeconv(nn.Module):
@@ -37,7 +37,11 @@ class ExactDeconv(nn.Module):
             raise BadCheckpoint("a layer of the prior is too large for exact arithmetic; retrain it")
 
     def forward(self, x: Tensor) -> Tensor:
-        product = F.conv_transpose2d(within(x), self.weight, None, self.stride, self.padding, self.more)
+        x = within(x)
+        unfolded = self.weight[0, 0].numel() * x.shape[2] * x.shape[3]  # for each output channel
+        parts = self.weight.split(max(UNFOLDED // unfolded, 1), dim=1)
+        products = [F.conv_transpose2d(x, part, None, self.stride, self.padding, self.more) for part in parts]
+        product = products[0] if len(products) == 1 else torch.cat(products, dim=1)
         return snap_(product.add_(self.bias[:, None, None]))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lichen.prior.context import Beliefs, Coder, Context
 from lichen.prior.density import Belief, Gaussian, gaussian_bits
@@ -22,7 +23,7 @@ from lichen.prior.masked import ExactMasked, MaskedConv, causal, neighbours
 from lichen.prior.parts import Cell, Raster
 from lichen.prior.sources import at_points, stack
 
-BLOCK = 512  # positions that are searched for at a time: the whole matrix of similarities is never held
+BLOCK = 128  # positions that are searched for at a time: the whole matrix of similarities is never held
 REACH = 2047.0  # latents are compared within +-this, so that products of patches are exact integers
 
 
@@ -123,32 +124,29 @@ class ReferenceModel(Context):
             return self._read(coder, features)
         everything = Cell(slice(None))
         known = coder.foresee(y)
-        belief = self._foretold(known, features, stages=not coder.ordered)
-        if not coder.ordered:
-            return everything.back(coder.code(everything.of(y), belief), y.shape[2:]), [(everything, belief)]
-        beliefs: Beliefs = []
         flat = everything.of(y)
-        for (cell,) in self.schedule.parts(y.shape[2], y.shape[3], y.device):
-            beliefs.append((cell, _at(belief, cell)))
-            coder.code(flat[:, cell.positions], beliefs[-1][1])
-        return known, beliefs
+        if not coder.ordered:
+            belief = _join(list(self._foretold(known, features)))
+            return everything.back(coder.code(flat, belief), y.shape[2:]), [(everything, belief)]
+        position = 0
+        for block in self._foretold(known, features):
+            for row in range(block.mean.shape[1]):
+                coder.code(flat[:, position : position + 1], _at(block, row))
+                position += 1
+        return known, []
 
-    def _foretold(self, known: Tensor, features: Tensor, stages: bool) -> Belief:
-        """The beliefs of all positions, given all of y_hat (B, M, h, w); with `stages` also the earlier ones."""
+    def _foretold(self, known: Tensor, features: Tensor) -> Iterator[Belief]:
+        """The beliefs of all positions in raster order, block by block, given all of y_hat (B, M, h, w)."""
         height, width = known.shape[2:]
         flat, common = _padded(_flat(known)), _flat(features)
         index = neighbours(self.reference.mask, height, width)
-        blocks = []
         for glance in self._look_back(flat, height, width):
             found = [
                 self.reference.gathered(flat[picture : picture + 1], index[winner])
                 for picture, winner in enumerate(glance.winner)
             ]
             seen = self.weigh(torch.cat(found), glance.similarity.to(flat.dtype), glance.confidence)
-            blocks.append(self._last(glance.first, glance.local, seen, common[:, glance.block]))
-        earlier = tuple(_join([b.earlier[i] for b in blocks]) for i in range(len(blocks[0].earlier))) if stages else ()
-        joined = _join(blocks)
-        return Belief(joined.mean, joined.raw, self.gaussian, earlier)
+            yield self._last(glance.first, glance.local, seen, common[:, glance.block])
 
     def _look_back(self, flat: Tensor, height: int, width: int) -> Iterator[_Glance]:
         """Block by block, what is found for y_hat (B, h w + 1, M), its last row zero."""
@@ -183,7 +181,6 @@ class ReferenceModel(Context):
         flat = features.new_zeros(1, height * width + 1, self.latents)  # the last is what lies outside
         confidence = features.new_zeros(1, height * width, 1)
         search = Search(flat[0], height, width)
-        beliefs: Beliefs = []
         for (cell,) in self.schedule.parts(height, width, features.device):
             local = self.local.gathered(flat, around[cell.positions])
             first = self._first(local)
@@ -193,8 +190,7 @@ class ReferenceModel(Context):
             belief = self._last(first, local, seen, common[:, cell.positions])
             flat[:, cell.positions] = coder.code(None, belief)
             confidence[:, cell.positions] = self.confidence(flat[:, cell.positions], first)
-            beliefs.append((cell, belief))
-        return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), beliefs
+        return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), []
 
     def _first(self, local: Tensor) -> Belief:
         mean, raw = at_points(self.first, local).chunk(2, dim=2)
@@ -216,26 +212,26 @@ class ReferenceModel(Context):
 class Search:
     """Finds the most similar strictly earlier position, by exact integers: the same on every machine.
 
-    `flat` (h w + 1, M) holds one picture's latents, its last row zero; `next` may be called while it fills.
+    `flat` (h w + 1, M) holds one picture's latents, its last row zero; `next` may be called while it fills. Patches
+    are never put together: the product of two is the sum of their latents' products, tap by tap.
     """
 
     def __init__(self, flat: Tensor, height: int, width: int) -> None:
         self._flat = flat
         self._index = neighbours(causal(3).to(flat.device), height, width)
-        self._patches = flat.new_zeros(height * width, self._index.shape[1] * flat.shape[1], dtype=torch.float64)
+        self._clamped = torch.zeros_like(flat, dtype=torch.float64)
+        self._squares = flat.new_zeros(height * width + 1, dtype=torch.float64)
         self._norms = flat.new_zeros(height * width, dtype=torch.float64)
-        self._known = 0
+        self._learnt = self._known = 0
 
     def block(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Winners (n,) and similarities (n, 1), in [0, 1] on the grid, of consecutive `positions`."""
         start, stop = int(positions[0]), int(positions[-1]) + 1
-        self._learn(positions)
-        products = self._patches[start:stop] @ self._patches[:stop].t()
-        scores = products / self._norms[:stop].clamp(min=1)
-        earlier = torch.arange(stop, device=positions.device) < positions[:, None]
-        scores = torch.where(earlier, scores, -1.0).clamp_(min=0)
+        self._learn(start, stop)
+        scores = self._products(start, stop).div_(self._norms[:stop].clamp(min=1))
+        order = torch.arange(stop, device=positions.device)
+        scores.masked_fill_(order >= positions[:, None], 0).clamp_(min=0)
         best = scores.amax(dim=1)
-        order = torch.arange(stop, device=positions.device).expand_as(scores)
         winner = torch.where(scores == best[:, None], order, stop).amin(dim=1)
         return winner, snap((best / self._norms[start:stop].clamp(min=1)).clamp_(max=1))[:, None]
 
@@ -245,10 +241,23 @@ class Search:
         self._known += 1
         return self.block(position)
 
-    def _learn(self, positions: Tensor) -> None:
-        windows = self._flat[self._index[positions].flatten()].double().clamp(-REACH, REACH)
-        self._patches[positions] = windows.view(len(positions), -1)
-        self._norms[positions] = self._patches[positions].square().sum(dim=1).sqrt()
+    def _learn(self, start: int, stop: int) -> None:
+        """Take in the latents that the patches before `stop` hold, and those patches' norms from `start` on."""
+        fresh = self._flat[self._learnt : stop - 1].double().clamp(-REACH, REACH)
+        self._clamped[self._learnt : stop - 1] = fresh
+        self._squares[self._learnt : stop - 1] = fresh.square().sum(dim=1)
+        self._norms[start:stop] = self._squares[self._index[start:stop]].sum(dim=1).sqrt()
+        self._learnt = stop - 1
+
+    def _products(self, start: int, stop: int) -> Tensor:
+        """The patches from `start` times all those before `stop`, (n, stop): exact in any order."""
+        wanted = self._clamped[self._index[start:stop]].transpose(0, 1).flatten(0, 1)  # taps, then positions
+        single = F.pad(wanted @ self._clamped[:stop].t(), (0, 1))  # with what lies outside
+        columns = self._index[:stop].clamp(max=stop).t()
+        total = single.new_zeros(stop - start, stop)
+        for product, column in zip(single.chunk(len(columns)), columns, strict=True):
+            total += product.index_select(1, column)
+        return total
 
 
 def _flat(planes: Tensor) -> Tensor:
@@ -259,10 +268,13 @@ def _padded(flat: Tensor) -> Tensor:
     return torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
 
 
-def _at(belief: Belief, cell: Cell) -> Belief:
-    return Belief(belief.mean[:, cell.positions], belief.raw[:, cell.positions], belief.gaussian)
+def _at(belief: Belief, row: int) -> Belief:
+    rows = slice(row, row + 1)
+    return Belief(belief.mean[:, rows], belief.raw[:, rows], belief.gaussian)
 
 
 def _join(blocks: list[Belief]) -> Belief:
+    """The belief of all positions, with its earlier stages, of consecutive ones."""
     mean, raw = torch.cat([b.mean for b in blocks], dim=1), torch.cat([b.raw for b in blocks], dim=1)
-    return Belief(mean, raw, blocks[0].gaussian)
+    earlier = tuple(_join(list(stages)) for stages in zip(*(b.earlier for b in blocks), strict=True))
+    return Belief(mean, raw, blocks[0].gaussian, earlier)

@@ -33,13 +33,11 @@ class SerialModel(Context):
         if not coder.ordered:
             belief = Belief(mean, raw, self.gaussian)
             return everything.back(coder.code(everything.of(y), belief), y.shape[2:]), [(everything, belief)]
-        beliefs: Beliefs = []
         flat = everything.of(y)
         for (cell,) in self.schedule.parts(y.shape[2], y.shape[3], y.device):
             belief = Belief(mean[:, cell.positions], raw[:, cell.positions], self.gaussian)
             coder.code(flat[:, cell.positions], belief)
-            beliefs.append((cell, belief))
-        return known, beliefs
+        return known, []
 
     def _read(self, coder: Coder, features: Tensor) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[2:]
@@ -49,11 +47,9 @@ class SerialModel(Context):
         index = neighbours(gather.mask, height, width)
         common = features.permute(0, 2, 3, 1).flatten(1, 2)
         flat = features.new_zeros(len(features), height * width + 1, self.latents)  # the last is what lies outside
-        beliefs: Beliefs = []
         for (cell,) in self.schedule.parts(height, width, features.device):
             local = gather.gathered(flat, index[cell.positions])
             mean, raw = self.source.join(local, common[:, cell.positions])
             belief = Belief(mean, raw, self.gaussian)
             flat[:, cell.positions] = coder.code(None, belief)
-            beliefs.append((cell, belief))
-        return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), beliefs
+        return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), []

@@ -1,0 +1,92 @@
+"""Memory of the rows that look far: whole processes at full width, with random weights, from a file to a file.
+
+    python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080] [--full]
+
+Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160, and a line through the two
+largest, continued to 3840 x 2160; `--full` encodes that itself. Bar: 4 GB for Global Reference, whose decoder goes
+position by position: a 4K picture is minutes to encode and a quarter of an hour and more to decode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import Bar, finish, show
+from benchmarks.large_pictures import measured, photograph
+from lichen.models.checkpoint import save_checkpoint
+from lichen.models.zoo import row
+from lichen.picture import to_float
+from tests.small import enliven, scene
+
+FULL = (3840, 2160)
+LIMIT_MB = 4000
+
+
+def checkpoint(name: str, folder: Path) -> Path:
+    """Lively random weights of a row at full width."""
+    torch.manual_seed(0)
+    config = row(name).config
+    model = config.build()
+    enliven(model, to_float(np.asarray(scene(192, 128))))
+    path = folder / f"{name}.safetensors"
+    save_checkpoint(path, name, config, model.state_dict(), {"steps": 0})
+    return path
+
+
+def continued(points: dict[tuple[int, int], float]) -> float:
+    """Peak MB at the full size, by the line through the two largest sizes measured; itself if it was."""
+    if FULL in points:
+        return points[FULL]
+    (before, low), (last, high) = sorted((width * height, peak) for (width, height), peak in points.items())[-2:]
+    return high + (high - low) / (last - before) * (FULL[0] * FULL[1] - last)
+
+
+def measure(name: str, sizes: list[tuple[int, int]], full: bool, folder: Path) -> list[tuple[Any, ...]]:
+    """A line (row, side, width, height, processor s, peak MB) for each process."""
+    weights, lines = str(checkpoint(name, folder)), []
+    source, coded, back = (str(folder / file) for file in ("a.bmp", "a.lic", "b.bmp"))
+    picture = photograph(FULL[0])
+    for size in [*sizes, *([FULL] if full else [])]:
+        picture.crop((0, 0, *size)).save(source)
+        jobs = {"encode": ["encode", source, "-o", coded], "decode": ["decode", coded, "-o", back]}
+        for side, arguments in jobs.items():
+            if side == "encode" or size != FULL:
+                _, processor, peak = measured([*arguments, "-f", "--weights", weights])
+                lines.append((name, side, *size, processor, peak))
+                print(*lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="global-reference,cheng-charm,elic")
+    parser.add_argument("--sizes", default="960x540,1920x1080")
+    parser.add_argument("--full", action="store_true", help="encode 3840 x 2160 too")
+    args = parser.parse_args()
+    sizes = [(int(width), int(height)) for width, height in (text.split("x") for text in args.sizes.split(","))]
+    lines: list[tuple[Any, ...]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.rows.split(","):
+            lines += measure(name, sizes, args.full, Path(folder))
+    columns = ("row", "", "width", "height", "processor, s", "peak, MB")
+    show("peak resident memory, whole processes", columns, lines)
+    peaks: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
+    for name, side, width, height, _, peak in lines:
+        peaks.setdefault((name, side), {})[width, height] = peak
+    at_full = [
+        (*key, continued(points), "measured" if FULL in points else "by a line") for key, points in peaks.items()
+    ]
+    show("at 3840 x 2160", ("row", "", "peak, MB", ""), at_full)
+    bars = [Bar(f"{n}: {s}, MB at 3840 x 2160 ({how})", mb, LIMIT_MB) for n, s, mb, how in at_full]
+    bars = [bar for bar in bars if bar.what.startswith("global-reference")]
+    finish("memory", {"columns": columns, "rows": lines, "at_full_size": at_full}, bars)
+
+
+if __name__ == "__main__":
+    main()

@@ -82,7 +82,7 @@ def evaluate(
         report(done, total)
     if total:
         table.save()
-    run = {"processes": processes, "threads": threads or torch.get_num_threads(), **_busy()}
+    run = {"processes": processes, "threads": threads or torch.get_num_threads()}
     for entry in entries:
         _summarise(entry.name, table, run, output)
     return Outcome(total, tuple(skipped))
@@ -156,14 +156,6 @@ def _summarise(name: str, table: Table, run: dict[str, Any], output: Path) -> No
     if not path.exists():
         text = json.dumps(summarise(name, table.of(name), run), indent=1, allow_nan=False) + "\n"
         write_atomically(path, text.encode(), overwrite=True)
-
-
-def _busy() -> dict[str, Any]:
-    """How busy the machine was: seconds of a crowded machine are too long. Nothing where it does not say."""
-    try:
-        return {"load_average": round(os.getloadavg()[2], 1), "cpus": os.cpu_count()}
-    except (OSError, AttributeError):
-        return {}
 
 
 def file_name(name: str) -> str:

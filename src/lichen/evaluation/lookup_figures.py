@@ -57,7 +57,7 @@ def _matched(axes: Any, name: str, lookup: Lookup) -> None:
     axes.imshow(lookup.pixels)
     for number, region in enumerate(lookup.regions, 1):
         _pair(axes, number, region, lookup.stride)
-    axes.set_title(f"{name}: positions (purple) and what they refer to (yellow)", fontsize=8)
+    axes.set_title(f"{name}: positions (purple)\nand what they refer to (yellow)", fontsize=8)
     axes.set_axis_off()
 
 

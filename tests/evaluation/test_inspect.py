@@ -81,8 +81,8 @@ def test_what_global_reference_refers_to(checkpoint, tmp_path):
     matches = seen.lookup.matches
     places = torch.arange(matches.winner.numel()).view_as(matches.winner)
     assert (matches.winner < places.clamp(min=1)).all()
-    assert 0 <= matches.similarity.min() and matches.similarity.max() <= 1
-    assert 0 <= matches.confidence.min() and matches.confidence.max() <= 1
+    assert matches.similarity.min() >= 0 and matches.similarity.max() <= 1
+    assert matches.confidence.min() >= 0 and matches.confidence.max() <= 1
     numbers = json.loads(json.dumps(seen.numbers()))["global_reference"]
     assert numbers["stage_bpp"][-1] == pytest.approx(float(seen.channel_bpp.sum()), rel=1e-3)
     for region in numbers["regions"]:

@@ -186,7 +186,7 @@ def _prepare(threads: int) -> None:
 @functools.lru_cache(maxsize=1)
 def _contestant(entry: Entry) -> Contestant:
     """Loaded once a process, and warmed up: what a first call builds is not what we time."""
-    contestant, picture = entry.open(), Image.linear_gradient("L").convert("RGB")
+    contestant, picture = entry.open(), Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     for setting in entry.versions:
         contestant.decode(contestant.encode(picture, setting), setting)
     return contestant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -111,6 +112,23 @@ def test_seconds_leave_out_the_first_six_pictures():
     summary = summarise("m", rows, {})
     assert summary["results"]["encoding_time"] == [2.0]
     assert "first 6 pictures" in summary["meta"]["timing"]
+
+
+def test_the_load_is_of_the_rows_and_older_tables_are_read(weights, pictures, tmp_path):
+    """A summary that is written later does not say how busy the machine is then."""
+    run([model(weights)], pictures, tmp_path)
+    table = Table(tmp_path / "table.tsv")
+    table.rows = {key: dataclasses.replace(r, load_average=7.0) for key, r in table.rows.items()}
+    table.save()
+    (tmp_path / "lichen.json").unlink()
+    run([model(weights)], pictures, tmp_path)
+    assert json.loads((tmp_path / "lichen.json").read_text())["meta"]["load_average"] == 7.0
+    lines = (tmp_path / "table.tsv").read_text().splitlines()
+    (tmp_path / "table.tsv").write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines[:-1]))
+    (tmp_path / "lichen.json").unlink()
+    assert run([model(weights)], pictures, tmp_path).new_rows == 1
+    loads = [math.isnan(r.load_average) for r in Table(tmp_path / "table.tsv").of("lichen")]
+    assert loads.count(True) == 8 and loads.count(False) == 1
 
 
 def test_a_run_goes_on_where_it_was_killed(weights, pictures, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
@@ -16,6 +15,7 @@ from lichen.cli import app
 from lichen.errors import BadData, LichenError, UsageError
 from lichen.evaluation.inspect import inspect_model, saving_bits
 from lichen.evaluation.latent_figures import draw
+from lichen.evaluation.lookup_figures import draw_lookups
 from lichen.losses.correlation import channel_maps
 from lichen.models.checkpoint import load_checkpoint
 from lichen.models.zoo import row
@@ -74,15 +74,34 @@ def test_two_models_side_by_side(checkpoint):
     assert len(one.convert("RGB").getcolors(1 << 20)) > 100
 
 
-def test_what_cannot_be_inspected_is_said(checkpoint, monkeypatch):
+def test_what_global_reference_refers_to(checkpoint, tmp_path):
+    found = load_checkpoint(small_checkpoint(row("global-reference"), tmp_path))
+    seen = inspect_model(found, [from_pil(scene(160, 128)), from_pil(scene(128, 192, 1))])
+    assert seen.lookup is not None and torch.equal(seen.first.y_hat, seen.first.y_hat.round())
+    matches = seen.lookup.matches
+    places = torch.arange(matches.winner.numel()).view_as(matches.winner)
+    assert (matches.winner < places.clamp(min=1)).all()
+    assert matches.similarity.min() >= 0 and matches.similarity.max() <= 1
+    assert matches.confidence.min() >= 0 and matches.confidence.max() <= 1
+    numbers = json.loads(json.dumps(seen.numbers()))["global_reference"]
+    assert numbers["stage_bpp"][-1] == pytest.approx(float(seen.channel_bpp.sum()), rel=1e-3)
+    for region in numbers["regions"]:
+        (down, right), (up, left) = region["target"], region["reference"]
+        assert max(abs(down - up), abs(right - left)) > 2
+        assert numbers["reference_map"][down][right] == [up, left]
+        assert region["similarity"] == numbers["similarity_map"][down][right]
+    assert "global_reference" not in inspect_model(checkpoint, [from_pil(scene(160, 128))]).numbers()
+    assert draw_lookups([seen]).startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_inspected_is_said(checkpoint, tmp_path):
     with pytest.raises(BadData, match="5 x 5 latents"):
         inspect_model(checkpoint, [from_pil(scene(64, 64))])
     with pytest.raises(UsageError, match="quality"):
         inspect_model(checkpoint, [], 101)
-    forward = checkpoint.model.forward
-    monkeypatch.setattr(checkpoint.model, "forward", lambda *a: dataclasses.replace(forward(*a), latents=None))
+    without = load_checkpoint(small_checkpoint(row("factorized"), tmp_path))
     with pytest.raises(UsageError, match="no scale"):
-        inspect_model(checkpoint, [from_pil(scene(160, 128))])
+        inspect_model(without, [from_pil(scene(160, 128))])
 
 
 def test_the_command(tmp_path):

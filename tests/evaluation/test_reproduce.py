@@ -69,6 +69,14 @@ def test_every_recipe_is_one_that_the_trainer_reads(what, how, tmp_path):
         assert (recipe.correlation is None) == (job.variant.decorrelated is None)
 
 
+def test_global_reference_has_a_protocol_of_its_own():
+    figure = experiment("global-reference-fig7")
+    recipe = figure.at(scale("paper"))
+    assert (recipe.steps, recipe.crop, recipe.batch) == (408_000, 512, 8)
+    assert figure.at(scale("small")) is scale("small")
+    assert experiment("table1").at(scale("paper")) is scale("paper")
+
+
 def test_the_paper_scale_is_the_paper_s_protocol():
     recipe = scale("paper")
     assert (recipe.steps, recipe.crop, recipe.batch, recipe.learning_rate) == (1_500_000, 256, 16, 1e-4)
@@ -109,7 +117,34 @@ def test_smoke_of_the_correlation_maps(folders):
     assert len(first["map"]) == len(first["map"][0]) == 5
     off = [abs(v) for i, row in enumerate(first["map"]) for j, v in enumerate(row) if (i, j) != (2, 2)]
     assert first["off_centre"] == pytest.approx(sum(off) / 24, abs=1e-4)
+    assert all((folders / f"out/maps.{ending}").stat().st_size > 5000 for ending in ("png", "svg"))
+    assert (folders / "out/report/index.html").is_file()
     assert {g["name"] for g in read_gains(folders / "out/results" / GAINS)} == {"Cheng HP", "Cheng checkerboard"}
+
+
+@pytest.mark.slow
+def test_smoke_of_global_reference_s_figure(folders):
+    facts = smoke(folders, "global-reference-fig7")
+    assert len(facts["variants"]) == 7 and {line["over"] for line in facts["variants"]} == {"bpg_444_x265_ycbcr"}
+    assert [line["paper_percent"] for line in facts["comparisons"]] == [-21.0, -5.3, -2.0, -6.1]
+    text = (folders / "out/global-reference-fig7.md").read_text()
+    assert "-5.3 at the low bit rates" in text and "meaningless" in text
+
+
+@pytest.mark.parametrize("name", ["global-reference-table2", "global-reference-table3"])
+def test_tables_of_costs_need_no_pictures(folders, name, capsys):
+    assert call(name, "-o", str(folders / "out")) == 0
+    facts = json.loads((folders / f"out/{name}.json").read_text())
+    assert "the paper's" in capsys.readouterr().out
+    costs = {(c["system"], c["part"]): c for c in facts["costs"]}
+    assert all(c["gflops"] > 0 for c in facts["costs"])
+    if name.endswith("2"):
+        assert costs["Global Reference", "reference model"]["seconds"] > 0
+        assert costs["Minnen 2018, 384 latents", "parameter networks"]["paper_gflops"] == 8.15
+    else:
+        assert [c["seconds"] is None for c in facts["costs"]] == [False] * 4 + [True] * 3
+        assert costs["Global Reference", "4k"]["share_percent"] > costs["Global Reference", "240p"]["share_percent"]
+    assert call(name, "--recipes") == 2
 
 
 @pytest.mark.slow
@@ -157,7 +192,7 @@ def test_recipes_alone(tmp_path):
 
 
 def test_wrong_calls(capsys, tmp_path):
-    assert call("table1") == 2
+    assert call("table1") == call() == 2
     assert call("table9", "--recipes", "-o", str(tmp_path)) == 2
     assert "fig13" in capsys.readouterr().err
     with pytest.raises(UsageError, match="smoke"):

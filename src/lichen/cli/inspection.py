@@ -24,6 +24,7 @@ def inspect(
 ) -> None:
     """Look at a model's latents: correlation map, mean, scale, rates, energies; two or more models side by side.
 
+    Of Global Reference also OUTPUT-references.png: matched regions, S and U maps, what each stage brings.
     --json prints numbers instead of drawing.
 
     Examples: `lichen inspect a.safetensors kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
@@ -31,6 +32,7 @@ def inspect(
     """
     from lichen.evaluation.inspect import inspect_model
     from lichen.evaluation.latent_figures import draw
+    from lichen.evaluation.lookup_figures import draw_lookups
     from lichen.files import write_atomically
     from lichen.models.checkpoint import load_checkpoint
     from lichen.training.data import open_pictures
@@ -42,6 +44,13 @@ def inspect(
         typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
         return
     write_atomically(output, draw(inspections), force)
+    drawn = [output]
+    if any(i.lookup for i in inspections):
+        drawn.append(output.with_name(f"{output.stem}-references.png"))
+        write_atomically(drawn[1], draw_lookups(inspections), force)
     for i in inspections:
         console.print(f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp")
-    console.print(f"{output} shows {len(inspections)} models on {inspections[0].pictures} pictures")
+    models = "1 model" if len(inspections) == 1 else f"{len(inspections)} models"
+    count = inspections[0].pictures
+    for path in drawn:
+        console.print(f"{path} shows {models} on {count} {'picture' if count == 1 else 'pictures'}", markup=False)

@@ -82,7 +82,7 @@ def evaluate(
         report(done, total)
     if total:
         table.save()
-    run = {"processes": processes, "threads": threads or torch.get_num_threads(), **_busy()}
+    run = {"processes": processes, "threads": threads or torch.get_num_threads()}
     for entry in entries:
         _summarise(entry.name, table, run, output)
     return Outcome(total, tuple(skipped))
@@ -158,14 +158,6 @@ def _summarise(name: str, table: Table, run: dict[str, Any], output: Path) -> No
         write_atomically(path, text.encode(), overwrite=True)
 
 
-def _busy() -> dict[str, Any]:
-    """How busy the machine was: seconds of a crowded machine are too long. Nothing where it does not say."""
-    try:
-        return {"load_average": round(os.getloadavg()[2], 1), "cpus": os.cpu_count()}
-    except (OSError, AttributeError):
-        return {}
-
-
 def file_name(name: str) -> str:
     """`JPEG 4:2:0` -> `jpeg-420.json`."""
     return re.sub(r"[^\w.+-]", "", name.lower().replace(" ", "-")) + ".json"
@@ -194,7 +186,7 @@ def _prepare(threads: int) -> None:
 @functools.lru_cache(maxsize=1)
 def _contestant(entry: Entry) -> Contestant:
     """Loaded once a process, and warmed up: what a first call builds is not what we time."""
-    contestant, picture = entry.open(), Image.linear_gradient("L").convert("RGB")
+    contestant, picture = entry.open(), Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     for setting in entry.versions:
         contestant.decode(contestant.encode(picture, setting), setting)
     return contestant

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import math
+import os
 import time
 import zlib
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ class Row:
 
     `version` is the weights' hash or the peer's library; `pixels` the CRC-32 of the picture's RGB
     samples; `bpp` 8 times the file's bytes over its pixels; `excess_bpp` the file less the estimate;
-    `peak_mb` the memory that encoding and decoding took at their highest, above the loaded codec at rest.
+    `peak_mb` the memory that encoding and decoding took at their highest, above the loaded codec at rest;
+    `load_average` how many processes wanted the machine in the minute before: seconds of a crowded one are too long.
     """
 
     picture: str
@@ -47,6 +49,7 @@ class Row:
     encode_s: float
     decode_s: float
     peak_mb: float
+    load_average: float = math.nan
 
     @property
     def key(self) -> tuple[str, str, float]:
@@ -58,13 +61,15 @@ class Row:
 
     @staticmethod
     def of_line(line: str) -> Row:
-        """The inverse of `line`. Raises `ValueError`."""
+        """The inverse of `line`, also of one without the load. Raises `ValueError`."""
         fields, cells = dataclasses.fields(Row), line.rstrip("\n").split("\t")
+        cells += ["n/a"] if len(cells) == len(fields) - 1 else []
         return Row(**{f.name: _value(str(f.type), cell) for f, cell in zip(fields, cells, strict=True)})
 
 
 HEAD = "\t".join(f.name for f in dataclasses.fields(Row))
-_PLACES = {"psnr_db": 4, "ms_ssim": 6, "ms_ssim_db": 4, "encode_s": 4, "decode_s": 4, "peak_mb": 1}
+_HEAD_WITHOUT_LOAD = HEAD.rpartition("\t")[0]  # of tables from before it was kept; they are read, and written anew
+_PLACES = {"psnr_db": 4, "ms_ssim": 6, "ms_ssim_db": 4, "encode_s": 4, "decode_s": 4, "peak_mb": 1, "load_average": 1}
 
 
 def _text(name: str, value: object) -> str:
@@ -118,7 +123,16 @@ def measure(name: str, contestant: Contestant, entry: Entry, pixels: NDArray[np.
         encode_s=encoded - start,
         decode_s=done - encoded,
         peak_mb=peak_mb,
+        load_average=_load_average(),
     )
+
+
+def _load_average() -> float:
+    """Of the last minute; nan where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return math.nan
 
 
 def _rest() -> float:
@@ -151,8 +165,9 @@ class Table:
         if not path.exists():
             return
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if not lines or lines[0] != HEAD + "\n":
+        if not lines or lines[0] not in {HEAD + "\n", _HEAD_WITHOUT_LOAD + "\n"}:
             raise BadInput(f"{path}: not a results table of this version; give another --output")
+        self._sound = lines[0] == HEAD + "\n"
         for number, line in enumerate(lines[1:], 2):
             if not line.endswith("\n"):
                 self._sound = False

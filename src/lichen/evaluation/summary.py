@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -45,6 +46,7 @@ def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, 
         "sizes": sorted({f"{row.width}x{row.height}" for row in rows})[:8],
         "timing": f"whole files, entropy coding inside, means without the first {dropped} pictures",
         **run,
+        **_load([r.load_average for g in timed for r in g]),
         **machine(),
     }
     description = f"{name} by lichen eval: whole files, 8-bit RGB, mean over {len(pictures)} pictures"
@@ -54,6 +56,12 @@ def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, 
 def _mean(values: Sequence[float]) -> float | None:
     mean = sum(values) / len(values)
     return mean if math.isfinite(mean) else None
+
+
+def _load(values: Sequence[float]) -> dict[str, Any]:
+    """How busy the machine was while its seconds were taken; nothing where it was not kept."""
+    known = [v for v in values if math.isfinite(v)]
+    return {"load_average": round(sum(known) / len(known), 1), "cpus": os.cpu_count()} if known else {}
 
 
 def _highest(values: Sequence[float]) -> float | None:

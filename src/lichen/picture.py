@@ -82,12 +82,14 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(f"{name}: {error}; split it") from error
     except UnidentifiedImageError as error:
-        raise BadPicture(f"{name}: not a picture that Pillow can read") from error
+        raise BadPicture(f"{name}: not a picture that Pillow can read; check the file, or convert it to PNG") from error
     except BadInput:
         raise
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
         reason = getattr(error, "strerror", None) or error
-        raise BadPicture(f"{name}: cannot be read as a picture ({reason})") from error
+        raise BadPicture(
+            f"{name}: cannot be read as a picture ({reason}); check the path, or get the file anew"
+        ) from error
 
 
 def from_pil(image: Image.Image) -> Picture:

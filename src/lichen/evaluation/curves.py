@@ -48,7 +48,9 @@ class Curve:
         """A curve of (bpp, dB) points in any order. Raises `BadInput` when quality does not rise with rate."""
         ordered = sorted(points)
         if len(ordered) < POINTS_MIN:
-            raise BadInput(f"{name}: {len(ordered)} points are too few for a curve; it needs {POINTS_MIN}")
+            raise BadInput(
+                f"{name}: {len(ordered)} points are too few for a curve; measure {POINTS_MIN} or leave fewer out"
+            )
         for (bpp, db), (more, better) in itertools.pairwise(ordered):
             if more <= bpp or better <= db:
                 raise BadInput(
@@ -139,7 +141,7 @@ def find_points(text: str) -> Points:
         return load_points(path)
     names = published_names()
     if text not in names:
-        near = [name for name in names if text in name] or difflib.get_close_matches(text, names, n=3)
+        near = [name for name in names if text and text in name] or difflib.get_close_matches(text, names, n=3)
         hint = f"; did you mean {' or '.join(near[:4])}?" if near else ""
         raise BadInput(f"{text}: no such file or published curve{hint} (`lichen bdrate --list` names all)")
     folder = PUBLISHED if "/" in text else PUBLISHED / "kodak"

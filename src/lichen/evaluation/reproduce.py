@@ -101,6 +101,7 @@ def reproduce(
     Also `output`/report with the curves, and maps.png and .svg of the experiments that look at correlations.
     Finished trainings and rows are not made again. Raises `BadInput`.
     """
+    list_pictures(test)  # wrong folders are better said before a long training than after it
     jobs = plan(experiment, scale, output)
     write_recipes(jobs)
     for number, job in enumerate(jobs, 1):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lichen import files
 from lichen.codec import Codec
 from lichen.models.zoo import ZOO
 from tests.conftest import scene, small_checkpoint
@@ -228,6 +229,33 @@ def test_names_too_long_are_one_line(folder, capsys, name):
     for arguments in (["encode", name], ["encode", "in/00.png", "-o", name], ["encode", "in", "-o", name]):
         assert run(*arguments) == 3
         assert errors_of(capsys).strip()
+
+
+def test_links_in_circles_are_one_line(folder, capsys):
+    Path("loop").symlink_to("loop")
+    for arguments in (["encode", "loop"], ["encode", "in/00.png", "-o", "loop"], ["decode", "loop"], ["info", "loop"]):
+        assert run(*arguments) == 3
+        text = errors_of(capsys)
+        assert text.count("\n") == 1 and "loop" in text
+
+
+def test_inputs_too_large_are_one_line(folder, capsys):
+    with Path("large").open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    for arguments in (["encode", "large"], ["decode", "large"], ["info", "large"], ["info", "/dev/zero"]):
+        if arguments[1] == "/dev/zero":
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(files, "READ_BYTES_MAX", 10**7)
+                assert run(*arguments) == 3
+        else:
+            assert run(*arguments) == 3
+        text = errors_of(capsys)
+        assert text.count("\n") == 1 and f"{arguments[1]}: has more than" in text
+
+
+def test_the_name_of_a_missing_picture_is_said_once(folder, capsys):
+    assert run("encode", "missing.png") == 3
+    assert errors_of(capsys) == "lichen: missing.png: cannot be read (No such file or directory)\n"
 
 
 def test_an_output_name_beyond_255_bytes(folder, capsys):

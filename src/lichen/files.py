@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost: beside the target, flushed, then renamed."""
+"""Files: read whole if they are not endless; written so that nothing is lost, beside the target, then renamed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,52 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from lichen.errors import OutputError, OutputExists
+from lichen.errors import BadInput, OutputError, OutputExists
 
 try:
     import fcntl
 except ImportError:  # Windows: there, temporary files of killed processes stay
     fcntl = None  # type: ignore[assignment]
+
+
+READ_BYTES_MAX = 2**31  # of an input: a picture at the limit of pixels, with 16 bytes for each
+_BLOCK = 2**20
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a file; `-` is standard input. Raises `BadInput`, also for one that is endless or too large."""
+    try:
+        if str(path) == "-":
+            return _read_stream(sys.stdin.buffer, path)
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            if about.st_size > READ_BYTES_MAX:
+                raise _too_large(path)
+            return file.read() if stat.S_ISREG(about.st_mode) else _read_stream(file, path)
+    except AttributeError as error:
+        raise BadInput("standard input is closed") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_stream(file: BinaryIO, path: Path) -> bytes:
+    data = bytearray()
+    while block := file.read(_BLOCK):
+        data += block
+        if len(data) > READ_BYTES_MAX:
+            raise _too_large(path)
+    return bytes(data)
+
+
+def _too_large(path: Path) -> BadInput:
+    name = "standard input" if str(path) == "-" else path
+    return BadInput(f"{name}: has more than {READ_BYTES_MAX} bytes, too many for a picture; give another")
 
 
 def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
@@ -41,6 +78,8 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
                 _publish(temporary, path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    except RuntimeError as error:  # Python's, until 3.12, for links that go round in circles
+        raise OutputError(f"{path} cannot be written: {error}") from error
 
 
 def _publish(temporary: Path, path: Path) -> None:

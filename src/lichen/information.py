@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import GREY, VERSION, describe_header
 from lichen.errors import BadInput, UnknownWeights
+from lichen.files import read_whole
 from lichen.models.checkpoint import find_by_hash
 from lichen.models.zoo import name_of
 
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Plain facts of a file; `-` is standard input. Raises `BadFile` or `BadInput`."""
-    try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    data = read_whole(path)
     try:
         container = read_container(data)
     except BadInput as error:

@@ -12,7 +12,8 @@ from PIL import Image
 from lichen.codec import Codec
 from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
-from lichen.files import write_atomically
+from lichen.files import read_whole, write_atomically
+from lichen.memory import typed_memory_errors
 from lichen.picture import MAX_PIXELS, Picture, open_picture, to_pil
 from lichen.rendering import render
 
@@ -68,6 +69,8 @@ def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set
         return _plan(list(inputs), output, ending, accepted, recursive)
     except OSError as error:  # names too long, folders without access
         raise BadInput(f"{error.filename}: {error.strerror}; check the names") from error
+    except RuntimeError as error:  # Python's, until 3.12, for links that go round in circles
+        raise BadInput(f"{error}; check the names") from error
 
 
 def _plan(given: list[Path], output: Path | None, ending: str, accepted: set[str], recursive: bool) -> list[Task]:
@@ -110,18 +113,9 @@ def _refuse_collisions(tasks: list[Task]) -> None:
         raise UsageError("standard input and output take one picture at a time")
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == STANDARD else path.read_bytes()
-    except AttributeError as error:
-        raise BadInput("standard input is closed") from error
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def _open(path: Path, max_pixels: int) -> tuple[int, Picture]:
     """The size of a file in bytes, and its picture; the bytes themselves are not kept."""
-    raw = _read(path)
+    raw = read_whole(path)
     return len(raw), open_picture(raw, max_pixels)
 
 
@@ -144,13 +138,15 @@ def run(tasks: list[Task], work: Callable[[Task], Done], skip_existing: bool = F
     """
     for task in tasks:
         try:
-            yield work(task)
+            with typed_memory_errors():
+                done = work(task)
         except OutputExists as error:
-            yield Done(task, skipped=True) if skip_existing else Done(task, error=error)
+            done = Done(task, skipped=True) if skip_existing else Done(task, error=error)
         except LichenError as error:
-            yield Done(task, error=error)
+            done = Done(task, error=error)
         except OSError as error:  # names too long, folders without access
-            yield Done(task, error=BadInput(f"{task.source}: {error.strerror}"))
+            done = Done(task, error=BadInput(f"{task.source}: {error.strerror}"))
+        yield done
 
 
 @dataclass(frozen=True)
@@ -198,7 +194,7 @@ class Decode:
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
-        raw = _read(task.source)
+        raw = read_whole(task.source)
         try:
             picture = self.codec.decode_picture(raw, self.crop, self.first)
         except BadInput as error:
@@ -218,5 +214,6 @@ def _refuse_existing(path: Path, force: bool) -> None:
 
 def _named(error: BadInput, path: Path) -> BadInput:
     """The same error, its message beginning with the file's name."""
-    text = str(error).removeprefix("standard input: ")
-    return type(error)(f"{'standard input' if path == STANDARD else path}: {text}")
+    name = "standard input" if path == STANDARD else str(path)
+    text = str(error).removeprefix("standard input: ").removeprefix(f"{name}: ")
+    return type(error)(f"{name}: {text}")

@@ -42,7 +42,21 @@ def render(image: Image.Image, ending: str) -> tuple[bytes, tuple[str, ...]]:
         image.save(buffer, name, **_options(name, options))
     except Exception as error:  # Pillow's writers raise many kinds on odd EXIF
         raise OutputError(f"Pillow cannot write this picture as {name} ({error}); try .png") from error
-    return buffer.getvalue(), notices
+    return buffer.getvalue(), notices + _check_written(buffer, name, image)
+
+
+def _check_written(buffer: io.BytesIO, name: str, image: Image.Image) -> tuple[str, ...]:
+    """Some writers change a picture and say nothing: size (ICO), transparency (PPM), colours (GIF)."""
+    try:
+        with Image.open(buffer) as written:
+            size, mode = written.size, written.mode
+    except Exception:  # formats that Pillow writes and does not read
+        return ()
+    if size != image.size:
+        raise OutputError(f"{name} cannot hold {image.width} x {image.height} pixels; try .png")
+    if image.mode in {"LA", "RGBA"} and mode in {"L", "RGB"}:
+        raise OutputError(f"{name} has no transparency; decode to .png or .webp")
+    return (f"{name} keeps 256 colours at most",) if mode == "P" and image.mode in {"RGB", "RGBA"} else ()
 
 
 def _options(name: str, blocks: dict[str, bytes]) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, console
 from lichen.errors import BadInput, UsageError
+
+T = TypeVar("T")
 
 
 @app.command()
@@ -121,11 +124,21 @@ def evaluate(
     A row for each picture, model and quality in OUTPUT/table.tsv, means in OUTPUT/NAME.json. Stop and go on as
     you like. Example: `lichen eval lichen runs/a/lichen.safetensors --peers --data kodak/ -o results/kodak`
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from lichen.evaluation.evaluate import evaluate as run
 
     entries = _entries(models or [], peers, peer or [], quality, device, refine)
+    outcome = _with_progress(lambda report: run(entries, data, output, jobs, threads, replace, report))
+    for reason in outcome.skipped:
+        console.print(f"lichen: {reason}", markup=False)
+    console.print(f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}")
+    if outcome.skipped:
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _with_progress(work: Callable[[Callable[[int, int], None]], T]) -> T:
+    """Do the work, which reports (done, total), in a thread of its own: Ctrl-C is felt at once, and ends it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=None)
@@ -133,19 +146,13 @@ def evaluate(
         def report(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        worker = ThreadPoolExecutor(1)  # in ours Ctrl-C would be felt between two steps of Python only
         try:
-            outcome = worker.submit(run, entries, data, output, jobs, threads, replace, report).result()
+            return ThreadPoolExecutor(1).submit(work, report).result()
         except KeyboardInterrupt:
             (task,) = progress.tasks
             left = "" if task.total is None else f" of {task.total:.0f}"
             console.print(f"stopped: {task.completed:.0f}{left} files measured; the same command goes on", markup=False)
             raise typer.Exit(EXIT_STOPPED) from None
-    for reason in outcome.skipped:
-        console.print(f"lichen: {reason}", markup=False)
-    console.print(f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}")
-    if outcome.skipped:
-        raise typer.Exit(EXIT_INPUT)
 
 
 def _entries(

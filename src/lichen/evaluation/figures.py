@@ -85,7 +85,8 @@ def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Compet
     axes.set(xlim=(0, _BPP_MAX), xlabel="bits per pixel", ylabel=label)
     if top:  # else all of it lies beyond the rates that are shown
         axes.set_ylim(min(top) - 0.5, max(top) + 0.5)
-    axes.legend(fontsize=7, frameon=False, ncols=2)
+    if axes.lines:
+        axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
 def _saving(axes: Axes, league: League, look: Look, anchor: Competitor) -> None:

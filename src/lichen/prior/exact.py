@@ -63,6 +63,7 @@ class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
     weight: Tensor
+    matrix: Tensor  # of a 1 x 1 kernel, (Cin, Cout)
     taps: Tensor
     offset: Tensor  # the bias, plus what rounds to the grid when added
 
@@ -74,6 +75,7 @@ class ExactConv(nn.Module):
         bits = step_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
+        self.register_buffer("matrix", self.weight[:, :, 0, 0].t().contiguous())
         self.register_buffer("offset", snap(bias) + _ROUNDER)
         self.stride, self.groups = conv.stride, conv.groups
         self.padding: tuple[int, ...] = conv.padding
@@ -90,14 +92,14 @@ class ExactConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = within(x)
         if self.pointwise:
-            return self._snap(F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0])).permute(0, 3, 1, 2)
+            return self._snap(x.permute(0, 2, 3, 1) @ self.matrix).permute(0, 3, 1, 2)
         if self.depthwise:
             return self._snap(self._shifted(x)).permute(0, 3, 1, 2)
         return self._snap(self._strips(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs of a 1 x 1 convolution: x (..., Cin) and rows (r,) int64 -> (..., r)."""
-        return snap_(F.linear(within(x), self.weight[rows, :, 0, 0]), self.offset[rows])
+        return snap_(F.linear(within(x), self.weight[:, :, 0, 0].index_select(0, rows)), self.offset[rows])
 
     def _snap(self, product: Tensor) -> Tensor:
         """(B, h, w, C), without bias -> with it, on the grid; in place."""
@@ -143,7 +145,7 @@ class ExactLeakyReLU(nn.Module):
         self.slope = round(act.negative_slope * 2**16) / 2**16
 
     def forward(self, x: Tensor) -> Tensor:
-        return snap_(F.leaky_relu(within(x), self.slope))
+        return F.leaky_relu(within(x), self.slope).add_(_ROUNDER).sub_(_ROUNDER)  # not beyond x: nothing to clamp
 
 
 class ExactLevelTable(LevelTable):
@@ -153,7 +155,14 @@ class ExactLevelTable(LevelTable):
         super().__init__(snap(table.table.detach()))
 
     def forward(self, level: Tensor) -> Tensor:
-        return snap(super().forward(level))
+        return torch.stack([self._at(position) for position in level.tolist()])[:, :, None, None]
+
+    def _at(self, position: float) -> Tensor:
+        """(C,) at one level: as `LevelTable`, in a third of the steps."""
+        last = len(self.table) - 1
+        below = min(int(position), max(last - 1, 0))
+        low, high = self.table[below], self.table[min(below + 1, last)]
+        return snap_(low + (high - low) * (position - below))
 
 
 @runtime_checkable

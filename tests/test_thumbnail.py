@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,19 +25,8 @@ from lichen.training.recipe import load_recipe
 from lichen.training.state import save_run, start_from
 from tests.small import scene, small, small_checkpoint
 
-RECIPE = """
-model = "elic"
-only = ["thumbnail"]
-steps = 30
-crop = 64
-batch = 1
-warmup = 1
-learning_rate = 5e-3
-[config.thumbnail]
-channels = 14
-shrink = 4
-width = 12
-"""
+RECIPE = Path(__file__).parents[1] / "recipes/elic-2022/thumbnail.toml"
+SMOKE = {"steps": 30, "crop": (64,), "batch": 1, "warmup": 1, "learning_rate": 5e-3}
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +37,9 @@ def trained(tmp_path_factory):
         patch.setattr(zoo, "ZOO", tuple(dataclasses.replace(r, config=small(r.config)) for r in zoo.ZOO))
         frozen = small_checkpoint(zoo.row("elic"), folder)
         scene(140, 130).save(folder / "a.png")
-        (folder / "recipe.toml").write_text(RECIPE)
-        trainer = Trainer(load_recipe(folder / "recipe.toml"), Crops.of_folder(folder), Alone(torch.device("cpu")))
+        recipe = load_recipe(RECIPE).with_lambda(0.013)
+        recipe = dataclasses.replace(recipe, **SMOKE, config={"thumbnail": {"channels": 14, "width": 12}})
+        trainer = Trainer(recipe, Crops.of_folder(folder), Alone(torch.device("cpu")))
         fresh = start_from(trainer, frozen)
         assert fresh and all(name.startswith("thumbnail.") for name in fresh)
         trainer.run(trainer.recipe.steps, 1e9, lambda figures: None)

@@ -24,6 +24,7 @@ from lichen.training.processes import Alone
 from lichen.training.recipe import load_recipe
 from lichen.training.state import save_run, start_from
 from tests.small import scene, small, small_checkpoint
+from tests.test_cli import run, size_of
 
 RECIPE = Path(__file__).parents[1] / "recipes/elic-2022/thumbnail.toml"
 SMOKE = {"steps": 30, "crop": (64,), "batch": 1, "warmup": 1, "learning_rate": 5e-3}
@@ -65,6 +66,14 @@ def test_thumbnails_of_files(trained, tmp_path):
     assert codec.decode_thumbnail(data, FirstGroups(4)).tobytes() == small.tobytes()  # all that it looks at
     assert codec.decode_thumbnail(data, FirstGroups(2)).tobytes() != small.tobytes()
     assert codec.decode(data).tobytes() == codec.decode(data, first=FirstGroups(5)).tobytes()
+
+
+def test_the_command(trained, tmp_path):
+    (tmp_path / "a.lic").write_bytes(Codec(weights=trained[1]).encode(scene(50, 70)))
+    command = ["decode", str(tmp_path / "a.lic"), "--weights", str(trained[1]), "--thumbnail"]
+    assert run(*command, "--groups", "4", "-o", str(tmp_path / "small.png")) == 0
+    assert size_of(str(tmp_path / "small.png")) == (13, 18)
+    assert run(*command, "--crop", "0,0,5,5") == 2
 
 
 def test_weights_without_the_part(trained):

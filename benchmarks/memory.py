@@ -1,6 +1,6 @@
 """Memory of the rows that look far: whole processes at full width, with random weights, from a file to a file.
 
-    python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080] [--full]
+    python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080] [--sides encode,decode] [--full]
 
 Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160, and a line through the two
 largest, continued to 3840 x 2160; `--full` encodes that itself. Bar: 4 GB for Global Reference, whose decoder goes
@@ -47,16 +47,16 @@ def continued(points: dict[tuple[int, int], float]) -> float:
     return high + (high - low) / (last - before) * (FULL[0] * FULL[1] - last)
 
 
-def measure(name: str, sizes: list[tuple[int, int]], full: bool, folder: Path) -> list[tuple[Any, ...]]:
+def measure(name: str, sizes: list[tuple[int, int]], sides: list[str], folder: Path) -> list[tuple[Any, ...]]:
     """A line (row, side, width, height, processor s, peak MB) for each process."""
     weights, lines = str(checkpoint(name, folder)), []
     source, coded, back = (str(folder / file) for file in ("a.bmp", "a.lic", "b.bmp"))
     picture = photograph(FULL[0])
-    for size in [*sizes, *([FULL] if full else [])]:
+    for size in sizes:
         picture.crop((0, 0, *size)).save(source)
         jobs = {"encode": ["encode", source, "-o", coded], "decode": ["decode", coded, "-o", back]}
         for side, arguments in jobs.items():
-            if side == "encode" or size != FULL:
+            if side in sides and (side == "encode" or size != FULL):
                 _, processor, peak = measured([*arguments, "-f", "--weights", weights])
                 lines.append((name, side, *size, processor, peak))
                 print(*lines[-1], flush=True)
@@ -67,13 +67,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="global-reference,cheng-charm,elic")
     parser.add_argument("--sizes", default="960x540,1920x1080")
+    parser.add_argument("--sides", default="encode,decode")
     parser.add_argument("--full", action="store_true", help="encode 3840 x 2160 too")
     args = parser.parse_args()
     sizes = [(int(width), int(height)) for width, height in (text.split("x") for text in args.sizes.split(","))]
     lines: list[tuple[Any, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.rows.split(","):
-            lines += measure(name, sizes, args.full, Path(folder))
+            lines += measure(name, [*sizes, *([FULL] if args.full else [])], args.sides.split(","), Path(folder))
     columns = ("row", "", "width", "height", "processor, s", "peak, MB")
     show("peak resident memory, whole processes", columns, lines)
     peaks: dict[tuple[str, str], dict[tuple[int, int], float]] = {}

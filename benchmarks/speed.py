@@ -26,7 +26,7 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.common import Bar, finish, show
-from lichen.bitstream.container import Kind, read_container, write_container
+from lichen.bitstream.container import read_container, write_container
 from lichen.codec import Codec, Engine
 from lichen.coding.coders import Reader, Writer
 from lichen.evaluation.counts import multiply_adds
@@ -79,10 +79,10 @@ class Timed:
 def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str, float]]:
     """Median seconds of each stage of encode and decode."""
     container = read_container(data)
-    level, payload = container.header.level, container.sections[Kind.LATENTS]
+    level, payloads = container.header.level, container.latents
     y, z = engine.latents(pixels, level)
     position, shape = torch.tensor([level / 512], dtype=torch.float64), (z.shape[2], z.shape[3])
-    y_hat = engine.read(payload, level, *pixels.shape[:2])
+    y_hat = engine.read(payloads, level, *pixels.shape[:2])
     coding: dict[str, list[float]] = {"write": [], "read": []}
 
     def write() -> None:
@@ -93,7 +93,7 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
         coding["write"].append(timed.seconds)
 
     def read() -> None:
-        reader = Reader(payload)
+        reader = Reader(payloads[0])
         reader._in = timed = Timed(reader._in)
         engine.prior.walk(reader, position, shape)
         coding["read"].append(timed.seconds)

@@ -136,6 +136,21 @@ class Codec:
             return self._decode(container, crop, first)
 
     @torch.inference_mode()
+    def decode_thumbnail(self, data: bytes, first: FirstGroups | None = None) -> Image.Image:
+        """A small picture of a file, RGB or L, by the thumbnail synthesiser of its weights; `first` as in `decode`.
+
+        Raises `UsageError` where the weights have none, otherwise as `decode`.
+        """
+        data = bytes(data)
+        with typed_memory_errors():
+            container = read_container(data) if first is None else read_arrived(data, first.count)
+            header = container.header
+            engine = self._engine_of(header)
+            y_hat = self._read(container, engine, first)
+            pixels = engine.thumbnail(y_hat, header.level, header.height, header.width)
+            return to_pil(unpack_extras(container, pixels, None))
+
+    @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""
         container = read_container(data)

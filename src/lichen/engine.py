@@ -225,6 +225,14 @@ class Engine:
             out[top - y : bottom - y, left - x : right - x] = to_uint8(part[:, :, rows, columns])
         return out
 
+    def thumbnail(self, y_hat: Tensor, level: int, height: int, width: int) -> NDArray[np.uint8]:
+        """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
+        y_hat = y_hat.float().to(self.device)
+        small = self.checkpoint.model.preview(y_hat, self._position(level), height, width)
+        if small is None:
+            raise UsageError(f"these weights of {self.checkpoint.name} make no thumbnails; train the part (recipes/)")
+        return to_uint8(small)
+
     def _position(self, level: int) -> Tensor:
         return torch.tensor([level / LEVEL_STEPS], device=self.device)
 

@@ -34,12 +34,16 @@ def pack_extras(picture: Picture) -> dict[int, bytes]:
     return sections
 
 
-def unpack_extras(container: Container, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int]) -> Picture:
-    """The decoded pixels, those of `crop` (x, y, width, height), with all that belongs to them. Raises `BadFile`."""
+def unpack_extras(container: Container, pixels: NDArray[np.uint8], crop: tuple[int, int, int, int] | None) -> Picture:
+    """The decoded pixels, those of `crop` (x, y, width, height), with all that belongs to them. Raises `BadFile`.
+
+    Without a crop they are a thumbnail's, and alpha is left out.
+    """
     sections, header = container.sections, container.header
-    x, y, width, height = crop
-    alpha = _unpack_alpha(sections[Kind.ALPHA], (header.width, header.height)) if Kind.ALPHA in sections else None
-    alpha = alpha[y : y + height, x : x + width] if alpha is not None else None
+    alpha = None
+    if crop is not None and Kind.ALPHA in sections:
+        x, y, width, height = crop
+        alpha = _unpack_alpha(sections[Kind.ALPHA], (header.width, header.height))[y : y + height, x : x + width]
     icc, exif, xmp = (_unpack_block(sections, kind) for kind in (Kind.ICC, Kind.EXIF, Kind.XMP))
     return Picture(pixels, bool(container.header.flags & GREY), alpha, icc, exif, xmp)
 

@@ -184,25 +184,32 @@ class Encode:
 
 @dataclass(frozen=True)
 class Decode:
-    """Decodes one task's file, or a part of it, into whatever its target's ending (or `ending`) says."""
+    """Decodes one task's file, a part of it or its thumbnail, into whatever its target's ending (or `ending`) says."""
 
     codec: Codec
     ending: str
     force: bool = False
     crop: Crop | None = None
     first: FirstGroups | None = None
+    thumbnail: bool = False
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = read_whole(task.source)
         try:
-            picture = self.codec.decode_picture(raw, self.crop, self.first)
+            image, said = self._decoded(raw)
         except BadInput as error:
             raise _named(error, task.source) from error
-        image = to_pil(picture)
         data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
         _write(task.target, data, self.force)
-        return Done(task, len(raw), len(data), *image.size, notices=picture.notices + notices)
+        return Done(task, len(raw), len(data), *image.size, notices=said + notices)
+
+    def _decoded(self, raw: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+        """What was asked for, and what is to be said of it."""
+        if self.thumbnail:
+            return self.codec.decode_thumbnail(raw, self.first), ()
+        picture = self.codec.decode_picture(raw, self.crop, self.first)
+        return to_pil(picture), picture.notices
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

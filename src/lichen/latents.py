@@ -33,6 +33,7 @@ class Coded:
 
     `bits_y_stages` are the bits (B,) of y under each of the beliefs that a prior in stages (Global
     Reference) forms one after another; the last is `bits_y`, the one that is coded. Empty elsewhere.
+    `thumbnail` (B, 3, H / s, W / s) is the small picture of a model that makes one.
     """
 
     x_hat: Tensor
@@ -40,6 +41,7 @@ class Coded:
     bits_z: Tensor
     latents: Latents | None
     bits_y_stages: tuple[Tensor, ...] = ()
+    thumbnail: Tensor | None = None
 
     @property
     def bits(self) -> Tensor:

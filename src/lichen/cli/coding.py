@@ -160,14 +160,17 @@ def encode(
     _run_jobs(tasks, work, _encoded, skip_existing)
 
 
-def _first_groups(count: int | None, partial: bool, zero_fill: bool) -> Any:
-    """What --groups, --partial and --zero-fill ask for; None: the whole file."""
+def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool) -> tuple[Any, Any]:
+    """The crop, and what --groups, --partial and --zero-fill ask for; None: the whole picture, the whole file."""
     from lichen.engine import FirstGroups
 
+    if thumbnail and crop is not None:
+        raise UsageError("a thumbnail is of the whole picture: give --thumbnail or --crop")
     wanted = partial or count is not None
     if (partial and count is not None) or (zero_fill and not wanted):
         raise UsageError("give --groups or --partial, not both; --zero-fill goes with one of them")
-    return FirstGroups(count, not zero_fill) if wanted else None
+    part = parse_crop(crop) if crop is not None else None
+    return part, FirstGroups(count, not zero_fill) if wanted else None
 
 
 @app.command()
@@ -178,6 +181,7 @@ def decode(
     crop: Annotated[str | None, typer.Option(help="Only this part: x,y,width,height in pixels.")] = None,
     groups: Annotated[int | None, typer.Option(min=1, help="Only the first channel groups (ELIC, ChARM).")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Of a cut file, the channel groups that arrived.")] = False,
+    thumbnail: Annotated[bool, typer.Option("--thumbnail", help="Small, by weights that have the part.")] = False,
     zero_fill: Annotated[bool, typer.Option("--zero-fill", help="0 for groups left out, not their means.")] = False,
     recursive: Recursive = False,
     force: Force = False,
@@ -202,13 +206,13 @@ def decode(
 
     ending = to if to.startswith(".") else f".{to}"
     writable_format(ending)
-    part = parse_crop(crop) if crop is not None else None
-    first = _first_groups(groups, partial, zero_fill)
+    part, first = _asked(crop, groups, partial, zero_fill, thumbnail)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
     set_threads(threads)
-    work = jobs.Decode(Codec("lichen", weights, device, max_pixels, _memory(max_memory)), ending, force, part, first)
+    codec = Codec("lichen", weights, device, max_pixels, _memory(max_memory))
+    work = jobs.Decode(codec, ending, force, part, first, thumbnail)
     _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}", skip_existing)
 
 

@@ -6,6 +6,7 @@ import enum
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lichen.errors import UsageError
 
@@ -15,6 +16,12 @@ MS_SSIM_SIDE_MIN = 161  # pixels: four halvings of an 11-pixel window
 def mse(x_hat: Tensor, x: Tensor) -> Tensor:
     """Mean squared error of each picture in units of 1/255: (B, C, H, W) in [0, 1] -> (B,)."""
     return ((x_hat - x) ** 2).mean(dim=(1, 2, 3)) * 255**2
+
+
+def shrunk(x: Tensor, like: Tensor) -> Tensor:
+    """x (B, 3, H, W) at the size of a thumbnail (B, 3, ceil(H / s), ceil(W / s)): means of s x s pixels."""
+    shrink = -(-x.shape[2] // like.shape[2])
+    return F.avg_pool2d(x, shrink, ceil_mode=True, count_include_pad=False)
 
 
 def psnr_db(mse_255: Tensor) -> Tensor:

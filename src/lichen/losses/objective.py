@@ -10,7 +10,7 @@ from torch import Tensor
 from lichen.errors import UsageError
 from lichen.latents import Coded
 from lichen.losses.correlation import Correlation, Noise, correlation_loss, uniform
-from lichen.losses.distortion import Distortion, mse
+from lichen.losses.distortion import Distortion, mse, shrunk
 from lichen.models.config import AnyRates
 
 
@@ -75,8 +75,9 @@ class Terms:
 class Objective:
     """w(lambda) (R + lambda D), averaged over the batch, + alpha L_corr (paper eq. 9 and 13, for many lambdas at once).
 
-    R is in bits per pixel, D is 255^2 MSE or 1 - MS-SSIM. w = (lambda / lambda_mid)^-balance: at balance 0.5
-    each rate weighs about equally in relative terms, as a BD-rate does; with one lambda w is 1.
+    R is in bits per pixel, D is 255^2 MSE or 1 - MS-SSIM; a model that makes thumbnails has their 255^2 MSE added.
+    w = (lambda / lambda_mid)^-balance: at balance 0.5 each rate weighs about equally in relative terms, as a BD-rate
+    does; with one lambda w is 1.
     """
 
     rates: AnyRates
@@ -97,7 +98,8 @@ class Objective:
         pixels = x.shape[2] * x.shape[3]
         distortion = self.distortion.of(coded.x_hat, x)
         rate = (self._weighed(coded, step) + coded.bits_z) / pixels
-        loss = ((lam / middle) ** -self.balance * (rate + lam * distortion)).mean()
+        small = 0.0 if coded.thumbnail is None else mse(coded.thumbnail, shrunk(x, coded.thumbnail))
+        loss = ((lam / middle) ** -self.balance * (rate + lam * (distortion + small))).mean()
         if self.correlation is not None:
             loss = loss + self._correlated(coded, self.correlation, step, noise)
         with torch.no_grad():

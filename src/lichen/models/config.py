@@ -13,7 +13,7 @@ import torch
 from lichen.errors import BadCheckpoint
 from lichen.models.model import Gains, Model, NoGains
 from lichen.models.prior_configs import OUR_SIDE, AnyContext, AnySide
-from lichen.models.transform_configs import AnyHyper, AnyTransform
+from lichen.models.transform_configs import AnyHyper, AnyTransform, Thumbnail
 from lichen.prior.context import Prior
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
@@ -75,6 +75,7 @@ class ModelConfig:
     context: AnyContext
     rates: AnyRates
     side: AnySide = OUR_SIDE
+    thumbnail: Thumbnail | None = None
 
     @property
     def features(self) -> int:
@@ -90,7 +91,8 @@ class ModelConfig:
         prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels))
         gains = self.rates.gains(start, latents)
         stride = self.transform.stride
-        return Model(analysis, synthesis, hyper_analysis, prior, gains, stride, stride * self.hyper.stride)
+        thumbnail = None if self.thumbnail is None else self.thumbnail.build(latents, stride)
+        return Model(analysis, synthesis, hyper_analysis, prior, gains, stride, stride * self.hyper.stride, thumbnail)
 
 
 @functools.cache

@@ -52,6 +52,7 @@ class Model(nn.Module):
 
     `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
     between machines; `prior` is not, and codes files through its fixed-point twin (`exact_prior`).
+    `thumbnail(y_hat)`, where there is one, makes small pictures of the first channels.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Model(nn.Module):
         gains: Gains | NoGains,
         stride: int,
         hyper_stride: int,
+        thumbnail: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.analysis, self.synthesis = analysis, synthesis
         self.hyper_analysis, self.prior, self.gains = hyper_analysis, prior, gains
+        self.thumbnail = thumbnail
         self.stride = stride  # pixels for each latent
         self.hyper_stride = hyper_stride  # pixels for each hyper-latent
 
@@ -96,6 +99,14 @@ class Model(nn.Module):
         x_hat: Tensor = self.synthesis(self.gains.out_of(y_hat, level), level)
         return x_hat.float()[..., :height, :width]
 
+    def preview(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor | None:
+        """y_hat (B, M, h, w) -> a small picture (B, 3, H / s, W / s), sizes rounded up; None without a `thumbnail`."""
+        if self.thumbnail is None:
+            return None
+        small: Tensor = self.thumbnail(self.gains.out_of(y_hat, level)).float()
+        shrink = self.stride * y_hat.shape[2] // small.shape[2]
+        return small[..., : -(-height // shrink), : -(-width // shrink)]
+
     def forward(self, x: Tensor, level: Tensor, noise: Noise | None = None) -> Coded:
         """One estimating pass: x (B, 3, H, W) in [0, 1], level (B,) -> `Coded`.
 
@@ -109,7 +120,8 @@ class Model(nn.Module):
         bits_z, *bits_y = estimator.bits
         in_total = torch.stack(bits_y).sum(dim=0)
         stages = tuple(stage for call in estimator.stages for stage in (*call, in_total))
-        return Coded(x_hat, in_total, bits_z, _latents(y, beliefs), stages)
+        small = self.preview(y_hat, level, x.shape[2], x.shape[3])
+        return Coded(x_hat, in_total, bits_z, _latents(y, beliefs), stages, small)
 
     def exact_prior(self) -> Prior:
         """The prior in fixed point, for writing and reading files; a copy."""

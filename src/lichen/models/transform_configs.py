@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lichen.errors import UsageError
 from lichen.transforms.blocks import Levelless
 from lichen.transforms.cheng import SLOPE, cheng_analysis, cheng_synthesis
 from lichen.transforms.conv_hyper import (
@@ -29,6 +30,7 @@ from lichen.transforms.gdn import GDN, GSDN, IGDN, IGSDN
 from lichen.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 from lichen.transforms.minnen import minnen_analysis, minnen_synthesis
 from lichen.transforms.swin import swin_analysis, swin_synthesis
+from lichen.transforms.thumbnail import ThumbnailSynthesis
 
 Pair = tuple[nn.Module, nn.Module]
 
@@ -253,6 +255,22 @@ class NoHyper:
 
     def build(self, latents: int, levels: int) -> Pair:
         return Nothing(), Nothing()
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A synthesis of pictures `shrink` times smaller, 2, 4 or 8, from the first `channels` (of ELIC: 4 groups)."""
+
+    channels: int = 128
+    shrink: int = 4
+    width: int = 64
+
+    def build(self, latents: int, stride: int) -> ThumbnailSynthesis:
+        if self.shrink not in {2, 4, 8} or self.shrink >= stride:
+            raise UsageError(f"shrink must be 2, 4 or 8 and below the stride of {stride}, not {self.shrink}")
+        if not 1 <= self.channels <= latents:
+            raise UsageError(f"channels must be 1 ... {latents}, not {self.channels}")
+        return ThumbnailSynthesis(self.channels, self.width, (stride // self.shrink).bit_length() - 1)
 
 
 AnyTransform = FastTransform | MinnenTransform | ChengTransform | ElicTransform | SwinTransform

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lichen.coding.noise import Noise
+from lichen.errors import UsageError
 from lichen.latents import Coded
 from lichen.losses.correlation import Correlation, correlation_map, off_centre
 from lichen.losses.distortion import psnr_db
@@ -44,6 +45,7 @@ class Trainer:
         built = self.config.build()
         self.model: Model = built.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
+        self._freeze(recipe.only)
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
         self.health, self.whole = Health(), threading.Lock()
@@ -54,8 +56,17 @@ class Trainer:
         self._ahead = ThreadPoolExecutor(1)
         self._next: tuple[int, Future[Tensor]] | None = None
 
+    def _freeze(self, learning: tuple[str, ...]) -> None:
+        """Let only these parts of the model learn, if any are named. Raises `UsageError` for one that it lacks."""
+        parts = {name for name, _ in self.model.named_children()}
+        unknown = [name for name in learning if name not in parts]
+        if unknown:
+            raise UsageError(f"only = {unknown[0]!r}: the model has {', '.join(sorted(parts))}; mend the recipe")
+        for name, part in self.model.named_children():
+            part.requires_grad_(not learning or name in learning)
+
     def _optimiser(self) -> torch.optim.Adam:
-        named = list(self.model.named_parameters())
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         blocks = [p for name, p in named if name in _BLOCKS]
         others = [p for name, p in named if name not in _BLOCKS]
         groups = [{"params": others, "scale": 1.0}, {"params": blocks, "scale": self.recipe.block_rate}]

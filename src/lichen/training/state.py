@@ -12,7 +12,7 @@ import torch
 from lichen.errors import BadCheckpoint
 from lichen.files import write_atomically
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
-from lichen.models.config import to_json
+from lichen.models.config import from_json, to_json
 from lichen.training.log import Log
 from lichen.training.loop import Trainer
 from lichen.training.schema import plain
@@ -66,7 +66,7 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
     try:
         state = torch.load(path, map_location=trainer.device, weights_only=True)
         name, config = state["recipe"]["model"], state["config"]
-        if name != trainer.recipe.model or config != to_json(trainer.config):
+        if name != trainer.recipe.model or from_json(config) != trainer.config:
             raise BadCheckpoint(
                 f"{path} is of another model ({name!r}, or other widths or rates); use another --output"
             )

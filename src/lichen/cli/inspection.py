@@ -50,7 +50,10 @@ def inspect(
         write_atomically(drawn[1], draw_lookups(inspections), force)
     for i in inspections:
         console.print(f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp")
-    models = "1 model" if len(inspections) == 1 else f"{len(inspections)} models"
-    count = inspections[0].pictures
+    shown = f"{_counted(len(inspections), 'model')} on {_counted(inspections[0].pictures, 'picture')}"
     for path in drawn:
-        console.print(f"{path} shows {models} on {count} {'picture' if count == 1 else 'pictures'}", markup=False)
+        console.print(f"{path} shows {shown}", markup=False)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

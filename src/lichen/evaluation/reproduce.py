@@ -103,11 +103,7 @@ def reproduce(
     """
     list_pictures(test)  # wrong folders are better said before a long training than after it
     jobs = plan(experiment, scale, output)
-    write_recipes(jobs)
-    for number, job in enumerate(jobs, 1):
-        if not _finished(job, scale):
-            say(f"training {number} of {len(jobs)}: {job.variant.name}, lambda {job.lam:g}")
-            train(job.folder / "recipe.toml", data, job.folder)
+    _train(jobs, scale, data, train, say)
     results = output / "results"
     entries = [_entry(variant, jobs) for variant in experiment.variants]
     say("measuring")
@@ -137,6 +133,15 @@ def reproduce(
     write_atomically(output / f"{experiment.name}.json", (json.dumps(facts, indent=1) + "\n").encode(), overwrite=True)
     write_atomically(output / f"{experiment.name}.md", text.encode(), overwrite=True)
     return text
+
+
+def _train(jobs: list[Job], scale: Scale, data: Path, train: Train, say: Callable[[str], None]) -> None:
+    """Those trainings that are not finished."""
+    write_recipes(jobs)
+    for number, job in enumerate(jobs, 1):
+        if not _finished(job, scale):
+            say(f"training {number} of {len(jobs)}: {job.variant.name}, lambda {job.lam:g}")
+            train(job.folder / "recipe.toml", data, job.folder)
 
 
 def _finished(job: Job, scale: Scale) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,9 +31,6 @@ def inspect(
     `lichen inspect plain.safetensors corr.safetensors kodak/ -o both.png`
     """
     from lichen.evaluation.inspect import inspect_model
-    from lichen.evaluation.latent_figures import draw
-    from lichen.evaluation.lookup_figures import draw_lookups
-    from lichen.files import write_atomically
     from lichen.models.checkpoint import load_checkpoint
     from lichen.training.data import open_pictures
 
@@ -43,16 +40,25 @@ def inspect(
     if as_json:
         typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
         return
-    write_atomically(output, draw(inspections), force)
-    drawn = [output]
-    if any(i.lookup for i in inspections):
-        drawn.append(output.with_name(f"{output.stem}-references.png"))
-        write_atomically(drawn[1], draw_lookups(inspections), force)
     for i in inspections:
         console.print(f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp")
     shown = f"{_counted(len(inspections), 'model')} on {_counted(inspections[0].pictures, 'picture')}"
-    for path in drawn:
+    for path in _draw(inspections, output, force):
         console.print(f"{path} shows {shown}", markup=False)
+
+
+def _draw(inspections: list[Any], output: Path, force: bool) -> list[Path]:
+    """Write the sheets; gives their files."""
+    from lichen.evaluation.latent_figures import draw
+    from lichen.evaluation.lookup_figures import draw_lookups
+    from lichen.files import write_atomically
+
+    write_atomically(output, draw(inspections), force)
+    if not any(i.lookup for i in inspections):
+        return [output]
+    references = output.with_name(f"{output.stem}-references.png")
+    write_atomically(references, draw_lookups(inspections), force)
+    return [output, references]
 
 
 def _counted(count: int, noun: str) -> str:

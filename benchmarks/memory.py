@@ -2,9 +2,10 @@
 
     python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080] [--sides encode,decode] [--full]
 
-Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160, and a line through the two
-largest, continued to 3840 x 2160; `--full` encodes that itself. Bar: 4 GB for Global Reference, whose decoder goes
-position by position: a 4K picture is minutes to encode and a quarter of an hour and more to decode.
+Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160; `--full` encodes that itself.
+Peaks do not continue along a line: up to about 1300 pixels a side the transforms' windows still grow, beyond them only
+what is held of the whole picture does. Bar: 4 GB for Global Reference, whose decoder goes position by position: a 4K
+picture is minutes to encode and a quarter of an hour and more to decode.
 """
 
 from __future__ import annotations
@@ -39,14 +40,6 @@ def checkpoint(name: str, folder: Path) -> Path:
     return path
 
 
-def continued(points: dict[tuple[int, int], float]) -> float:
-    """Peak MB at the full size, by the line through the two largest sizes measured; itself if it was."""
-    if FULL in points:
-        return points[FULL]
-    (before, low), (last, high) = sorted((width * height, peak) for (width, height), peak in points.items())[-2:]
-    return high + (high - low) / (last - before) * (FULL[0] * FULL[1] - last)
-
-
 def measure(name: str, sizes: list[tuple[int, int]], sides: list[str], folder: Path) -> list[tuple[Any, ...]]:
     """A line (row, side, width, height, processor s, peak MB) for each process."""
     weights, lines = str(checkpoint(name, folder)), []
@@ -77,16 +70,12 @@ def main() -> None:
             lines += measure(name, [*sizes, *([FULL] if args.full else [])], args.sides.split(","), Path(folder))
     columns = ("row", "", "width", "height", "processor, s", "peak, MB")
     show("peak resident memory, whole processes", columns, lines)
-    peaks: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
-    for name, side, width, height, _, peak in lines:
-        peaks.setdefault((name, side), {})[width, height] = peak
-    at_full = [
-        (*key, continued(points), "measured" if FULL in points else "by a line") for key, points in peaks.items()
+    bars = [
+        Bar(f"{name}: {side}, peak MB at {width} x {height}", peak, LIMIT_MB)
+        for name, side, width, height, _, peak in lines
+        if name == "global-reference"
     ]
-    show("at 3840 x 2160", ("row", "", "peak, MB", ""), at_full)
-    bars = [Bar(f"{n}: {s}, MB at 3840 x 2160 ({how})", mb, LIMIT_MB) for n, s, mb, how in at_full]
-    bars = [bar for bar in bars if bar.what.startswith("global-reference")]
-    finish("memory", {"columns": columns, "rows": lines, "at_full_size": at_full}, bars)
+    finish("memory", {"columns": columns, "rows": lines}, bars)
 
 
 if __name__ == "__main__":

@@ -196,6 +196,23 @@ def test_an_interrupted_evaluation_says_how_far_it_came(folder):
     assert b" of 88 files measured; the same command goes on" in errors and b"Traceback" not in errors
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for a process's children")
+def test_a_killed_evaluation_leaves_no_process_behind(folder):
+    process = start("eval", "lichen", "--data", "in", "-o", "out", "--jobs", "2")
+    wait_for("out", "table.tsv", process)
+    children = [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        children += [int(p) for p in (task / "children").read_text().split()]
+    assert len(set(children)) >= 2
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(folder, capsys):
     with file_size_limit(100):
         assert run("encode", "in/00.png", "-o", "out/a.lic") == 3

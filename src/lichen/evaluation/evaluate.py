@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -179,8 +180,17 @@ def _run(tasks: Sequence[Task], jobs: int, threads: int) -> Iterator[list[Row]]:
 
 
 def _prepare(threads: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads:
         torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """A killed evaluation must not leave processes behind that work on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @functools.lru_cache(maxsize=1)

@@ -72,14 +72,15 @@ def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any]
     with Progress(*columns, console=console, transient=True, disable=len(tasks) < 2) as progress:
         bar = progress.add_task("", total=len(tasks))
         worker, steps = ThreadPoolExecutor(1), jobs.run(tasks, work, skip_existing)
-        at_work = worker.submit(next, steps, None)
+        at_work, told = worker.submit(next, steps, None), None
         try:
             while done := at_work.result():
+                told = done
                 _print_done(done, line, count)
                 progress.advance(bar)
                 at_work = worker.submit(next, steps, None)
         except KeyboardInterrupt:
-            if wait([at_work], FINISH_SECONDS).done and (done := at_work.result()):
+            if wait([at_work], FINISH_SECONDS).done and (done := at_work.result()) and done is not told:
                 _print_done(done, line, count)
             left = len(tasks) - count["done"] - count["failed"] - count["skipped"]
             console.print(f"stopped: {_summary(count)}, {left} left; to go on, add --skip-existing", markup=False)

@@ -56,7 +56,7 @@ def theirs(python: str, name: str, picture: Path, weights: Path, threads: int, r
     """CompressAI's figures; its weights are left in `weights`."""
     command = [python, str(WORKER), name, str(picture), str(weights), str(threads), str(repeats)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 

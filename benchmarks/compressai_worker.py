@@ -102,7 +102,8 @@ def parameter_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     if not hasattr(model, "latent_codec"):
         return [model.h_s[-1]]
     named = dict(model.latent_codec.named_modules())
-    return [module[-1] for name, module in named.items() if name.endswith("entropy_parameters")]
+    found = [module for name, module in named.items() if name.endswith("entropy_parameters")]
+    return [module[-1] for module in found if isinstance(module, torch.nn.Sequential)]  # codecs inside have an identity
 
 
 def run(model: torch.nn.Module, picture: str, repeats: int) -> dict[str, object]:

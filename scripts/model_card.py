@@ -51,7 +51,7 @@ BD-rate by PSNR (negative: these weights need fewer bytes); peers run here, the 
 
 * Young: little training, on a CPU. The table says by how much it loses to newer codecs.
 * Trained for PSNR on photographs. At low quality textures are smoothed and noise is not kept. Text, screenshots and
-  line art were not trained on: use another codec for them. PSNR in dB at equal bytes (`python -m benchmarks.weaknesses`,
+  line art were not trained on: use another codec there. PSNR in dB at equal bytes (`python -m benchmarks.weaknesses`,
   crops in `docs/weaknesses.jpg`):
 
 {weaknesses}

@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.common import Bar, finish, show
-from lichen.coding.coders import Reader
+from lichen.coding.coders import GroupReader
 from lichen.engine import Engine
 from lichen.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
 from lichen.models.config import LEVEL_STEPS
@@ -79,8 +79,8 @@ class Heard:
 
     ordered = True
 
-    def __init__(self, payload: bytes) -> None:
-        self._reader, self.latents = Reader(payload), list[Tensor]()
+    def __init__(self, reader: GroupReader) -> None:
+        self._reader, self.latents = reader, list[Tensor]()
 
     def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
         self.latents.append(self._reader.code(y, belief))
@@ -150,15 +150,15 @@ def measure(row: Row, weights: Path, image: Image.Image, seconds: float) -> dict
     engine, pixels = Engine.load(weights, torch.device("cpu")), np.asarray(image)
     level = (engine.levels - 1) * LEVEL_STEPS // 2
     y, z = engine.latents(pixels, level)
-    payload, _ = engine.write(y, z, level)
+    payloads, _ = engine.write(y, z, level)
     exact, plain = engine.prior, float_prior(engine.checkpoint.model.prior)
     shape, position = (z.shape[2], z.shape[3]), torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-    heard = Heard(payload)
+    heard = Heard(GroupReader(payloads, engine._starts(shape)))
     exact.walk(heard, position, shape)
     as_floats = [latents.float() for latents in heard.latents]
 
     def decode() -> None:
-        y_hat = engine.read(payload, level, *pixels.shape[:2])
+        y_hat = engine.read(payloads, level, *pixels.shape[:2])
         engine.pixels(y_hat, level, *pixels.shape[:2])
 
     works: dict[str, Callable[[], object]] = {
@@ -177,7 +177,7 @@ def measure(row: Row, weights: Path, image: Image.Image, seconds: float) -> dict
         "model": row.name,
         "size": image.size,
         "repeats": len(times["decode"]) - 1,
-        "bytes": len(payload),
+        "bytes": sum(map(len, payloads)),
         "decode_s": found["decode"],
         "exact_prior_s": found["exact"],
         "float_prior_s": found["float"],

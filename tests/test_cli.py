@@ -19,6 +19,7 @@ from lichen.codec import Codec
 from lichen.jobs import Done, Task
 from lichen.models.zoo import ZOO, row
 from lichen.version import __version__
+from tests.command import run
 from tests.conftest import SHARED, scene, small_checkpoint
 
 
@@ -32,17 +33,6 @@ def folder(tmp_path, monkeypatch):
     scene(60, 40).save("in/a.png")
     scene(50, 70, 1).save("in/deep/b.jpg")
     return tmp_path
-
-
-def run(*arguments: str) -> int:
-    """The exit code of a call in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lichen", *arguments])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
 
 
 def size_of(path: str) -> tuple[int, int]:

@@ -198,6 +198,9 @@ def test_a_memory_limit_refuses_and_changes_nothing(tiny):
     for work in (lambda: narrow.encode(image), lambda: narrow.decode(data)):
         with pytest.raises(OutOfMemory, match="max-memory"):
             work()
+    assert tiny._own.memory_bytes(400, 500, refined=True) > needed
+    with pytest.raises(OutOfMemory, match="max-memory"):
+        roomy.encode(image, refine_steps=1)
 
 
 @pytest.mark.parametrize(

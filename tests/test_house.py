@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,15 @@ def test_the_default_model_keeps_its_budget():
     assert counts.decode <= 20_000
     assert counts.encode <= 30_000
     assert counts.hyper_synthesis.mac_per_pixel + counts.prior.mac_per_pixel <= 2_000  # runs in float64
+
+
+def test_nothing_large_is_tracked():
+    """A training's state of half a gigabyte was once committed with `git add -A`."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    tracked = [path for path in map(ROOT.joinpath, listed.split("\0")[:-1]) if path.is_file()]
+    assert len(tracked) > 100
+    weights = {path for path in tracked if path.parent == ROOT / "src/lichen/weights"}
+    assert {path for path in tracked if path.stat().st_size > 1_000_000} <= weights
+    assert sum(path.stat().st_size for path in weights) < 16_000_000

@@ -48,6 +48,13 @@ def test_real_files_cost_less(sample):
     assert codec.encode(picture, 50, refine_steps=8) == refined
 
 
+def test_a_codec_built_for_inference_alone_refines(tiny):
+    picture = scene(40, 40)
+    with torch.inference_mode():
+        data = Codec(weights=tiny._extra).encode(picture, refine_steps=1)
+    assert data == tiny.encode(picture, refine_steps=1)
+
+
 def test_windows_are_refined_one_by_one(sample, monkeypatch):
     codec = Codec()
     picture = sample.crop((0, 0, 192, 64))

@@ -23,8 +23,9 @@ from lichen.training.loop import Trainer
 from lichen.training.processes import Alone
 from lichen.training.recipe import load_recipe
 from lichen.training.state import save_run, start_from
+from tests.command import run
 from tests.small import scene, small, small_checkpoint
-from tests.test_cli import run, size_of
+from tests.test_cli import size_of
 
 RECIPE = Path(__file__).parents[1] / "recipes/elic-2022/thumbnail.toml"
 SMOKE = {"steps": 30, "crop": (64,), "batch": 1, "warmup": 1, "learning_rate": 5e-3}

@@ -83,13 +83,13 @@ class Codec:
         [0, 1]. `quality` is 0 ... 100, continuous. With a target size the best quality whose *file* is
         not larger is used (bpp: bits of the file for each pixel), with a target PSNR (over the decoded
         8-bit samples) the smallest file that reaches it. With `refine_steps` better latents are searched for in so
-        many steps (`lichen.refinement`): files some percent smaller at equal quality, each step taking about as long
-        as an encoding. Raises `BadPicture`, `PictureTooLarge`, `UsageError`; warns with `PictureNotice` of
+        many steps (`lichen.refinement`): files some percent smaller at equal quality, each step taking as long as
+        some encodings. Raises `BadPicture`, `PictureTooLarge`, `UsageError`; warns with `PictureNotice` of
         what was changed to read the picture.
         """
         ready = _ready(picture)
         height, width = ready.pixels.shape[:2]
-        self._check(self._own, height, width)
+        self._check(self._own, height, width, refine_steps > 0)
         if sum(target is not None for target in (target_size_bytes, target_bpp, target_psnr_db)) > 1:
             raise UsageError("give one target: a size, a bpp or a PSNR")
         if refine_steps < 0:
@@ -130,10 +130,8 @@ class Codec:
     @torch.inference_mode()
     def decode_picture(self, data: bytes, crop: Crop | None = None, first: FirstGroups | None = None) -> Picture:
         """As `decode`, as a `Picture`; its notices say what of the file did not arrive."""
-        data = bytes(data)
         with typed_memory_errors():
-            container = read_container(data) if first is None else read_arrived(data, first.count)
-            return self._decode(container, crop, first)
+            return self._decode(_container(data, first), crop, first)
 
     @torch.inference_mode()
     def decode_thumbnail(self, data: bytes, first: FirstGroups | None = None) -> Image.Image:
@@ -141,9 +139,8 @@ class Codec:
 
         Raises `UsageError` where the weights have none, otherwise as `decode`.
         """
-        data = bytes(data)
         with typed_memory_errors():
-            container = read_container(data) if first is None else read_arrived(data, first.count)
+            container = _container(data, first)
             header = container.header
             engine = self._engine_of(header)
             y_hat = self._read(container, engine, first)
@@ -189,11 +186,11 @@ class Codec:
             raise BadFile("its latents are not in the sections of their model: the file is damaged; get it anew")
         return engine.read(container.latents, header.level, header.height, header.width, first)
 
-    def _check(self, engine: Engine, height: int, width: int) -> None:
+    def _check(self, engine: Engine, height: int, width: int, refined: bool = False) -> None:
         """Refuse a picture beyond the limits, before anything is allocated."""
         check_size(width, height, self._max_pixels)
         if self._max_memory_bytes is not None:
-            needed = engine.memory_bytes(height, width)
+            needed = engine.memory_bytes(height, width, refined)
             if needed > self._max_memory_bytes:
                 sizes = f"needs about {needed / 1e6:.0f} MB of memory, over {self._max_memory_bytes / 1e6:.0f}"
                 raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise --max-memory")
@@ -285,6 +282,11 @@ class Codec:
         if picture.grey:
             return data, psnr_db(grey_of(decoded), grey_of(picture.pixels))
         return data, psnr_db(decoded, picture.pixels)
+
+
+def _container(data: bytes, first: FirstGroups | None) -> Container:
+    """A whole file, or what of a cut one is asked for."""
+    return read_container(bytes(data)) if first is None else read_arrived(bytes(data), first.count)
 
 
 def _checked(crop: Crop, header: Header) -> Crop:

@@ -21,7 +21,7 @@ from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
 from lichen.prior.context import Coder, Prior
 from lichen.prior.parts import ChannelSlices, SpaceChannel
-from lichen.refinement import refine
+from lichen.refinement import HALO, refine
 from lichen.windowed import empty_map, walk_windows
 from lichen.windows import PriorHalos, TransformHalos, Window, coding_windows, prior_halos, split, transform_halos
 
@@ -52,6 +52,7 @@ class Engine:
     device: torch.device
 
     @staticmethod
+    @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
     def load(path: Path, device: torch.device) -> Engine:
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
@@ -79,14 +80,18 @@ class Engine:
     def _needs(self) -> Needs:
         return Needs(self.checkpoint.model)
 
-    def memory_bytes(self, height: int, width: int) -> int:
-        """About how much memory the whole process needs for a picture of this many pixels."""
+    def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
+        """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
         whole, windows, halos = self.transform_windows(height, width)
         halo, area = max(halos.analysis, halos.synthesis), self.checkpoint.model.hyper_stride**2
         transforms = max(math.prod(window.grown(halo, whole).shape) for window in windows) * area
         parts = self.prior_windows(whole)
         walk = max(math.prod(window.shape) for window in (parts[0] if parts else [whole])) * area
-        return self._needs.bytes(height * width, transforms, walk)
+        search = max(math.prod(part.grown(HALO, whole).shape) for part in self._refined_parts(whole)) * area
+        return self._needs.bytes(height * width, transforms, walk, search if refined else 0)
+
+    def _refined_parts(self, whole: Window) -> list[Window]:
+        return split(*whole.shape, self._needs.refinement_side(self.checkpoint.model.hyper_stride))
 
     def transform_windows(self, height: int, width: int) -> tuple[Window, list[Window], TransformHalos]:
         """The whole map of a picture of this many pixels, the windows of its transforms, and their halos."""
@@ -128,7 +133,7 @@ class Engine:
     def _refined(self, y: Tensor, pixels: NDArray[np.uint8], level: int, steps: int) -> Tensor:
         model = self.checkpoint.model
         whole = self.transform_windows(*pixels.shape[:2])[0]
-        parts = split(*whole.shape, self._needs.refinement_side(model.hyper_stride))
+        parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
         return refine(
             model, y, lambda window: self._cut(pixels, window), (whole, parts), self._position(level), lam, steps

@@ -33,9 +33,10 @@ class Needs:
         self.held = 3 + 8 + 2 * 4 * latents + 2 * latents  # pixels, Pillow's copy and the file, y, y_hat, features
         self.transforms, self.walk = 3 * 4 * widest, 8 * 8 * latents  # maps that pass, for each pixel worked on
 
-    def bytes(self, pixels: int, transformed: int, walked: int) -> int:
-        """For a picture of which so many pixels are transformed, and walked, at once."""
-        passing = max(self.transforms * transformed, self.walk * walked)
+    def bytes(self, pixels: int, transformed: int, walked: int, refined: int = 0) -> int:
+        """For a picture of which so many pixels are transformed, walked and refined at once."""
+        searching = _MAPS_KEPT**2 * self.transforms * refined
+        passing = max(self.transforms * transformed, self.walk * walked, searching)
         return round(_PROGRAM_BYTES + self.held * pixels + passing)
 
     def transform_side(self, stride: int) -> int:

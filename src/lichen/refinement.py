@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from lichen.coding.annealing import Annealer
 from lichen.coding.coders import Estimator
+from lichen.losses.distortion import mse
 from lichen.models.model import Model
 from lichen.windows import Window
 
 STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls to a tenth
 _WARM, _FALL, _COLD = 0.5, 3.0, 0.08  # temperature: where it starts, in how many e-foldings it falls, and its least
-_HALO = 1  # hyper-latents around a window that are seen but not moved
-_MAX_VALUE = 255.0
+HALO = 1  # hyper-latents around a window that are seen but not moved
 
 
 @torch.inference_mode(False)
@@ -44,7 +44,7 @@ def refine(
     unit = model.hyper_stride // model.stride
     better, position = y.clone(), level.clone()
     for window in parts:
-        outer = window.grown(_HALO, whole)
+        outer = window.grown(HALO, whole)
         place = _Place(model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam)
         inner = window.seen_from(outer)
         edges = (inner.left, outer.shape[1] - inner.right, inner.top, outer.shape[0] - inner.bottom)
@@ -82,8 +82,7 @@ class _Place:
     def _loss(self, y: Tensor, coder: Annealer | Estimator) -> Tensor:
         """Bits per pixel + lambda x 255^2 MSE."""
         height, width = self.x.shape[2:]
-        z = self.model.hyper_analyse(y, self.level)
-        y_hat, _ = self.model.prior.walk(coder, self.level, (z.shape[2], z.shape[3]), y, z)
+        y_hat, _ = self.model.walk(coder, y, self.level)
         x_hat = self.model.synthesise(y_hat, self.level, height, width).clamp(0, 1)
         bits = torch.stack(coder.bits).sum()
-        return bits / (height * width) + self.lam * _MAX_VALUE**2 * F.mse_loss(x_hat, self.x)
+        return bits / (height * width) + self.lam * mse(x_hat, self.x).mean()

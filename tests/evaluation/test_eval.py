@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lichen import cli
 from lichen.codec import Codec
 from lichen.errors import BadData, BadInput
 from lichen.evaluation import peers
@@ -24,6 +23,7 @@ from lichen.evaluation.metrics import psnr_db
 from lichen.evaluation.peers import PEERS, available, peer
 from lichen.evaluation.summary import summarise
 from lichen.models.zoo import ZOO
+from tests.command import run as lichen
 from tests.conftest import scene, small_checkpoint
 
 
@@ -226,19 +226,9 @@ def test_file_names_are_plain():
     assert [file_name(p.name) for p in PEERS[:2]] == ["jpeg-420.json", "jpeg-444.json"]
 
 
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lichen", "eval", *arguments])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
-
-
 def test_the_command(weights, pictures, tmp_path, capsys):
     out = str(tmp_path / "out")
-    assert call(str(weights), "--peer", "WebP", "-q", "50", "--data", str(pictures), "-o", out) == 3
+    assert lichen("eval", str(weights), "--peer", "WebP", "-q", "50", "--data", str(pictures), "-o", out) == 3
     text = capsys.readouterr().err
     assert "broken.png" in text and "33 files measured, 1 pictures skipped" in text
     assert load_points(tmp_path / "out/webp.json").psnr_db
@@ -248,12 +238,12 @@ def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, caps
     absent = peers.Peer("Nothing", (1,), lambda image, setting: b"", ("no_such_module", "no-such-package"))
     monkeypatch.setattr(peers, "PEERS", (peer("WebP"), absent))
     (pictures / "broken.png").unlink()
-    assert call("--peers", "--data", str(pictures), "-o", str(tmp_path / "out")) == 0
+    assert lichen("eval", "--peers", "--data", str(pictures), "-o", str(tmp_path / "out")) == 0
     assert "Nothing is left out here; pip install no-such-package" in capsys.readouterr().err
 
 
 def test_wrong_calls(weights, pictures, capsys):
-    assert call("--data", str(pictures)) == 2
-    assert call(str(weights), str(weights), "--data", str(pictures)) == 2
+    assert lichen("eval", "--data", str(pictures)) == 2
+    assert lichen("eval", str(weights), str(weights), "--data", str(pictures)) == 2
     assert "two models are named 'lichen'" in capsys.readouterr().err
-    assert call("--peer", "MP3", "--data", str(pictures)) == 2
+    assert lichen("eval", "--peer", "MP3", "--data", str(pictures)) == 2

@@ -6,13 +6,11 @@ import json
 import math
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lichen import cli
 from lichen.errors import BadInput
 from lichen.evaluation.compare import compare
 from lichen.evaluation.evaluate import TABLE, file_name
@@ -23,6 +21,7 @@ from lichen.evaluation.peers import peer
 from lichen.evaluation.report import GAINS, pictures_at_equal_bytes, read_gains, report
 from lichen.evaluation.summary import summarise
 from lichen.models.zoo import ZOO
+from tests.command import run
 from tests.conftest import scene, small_checkpoint
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -170,16 +169,6 @@ def test_of_a_large_picture_the_busiest_part_is_shown():
     assert not shown.whole and part_to_show(scene(300, 200)).whole
 
 
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lichen", *arguments])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
-
-
 def chromium() -> str:
     """The browser to test in, or a skip that says how to get one."""
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -231,7 +220,7 @@ def test_the_report_in_a_browser(browser, site):
 def test_the_slider_in_a_browser(browser, tmp_path):
     scene(192, 128).save(tmp_path / "a.png")
     weights = small_checkpoint(ZOO[0], tmp_path)
-    assert call("compare", str(tmp_path / "a.png"), "-q", "100", "--weights", str(weights)) == 0
+    assert run("compare", str(tmp_path / "a.png"), "-q", "100", "--weights", str(weights)) == 0
     tab, complaints = opened(browser, tmp_path / "a-compare.html", width=390, scheme="dark")
     clip = lambda: tab.evaluate("document.querySelectorAll('.stage .side')[1].style.clipPath")  # noqa: E731
     before = clip()
@@ -259,10 +248,10 @@ def test_the_report_fits_a_phone(browser, site):
 
 
 def test_wrong_calls(kodak, tmp_path, capsys):
-    assert call("report", str(kodak), "--picture", "a", "-o", str(tmp_path)) == 2
+    assert run("report", str(kodak), "--picture", "a", "-o", str(tmp_path)) == 2
     scene(64, 64).save(tmp_path / "a.png")
-    assert call("report", str(kodak), "--data", str(tmp_path), "--picture", "b", "-o", str(tmp_path)) == 2
+    assert run("report", str(kodak), "--data", str(tmp_path), "--picture", "b", "-o", str(tmp_path)) == 2
     (tmp_path / "a-compare.html").write_text("mine")
-    assert call("compare", str(tmp_path / "a.png")) == 3
+    assert run("compare", str(tmp_path / "a.png")) == 3
     assert (tmp_path / "a-compare.html").read_text() == "mine"
     assert "--force" in capsys.readouterr().err

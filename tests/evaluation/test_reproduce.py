@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from lichen import cli
 from lichen.errors import UnknownWeights, UsageError
 from lichen.evaluation.curves import Points
 from lichen.evaluation.experiments import EXPERIMENTS, SCALES, Reprint, experiment, scale
@@ -17,6 +15,7 @@ from lichen.evaluation.report import GAINS, read_gains
 from lichen.evaluation.reproduce import _psnr_at, _reprint, as_text, plan
 from lichen.models import zoo
 from lichen.training.recipe import load_recipe
+from tests.command import run
 from tests.conftest import scene, small
 
 HERE = {row.name for row in zoo.ZOO}
@@ -34,20 +33,10 @@ def folders(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lichen", "reproduce", *arguments])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-    return 0
-
-
 def smoke(folders: Path, name: str) -> dict:
     """The facts of a smoke run by the command."""
     arguments = ["--data", str(folders / "train"), "--test", str(folders / "test"), "-o", str(folders / "out")]
-    assert call(name, *arguments) == 0
+    assert run("reproduce", name, *arguments) == 0
     return json.loads((folders / f"out/{name}.json").read_text())
 
 
@@ -133,7 +122,7 @@ def test_smoke_of_global_reference_s_figure(folders):
 
 @pytest.mark.parametrize("name", ["global-reference-table2", "global-reference-table3"])
 def test_tables_of_costs_need_no_pictures(folders, name, capsys):
-    assert call(name, "-o", str(folders / "out")) == 0
+    assert run("reproduce", name, "-o", str(folders / "out")) == 0
     facts = json.loads((folders / f"out/{name}.json").read_text())
     assert "the paper's" in capsys.readouterr().out
     costs = {(c["system"], c["part"]): c for c in facts["costs"]}
@@ -144,7 +133,7 @@ def test_tables_of_costs_need_no_pictures(folders, name, capsys):
     else:
         assert [c["seconds"] is None for c in facts["costs"]] == [False] * 4 + [True] * 3
         assert costs["Global Reference", "4k"]["share_percent"] > costs["Global Reference", "240p"]["share_percent"]
-    assert call(name, "--recipes") == 2
+    assert run("reproduce", name, "--recipes") == 2
 
 
 @pytest.mark.slow
@@ -187,13 +176,19 @@ def test_a_refusal_is_in_the_text():
 
 
 def test_recipes_alone(tmp_path):
-    assert call("table1", "--scale", "paper", "--recipes", "-o", str(tmp_path)) == 0
+    assert run("reproduce", "table1", "--scale", "paper", "--recipes", "-o", str(tmp_path)) == 0
     assert len(list(tmp_path.glob("runs/*/*/recipe.toml"))) == 42
 
 
 def test_wrong_calls(capsys, tmp_path):
-    assert call("table1") == call() == 2
-    assert call("table9", "--recipes", "-o", str(tmp_path)) == 2
+    assert (
+        run("reproduce", "table1")
+        == run(
+            "reproduce",
+        )
+        == 2
+    )
+    assert run("reproduce", "table9", "--recipes", "-o", str(tmp_path)) == 2
     assert "fig13" in capsys.readouterr().err
     with pytest.raises(UsageError, match="smoke"):
         scale("large")

@@ -11,7 +11,7 @@ from lichen.coding.coders import Estimator
 from lichen.coding.noise import Noise
 from lichen.latents import Coded, Latents
 from lichen.picture import pad_to
-from lichen.prior.context import Beliefs, Prior, merge
+from lichen.prior.context import Beliefs, Coder, Prior, merge
 from lichen.prior.density import LearnedBelief
 from lichen.prior.exact import freeze
 from lichen.transforms.blocks import LevelTable
@@ -94,6 +94,11 @@ class Model(nn.Module):
         z: Tensor = self.hyper_analysis(y, level)
         return z.float()
 
+    def walk(self, coder: Coder, y: Tensor, level: Tensor) -> tuple[Tensor, Beliefs]:
+        """Code y (B, M, h, w) and its hyper-latents: y_hat, of the same shape, and what was believed of y."""
+        z = self.hyper_analyse(y, level)
+        return self.prior.walk(coder, level, (z.shape[2], z.shape[3]), y, z)
+
     def synthesise(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor:
         """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
         x_hat: Tensor = self.synthesis(self.gains.out_of(y_hat, level), level)
@@ -114,8 +119,7 @@ class Model(nn.Module):
         """
         estimator = Estimator(noise)
         y = self.analyse(x, level)
-        z = self.hyper_analyse(y, level)
-        y_hat, beliefs = self.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
+        y_hat, beliefs = self.walk(estimator, y, level)
         x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
         bits_z, *bits_y = estimator.bits
         in_total = torch.stack(bits_y).sum(dim=0)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lichen.coding.coders import GroupReader, GroupWriter
 from lichen.errors import BadFile, DeviceError, UsageError
-from lichen.memory import Needs
+from lichen.memory import Needs, keep_freed_memory
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
@@ -54,6 +54,7 @@ class Engine:
     @staticmethod
     @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
     def load(path: Path, device: torch.device) -> Engine:
+        keep_freed_memory()
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
         return Engine(checkpoint, checkpoint.model.exact_prior(), device)

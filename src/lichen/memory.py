@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -18,6 +20,8 @@ _WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without it
 _SIDE_MIN = 16
 _REFINED_MIN = 4
 _MAPS_KEPT = 5  # how much smaller the sides of windows are when every map is kept
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+_KEPT_BYTES = 2**30  # larger pieces go back to the system when freed
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
@@ -67,6 +71,19 @@ def _widest(model: Model) -> tuple[float, float]:
     for handle in handles:
         handle.remove()
     return widest / _PROBE**2, y.numel() / _PROBE**2
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's allocator keep freed memory for this process's next use of it, where there is glibc.
+
+    Each map of a transform otherwise comes fresh from the system and is zeroed page by page, which costs a third of
+    a decode and a fifth of a training step (docs/decisions/0010-memory-kept.md). What is freed counts to the process
+    until it ends.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager

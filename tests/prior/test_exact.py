@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lichen.errors import BadCheckpoint
-from lichen.prior import exact, exact_layers
+from lichen.prior import exact_layers
 from lichen.prior.exact import _ROUNDER, ACTIVATION_MAX, ExactConv, ExactLeakyReLU, freeze, snap
 from lichen.transforms.blocks import LevelTable, Pointwise
 
@@ -18,15 +18,22 @@ def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
     weight = (module.weight * 2**bits).long()
     assert torch.equal(weight.double() / 2**bits, module.weight)
     activations = (x * 2**12).long()
-    total = torch.nn.functional.conv2d(activations, weight, padding=module.padding, groups=module.groups)
+    total = torch.nn.functional.conv2d(activations, weight, None, module.stride, module.padding, groups=module.groups)
     exact = total.double() * 2.0 ** -(bits + 12) + (module.offset - _ROUNDER)[:, None, None]
     return snap(exact)
 
 
 @pytest.mark.parametrize(
     "conv",
-    [nn.Conv2d(5, 7, 3, padding=1), nn.Conv2d(6, 6, 5, padding=2, groups=6), Pointwise(5, 9)],
-    ids=["dense", "depthwise", "pointwise"],
+    [
+        nn.Conv2d(5, 7, 3, padding=1),
+        nn.Conv2d(5, 7, (3, 5), padding=(0, 1)),
+        nn.Conv2d(5, 7, 5, stride=2, padding=2),
+        nn.Conv2d(4, 6, 3, groups=2),
+        nn.Conv2d(6, 6, 5, padding=2, groups=6),
+        Pointwise(5, 9),
+    ],
+    ids=["dense", "uneven", "strided", "grouped", "depthwise", "pointwise"],
 )
 def test_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)
@@ -36,23 +43,19 @@ def test_convolution_is_the_integer_one(conv):
     assert float((twin(x) - conv(x.float()).detach().double()).abs().max()) < 0.1
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv2d(5, 7, 3, padding=1),
-        nn.Conv2d(5, 7, 5, stride=2, padding=2),
-        nn.Conv2d(4, 6, 3, groups=2),
-        nn.ConvTranspose2d(5, 7, 5, stride=2, padding=2, output_padding=1),
-    ],
-    ids=["dense", "strided", "grouped", "transposed"],
-)
+@pytest.mark.parametrize("shape", [(1, 5, 30, 1), (2, 5, 1, 30)])
+def test_points_that_lie_as_columns_or_rows(shape):
+    twin = freeze(nn.Sequential(Pointwise(5, 9)))[0]
+    x = snap(torch.randn(shape[0], shape[2] * shape[3], shape[1]).double()).permute(0, 2, 1).unflatten(2, shape[2:])
+    assert torch.equal(twin(x), integers(twin, x))
+
+
 @pytest.mark.parametrize("numbers", [1, 900, 2000])
-def test_in_strips_or_at_once(layer, numbers, monkeypatch):
+def test_transposed_in_parts_or_at_once(numbers, monkeypatch):
     torch.manual_seed(0)
-    twin = freeze(nn.Sequential(layer))[0]
-    x = snap(torch.randn(2, layer.in_channels, 9, 8).double() * 50)
+    twin = freeze(nn.Sequential(nn.ConvTranspose2d(5, 7, 5, stride=2, padding=2, output_padding=1)))[0]
+    x = snap(torch.randn(2, 5, 9, 8).double() * 50)
     whole = twin(x)
-    monkeypatch.setattr(exact, "UNFOLDED", numbers)
     monkeypatch.setattr(exact_layers, "UNFOLDED", numbers)
     assert torch.equal(twin(x), whole)
 

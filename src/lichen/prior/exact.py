@@ -25,7 +25,6 @@ ACTIVATION_MAX = 2048.0 - 2.0**-ACTIVATION_BITS
 _ROUNDER = 1.5 * 2.0 ** (52 - ACTIVATION_BITS)
 WEIGHT_BITS = 14  # fractional bits of a weight at most; fewer when a layer has weights beyond 2
 _PADDING = {"zeros": "constant", "replicate": "replicate"}  # names of nn.Conv2d and of F.pad
-UNFOLDED = 2**23  # numbers that a convolution may unfold at a time: 64 MB
 WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
 
 
@@ -63,8 +62,7 @@ class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
     weight: Tensor
-    matrix: Tensor  # of a 1 x 1 kernel, (Cin, Cout)
-    taps: Tensor
+    taps: Tensor  # a matrix (Cin, Cout) for each, (k, k, Cin, Cout); of a depthwise kernel (k, k, C)
     offset: Tensor  # the bias, plus what rounds to the grid when added
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -75,14 +73,16 @@ class ExactConv(nn.Module):
         bits = step_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
-        self.register_buffer("matrix", self.weight[:, :, 0, 0].t().contiguous())
         self.register_buffer("offset", snap(bias) + _ROUNDER)
         self.stride, self.groups = conv.stride, conv.groups
         self.padding: tuple[int, ...] = conv.padding
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
         self.fill = _PADDING[conv.padding_mode]
-        self.register_buffer("taps", self.weight[:, 0].permute(1, 2, 0).contiguous())  # of a depthwise kernel
-        self.pointwise = conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1)
+        taps = self.weight[:, 0].permute(1, 2, 0) if self.depthwise else self.weight.permute(2, 3, 1, 0)
+        self.register_buffer("taps", taps.contiguous())
+        self.plain = conv.groups == 1 and conv.stride == (1, 1)
+        if self.plain and conv.kernel_size != (1, 1):
+            self.weight = self.taps.permute(3, 2, 0, 1)  # the same numbers are not held twice
         if not self.depthwise and self.fill != "constant":
             raise BadCheckpoint("only depthwise convolutions of the prior may repeat their edge")
         units = self.weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_MAX + snap(bias).abs()
@@ -91,50 +91,58 @@ class ExactConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = within(x)
-        if self.pointwise:
-            return self._snap(x.permute(0, 2, 3, 1) @ self.matrix).permute(0, 3, 1, 2)
         if self.depthwise:
-            return self._snap(self._shifted(x)).permute(0, 3, 1, 2)
-        return self._snap(self._strips(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            product = self._shifted(x)
+        elif self.plain:
+            products = [self._summed(picture) for picture in self._padded(x)]
+            product = products[0][None] if len(products) == 1 else torch.stack(products)
+        else:
+            product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups).permute(0, 2, 3, 1)
+        return snap_(product, self.offset).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs of a 1 x 1 convolution: x (..., Cin) and rows (r,) int64 -> (..., r)."""
         return snap_(F.linear(within(x), self.weight[:, :, 0, 0].index_select(0, rows)), self.offset[rows])
 
-    def _snap(self, product: Tensor) -> Tensor:
-        """(B, h, w, C), without bias -> with it, on the grid; in place."""
-        return snap_(product, self.offset)
+    def _padded(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, h + 2 rows, w + 2 columns, C), with zeros or with its edge around."""
+        rows, columns = self.padding
+        if not rows and not columns:
+            return x.permute(0, 2, 3, 1)
+        if self.fill == "constant":
+            return F.pad(x.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
+        return F.pad(x, (columns, columns, rows, rows), self.fill).permute(0, 2, 3, 1).contiguous()
 
-    def _strips(self, x: Tensor) -> Tensor:
-        """The convolution without bias, some rows at a time: PyTorch unfolds all that it is given, which is large."""
-        (above, beside), (down, across) = self.padding, self.stride
-        side, taps = self.weight.shape[2], self.weight[0].numel()
-        height = (x.shape[2] + 2 * above - side) // down + 1
-        rows = max(UNFOLDED // (taps * -(-x.shape[3] // across)), 1)
-        if rows >= height:
-            return F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups)
-        x = F.pad(x, (beside, beside, above, above))
-        starts = range(0, height, rows)
-        strips = (x[:, :, top * down : (min(top + rows, height) - 1) * down + side] for top in starts)
-        return torch.cat([F.conv2d(s, self.weight, None, self.stride, groups=self.groups) for s in strips], dim=2)
+    def _summed(self, padded: Tensor) -> Tensor:
+        """The convolution of (H, W, Cin), without bias: (h, w, Cout).
+
+        A matrix product for each tap, over the pixels as they lie in memory: nothing is unfolded. What it computes
+        where a row ends and the next begins is dropped.
+        """
+        (down, across), (side, breadth) = padded.shape[:2], self.taps.shape[:2]
+        height, width = down - side + 1, across - breadth + 1
+        pixels, count = padded.reshape(down * across, -1), (height - 1) * across + width
+        total = pixels.new_empty(height * across, self.taps.shape[3])
+        for row, taps in enumerate(self.taps):
+            for column, tap in enumerate(taps):
+                first = row * across + column
+                part = pixels[first : first + count]
+                if first:
+                    total[:count].addmm_(part, tap)
+                else:
+                    torch.mm(part, tap, out=total[:count])
+        return total.view(height, across, -1)[:, :width].contiguous()
 
     def _shifted(self, x: Tensor) -> Tensor:
         """A depthwise convolution as a sum over taps, (B, h, w, C); float64 has no fast grouped kernel."""
         height, width = x.shape[-2:]
         total = torch.empty(0)
-        padded = _padded(x, self.padding[0], self.padding[1], self.fill)
+        padded = self._padded(x)
         for row, taps in enumerate(self.taps):
             for column, tap in enumerate(taps):
                 shifted = padded[:, row : row + height, column : column + width]
                 total = total.addcmul_(shifted, tap) if row or column else shifted * tap
         return total
-
-
-def _padded(x: Tensor, rows: int, columns: int, fill: str) -> Tensor:
-    """(B, C, h, w) -> (B, h + 2 rows, w + 2 columns, C), with zeros or with its edge around."""
-    if fill == "constant":
-        return F.pad(x.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
-    return F.pad(x, (columns, columns, rows, rows), fill).permute(0, 2, 3, 1).contiguous()
 
 
 class ExactLeakyReLU(nn.Module):

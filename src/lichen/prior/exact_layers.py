@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, Belief
-from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, UNFOLDED, snap, snap_, step_bits, within
+from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, snap, snap_, step_bits, within
+
+UNFOLDED = 2**23  # numbers that a transposed convolution may unfold at a time: 64 MB
 
 
 class ExactDeconv(nn.Module):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lichen.evaluation.metrics import psnr_db
+from lichen.memory import keep_freed_memory
 from lichen.picture import Picture
 from lichen.training.data import Cache, Crops, open_pictures
 from lichen.training.log import Figures, Log, Nowhere, TensorBoard
@@ -129,6 +130,7 @@ class _Session:
 def train_session(run: Run, console: Console) -> None:
     """Train as asked, or resume the run in its output; see `lichen train --help`."""
     torch.set_flush_denormal(True)  # the decaying parameters of a GDN once made matrix products several times slower
+    keep_freed_memory()
     recipe = run.chosen()
     processes = find_processes(run.device)
     console.quiet = console.quiet or processes.index > 0

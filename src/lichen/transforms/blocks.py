@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lichen.transforms.convolutions import Conv3x3, Deconv
+
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
 
 
@@ -27,6 +29,19 @@ class Pointwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         pixels = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
         return pixels.permute(0, 3, 1, 2)
+
+    def added_to(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """x + self(hidden); when coding some pixels at a time, so that the sum costs no passes of its own."""
+        if not torch.is_inference_mode_enabled() or self.bias is None:
+            change: Tensor = self(hidden)
+            return x + change
+        pixels, seen = x.permute(0, 2, 3, 1), hidden.permute(0, 2, 3, 1)
+        out = torch.empty_like(pixels, memory_format=torch.contiguous_format)
+        matrix, count = self.weight[:, :, 0, 0].t(), max(CHUNK // x.shape[1], 1)
+        parts = (t.flatten(0, 2).split(count) for t in (pixels, seen, out))
+        for before, near, made in zip(*parts, strict=True):
+            torch.addmm(before, near, matrix, out=made).add_(self.bias)
+        return out.permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r)."""
@@ -132,24 +147,36 @@ class Levelless(nn.Module):
 
 def conv(channels_in: int, channels_out: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
     """A convolution that keeps the size, or divides it by its stride: (B, Cin, h, w) -> (B, Cout, h/s, w/s)."""
+    if (kernel, stride) == (1, 1):
+        return Pointwise(channels_in, channels_out)
+    if (kernel, stride) == (3, 1):
+        return Conv3x3(channels_in, channels_out)
     return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2)
 
 
 def deconv(channels_in: int, channels_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
     """A transposed convolution of stride 2: (B, Cin, h, w) -> (B, Cout, 2h, 2w)."""
-    return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding=kernel // 2, output_padding=1)
+    return Deconv(channels_in, channels_out, kernel)
 
 
-def bottleneck(channels: int) -> nn.Sequential:
-    """1 x 1, 3 x 3, 1 x 1 at half the channels, with ReLU between: (B, C, h, w) -> (B, C, h, w)."""
-    half = channels // 2
-    return nn.Sequential(
-        conv(channels, half, 1, 1),
-        nn.ReLU(inplace=True),
-        conv(half, half, 3, 1),
-        nn.ReLU(inplace=True),
-        conv(half, channels, 1, 1),
-    )
+class Bottleneck(nn.Module):
+    """The identity beside 1 x 1, 3 x 3, 1 x 1 at half the channels with ReLU between: (B, C, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.body = nn.Sequential(
+            Pointwise(channels, half),
+            nn.ReLU(inplace=True),
+            conv(half, half, 3, 1),
+            nn.ReLU(inplace=True),
+            Pointwise(half, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = self.body[-1]
+        assert isinstance(last, Pointwise)
+        return last.added_to(x, self.body[:-1](x))
 
 
 C = TypeVar("C", bound=nn.Conv2d)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lichen.transforms.blocks import Pointwise, bottleneck, conv
+from lichen.transforms.blocks import Bottleneck, Pointwise, conv
 from lichen.transforms.gdn import GDN, IGDN
 
 SLOPE = 0.01  # of the leaky rectifiers in Cheng's and Minnen's networks
@@ -73,15 +73,11 @@ class ResidualUp(nn.Module):
         return out
 
 
-class _Unit(nn.Module):
-    """The residual unit inside an attention block: 1 x 1, 3 x 3, 1 x 1 at half the channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = bottleneck(channels)
+class _Unit(Bottleneck):
+    """The residual unit inside an attention block: a bottleneck with a ReLU behind."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.body(x) + x)
+        return super().forward(x).relu_()
 
 
 class Attention(nn.Module):

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from lichen.transforms.blocks import bottleneck, conv, deconv
+from lichen.transforms.blocks import Bottleneck, conv, deconv
 from lichen.transforms.cheng import Attention
-
-
-class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3, 1 x 1 at half the channels beside the identity: (B, C, h, w) -> (B, C, h, w)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = bottleneck(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(x) + x
-        return out
 
 
 def elic_analysis(width: int, latents: int, blocks: int, attention: bool) -> nn.Sequential:

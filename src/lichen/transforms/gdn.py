@@ -6,11 +6,14 @@ rest. Stored off-diagonal entries start a little beside zero, where a square has
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 BETA_MIN = 1e-6
+CHUNK = 2**17  # numbers at a time when coding: 512 kB
 _GAMMA_START = 0.1
 _ASIDE = 2.0**-9  # where stored entries start whose square should be zero
 
@@ -28,19 +31,31 @@ class Normalisation(nn.Module):
         """beta + gamma u^2: (B, C, h, w) -> (B, C, h, w)."""
         return F.conv2d(u * u, (self.root_gamma**2)[:, :, None, None], self.root_beta**2 + BETA_MIN)
 
+    def scaled(self, u: Tensor, root: Callable[[Tensor], Tensor]) -> Tensor:
+        """u root(beta + gamma u^2); when coding some pixels at a time, so that what passes stays in the cache."""
+        if not torch.is_inference_mode_enabled():
+            return u * root(self.energy(u))
+        pixels = u.permute(0, 2, 3, 1)
+        gamma, beta = (self.root_gamma**2).t().contiguous(), self.root_beta**2 + BETA_MIN
+        out = torch.empty_like(pixels, memory_format=torch.contiguous_format)
+        count = max(CHUNK // u.shape[1], 1)
+        for part, made in zip(*(t.flatten(0, 2).split(count) for t in (pixels, out)), strict=True):
+            torch.mul(part, root(torch.addmm(beta, part * part, gamma)), out=made)
+        return out.permute(0, 3, 1, 2)
+
 
 class GDN(Normalisation):
     """u / sqrt(beta + gamma u^2): (B, C, h, w) -> (B, C, h, w) (Balle 2016)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return u * torch.rsqrt(self.energy(u))
+        return self.scaled(u, torch.rsqrt)
 
 
 class IGDN(Normalisation):
     """u sqrt(beta + gamma u^2), the approximate inverse: (B, C, h, w) -> (B, C, h, w)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return u * torch.sqrt(self.energy(u))
+        return self.scaled(u, torch.sqrt)
 
 
 class _Shifted(Normalisation):
@@ -66,4 +81,4 @@ class IGSDN(_Shifted):
     """u sqrt(beta + gamma u^2) + (nu + tau u): (B, C, h, w) -> (B, C, h, w) (Qian 2021, eq. 6)."""
 
     def forward(self, u: Tensor) -> Tensor:
-        return u * torch.sqrt(self.energy(u)) + self.shift(u)
+        return self.scaled(u, torch.sqrt) + self.shift(u)

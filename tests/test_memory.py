@@ -1,0 +1,29 @@
+"""Freed memory stays with the process, so that the next map need not be zeroed by the system."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+HELD = """
+import torch
+from lichen.memory import keep_freed_memory
+if {kept}:
+    keep_freed_memory()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+before = resident()
+torch.ones(50_000_000)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc's allocator")
+@pytest.mark.parametrize("kept", [True, False])
+def test_freed_memory_is_kept(kept):
+    command = [sys.executable, "-c", HELD.format(kept=kept)]
+    held = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (held > 150_000_000) == kept

@@ -86,7 +86,7 @@ class MsSsimRates(Rates):
     """As `Rates`, but lambda weighs 1 - MS-SSIM; the files are about as large, level by level (docs/decisions/0010)."""
 
     low: float = 0.5
-    high: float = 142.0
+    high: float = 220.0
     distortion: ClassVar[Distortion] = Distortion.MS_SSIM
 
     def mse_lam(self, level: float) -> float:
@@ -105,8 +105,8 @@ class OneMsSsimRate(OneRate):
 
 
 def _mse_lam(ms_ssim_lam: float) -> float:
-    """A power law through the trade-offs of the default model's eight levels (docs/decisions/0010)."""
-    return float(0.00055 * ms_ssim_lam**1.13)
+    """A power law from the default rates of MS-SSIM to those of MSE (docs/decisions/0010)."""
+    return float(0.00052 * ms_ssim_lam**1.05)
 
 
 AnyRates = Rates | OneRate | MsSsimRates | OneMsSsimRate

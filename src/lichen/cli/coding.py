@@ -148,7 +148,7 @@ def encode(
 
     Examples: `lichen encode photo.jpg` · `lichen encode photo.png -o small.lic --target-size 40kB` ·
     `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic` ·
-    `lichen encode photo.png --tune ms-ssim` (for looks, not for pixel values) ·
+    `lichen encode photo.png --tune ms-ssim` (trained for structure, not for pixel values) ·
     `lichen encode photo.png --refine 30` (slow to encode, as fast to decode, and smaller)
     """
     from lichen import jobs

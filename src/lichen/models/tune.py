@@ -9,7 +9,7 @@ class Tune(enum.Enum):
     """What files are to be good at, for their size."""
 
     PSNR = "psnr"
-    MS_SSIM = "ms-ssim"  # looks: structure counts, not every pixel's value
+    MS_SSIM = "ms-ssim"  # structure, rather than every pixel's value
 
     def weights(self, model: str) -> str:
         """The name of a model's weights that are trained for it, `.safetensors` left out."""

@@ -1,6 +1,6 @@
 """What the default model was not trained for, text, a screenshot, line art, noise, beside peers at equal bytes.
 
-    python -m benchmarks.weaknesses [--sheet docs/weaknesses.jpg]
+    python -m benchmarks.weaknesses [--tune ms-ssim] [--sheet docs/weaknesses.jpg]
 
 Pictures are scikit-image's, the screenshot is drawn here, the noise is Gaussian (10 of 255) on a photograph. There are
 no bars: the table goes into the model card, the sheet shows the crops.
@@ -19,8 +19,10 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.common import finish, show
 from lichen.codec import Codec
 from lichen.evaluation.compare import compare, draw
+from lichen.evaluation.metrics import decibels
 from lichen.evaluation.peers import available
 from lichen.files import write_atomically
+from lichen.models.tune import Tune
 
 QUALITY = 40
 PEERS = ("JPEG 4:2:0", "WebP", "AVIF")
@@ -52,7 +54,8 @@ def noisy(image: Image.Image) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sheet", type=Path)
-    sheet = parser.parse_args().sheet
+    parser.add_argument("--tune", type=Tune, default=Tune.PSNR)
+    args = parser.parse_args()
     pictures = {
         "photograph": sample("coffee.png"),
         "the same with noise": noisy(sample("coffee.png")),
@@ -60,17 +63,21 @@ def main() -> None:
         "screenshot": screenshot(),
         "line art": sample("horse.png"),
     }
-    codec, peers = Codec(), [p for p in available() if p.name in PEERS]
+    codec, peers = Codec(tune=args.tune), [p for p in available() if p.name in PEERS]
     rows = [(name, im, compare(im, codec, lambda x: codec.encode(x, QUALITY), peers)) for name, im in pictures.items()]
     table = {name: {r.codec: round(r.psnr_db, 2) for r in results} for name, _, results in rows}
+    similar = {name: {r.codec: round(decibels(r.ms_ssim), 2) for r in results} for name, _, results in rows}
     sizes = {name: results[0].size_bytes for name, _, results in rows}
     codecs = list(next(iter(table.values())))
-    show("PSNR, dB, at Lichen's bytes", ["", "bytes", *codecs], [[n, sizes[n], *table[n].values()] for n in table])
-    if sheet is not None:
+    for measure, found in (("PSNR", table), ("MS-SSIM", similar)):
+        lines = [[n, sizes[n], *found[n].values()] for n in found]
+        show(f"{measure}, dB, at Lichen's bytes", ["", "bytes", *codecs], lines)
+    if args.sheet is not None:
         buffer = io.BytesIO()
         draw(rows).save(buffer, "JPEG", quality=70)
-        write_atomically(sheet, buffer.getvalue(), overwrite=True)
-    finish("weaknesses", {"psnr_db": table, "size_bytes": sizes, "weights": codec.checkpoint.hash.hex()}, [])
+        write_atomically(args.sheet, buffer.getvalue(), overwrite=True)
+    facts = {"psnr_db": table, "ms_ssim_db": similar, "size_bytes": sizes, "weights": codec.checkpoint.hash.hex()}
+    finish(args.tune.weights("weaknesses"), facts, [])
 
 
 if __name__ == "__main__":

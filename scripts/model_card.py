@@ -1,10 +1,13 @@
-"""Write the model card of the shipped weights from what was measured.
+"""Write the model card of shipped weights from what was measured.
 
-    lichen eval lichen --peers --replace --data ../shared/kodak -o results/kodak
+    lichen eval lichen lichen-ms-ssim --peers --replace --data ../shared/kodak -o results/kodak
     python -m benchmarks.weaknesses --sheet docs/weaknesses.jpg
+    python -m benchmarks.weaknesses --tune ms-ssim
     python scripts/model_card.py ../shared/train/SOURCES.csv
+    python scripts/model_card.py ../shared/train/SOURCES.csv ms-ssim
 
-Reads the weights' own facts, results/kodak and results/weaknesses.json, which must be of these very weights.
+Reads the weights' own facts, results/kodak and results/weaknesses.json (weaknesses-ms-ssim.json), which must be of
+these very weights.
 """
 
 import csv
@@ -14,18 +17,20 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from lichen.evaluation.bdrate import Delta
 from lichen.evaluation.league import Competitor, League, read_league
 from lichen.files import write_atomically
-from lichen.models.checkpoint import PACKAGED, find_by_name, load_checkpoint
+from lichen.models.checkpoint import PACKAGED, find_tuned, load_checkpoint
+from lichen.models.tune import Tune
 
 ROOT = Path(__file__).parents[1]
 
-CARD = """# Model card: `{name}`
+CARD = """# Model card: `{stem}`
 
 | | |
 |---|---|
 | file | `{file}`, {size} bytes, sha256 `{digest}` (files name it by `{hash}`) |
-| model | `{name}`: block transform beside a small network, hyperprior, two parities; one model for all rates |
+| model | `{name}`: block transform beside a small network, hyperprior, two parities; one for all rates, for {goal} |
 | parameters | {parameters} |
 | training | {steps} steps, recipe below, {hours} hours on {device}; moving average of the weights |
 | data | {pictures} photographs (below), none of them a Kodak picture |
@@ -39,10 +44,10 @@ Means over {kodak} pictures; PSNR on 8-bit RGB, MS-SSIM as -10 log10(1 - MS-SSIM
 |---|---|---|---|
 {curve}
 
-BD-rate by PSNR (negative: these weights need fewer bytes); peers run here, the others as published:
+BD-rate by PSNR and by MS-SSIM (negative: these weights need fewer bytes); peers run here, the others as published:
 
-| over | % | overlap, dB |
-|---|---|---|
+| over | PSNR, % | overlap, dB | MS-SSIM, % | overlap, dB |
+|---|---|---|---|---|
 {rates}
 
 {refined}
@@ -50,9 +55,8 @@ BD-rate by PSNR (negative: these weights need fewer bytes); peers run here, the 
 ## Known weaknesses
 
 * Young: little training, on a CPU. The table says by how much it loses to newer codecs.
-* Trained for PSNR on photographs. At low quality textures are smoothed and noise is not kept. Text, screenshots and
-  line art were not trained on: use another codec there. PSNR in dB at equal bytes (`python -m benchmarks.weaknesses`,
-  crops in `docs/weaknesses.jpg`):
+* Trained for {goal} on photographs. {meaning} Text, screenshots and
+  line art were not trained on: use another codec there. {goal} in dB at equal bytes ({command}):
 
 {weaknesses}
 
@@ -61,7 +65,7 @@ BD-rate by PSNR (negative: these weights need fewer bytes); peers run here, the 
 
 ## Recipe
 
-Before these steps: {lineage} (docs/decisions/0003, 0004, 0007).
+Before these steps: {lineage} (docs/decisions).
 
 ```
 {recipe}
@@ -74,6 +78,16 @@ Photographs shrunk at least twofold, from these public collections (number of pi
 {sources}
 """
 
+MEANING = {
+    Tune.PSNR: "At low quality textures are smoothed and noise is not kept.",
+    Tune.MS_SSIM: "Pixel values are less true than with the other weights (PSNR, above).",
+}
+COMMAND = {
+    Tune.PSNR: "`python -m benchmarks.weaknesses`, crops in `docs/weaknesses.jpg`",
+    Tune.MS_SSIM: "`python -m benchmarks.weaknesses --tune ms-ssim`",
+}
+GOAL = {Tune.PSNR: ("PSNR", "psnr_db"), Tune.MS_SSIM: ("MS-SSIM", "ms_ssim_db")}
+
 
 def sources(path: Path) -> str:
     """Collections with counts and licences."""
@@ -83,15 +97,17 @@ def sources(path: Path) -> str:
     return "\n".join(f"* {name}: {count} ({licence})" for (name, licence), count in counted.most_common())
 
 
-def weaknesses(digest: str) -> str:
+def weaknesses(digest: str, tune: Tune) -> str:
     """The table of `benchmarks.weaknesses`, of these very weights."""
-    found = json.loads((ROOT / "results/weaknesses.json").read_text())
+    path = ROOT / f"results/{tune.weights('weaknesses')}.json"
+    found = json.loads(path.read_text())
     if found["weights"] != digest:
-        sys.exit("results/weaknesses.json is of other weights: run python -m benchmarks.weaknesses first")
-    codecs = list(next(iter(found["psnr_db"].values())))
+        sys.exit(f"{path} is of other weights: run python -m benchmarks.weaknesses --tune {tune.value} first")
+    table = found[GOAL[tune][1]]
+    codecs = list(next(iter(table.values())))
     lines = [["", "bytes", *codecs], ["---"] * (2 + len(codecs))]
-    for name, psnr in found["psnr_db"].items():
-        lines.append([name, str(found["size_bytes"][name]), *(f"{psnr[codec]:.2f}" for codec in codecs)])
+    for name, quality in table.items():
+        lines.append([name, str(found["size_bytes"][name]), *(f"{quality[codec]:.2f}" for codec in codecs)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -106,16 +122,30 @@ def refined(league: League, ours: Competitor) -> str:
     return "\n".join(lines)
 
 
+def rates(league: League, ours: Competitor) -> str:
+    """BD-rates over all who are not of the same weights."""
+    lines = []
+    for anchor in league.competitors:
+        if anchor.key != ours.key and not anchor.key.startswith(f"{ours.key}-refine"):
+            deltas = league.delta(anchor, ours), league.delta_ms_ssim(anchor, ours)
+            if any(deltas):
+                lines.append(f"| {anchor.points.name} | {' | '.join(map(cells, deltas))} |")
+    return "\n".join(lines)
+
+
+def cells(delta: Delta | None) -> str:
+    return "- | -" if delta is None else "{:+.1f} | {:.1f} … {:.1f}".format(delta.rate_percent, *delta.overlap_db)
+
+
 def main() -> None:
-    path = find_by_name("lichen", PACKAGED)
+    tune = Tune(sys.argv[2]) if len(sys.argv) > 2 else Tune.PSNR
+    path = find_tuned("lichen", tune, PACKAGED)
     checkpoint = load_checkpoint(path)
     results = ROOT / "results/kodak"
     league = read_league(results)
-    ours = next((c for c in league.competitors if c.key == checkpoint.name and c.measured), None)
+    ours = next((c for c in league.competitors if c.key == path.stem and c.measured), None)
     if ours is None or ours.measured.versions != (checkpoint.hash.hex(),):
         sys.exit("results/kodak is of other weights: run lichen eval --replace first")
-    others = [c for c in league.competitors if not c.key.startswith(ours.key)]
-    deltas = [league.delta(anchor, ours) for anchor in others]
     points = list(
         zip(ours.measured.settings, ours.points.bpp, ours.points.psnr_db, ours.points.ms_ssim_db, strict=True)
     )
@@ -134,13 +164,13 @@ def main() -> None:
         kodak=len(league.pictures),
         top=points[-1][2],
         curve="\n".join(f"| {q:g} | {b:.3f} | {p:.2f} | {s:.2f} |" for q, b, p, s in points),
-        rates="\n".join(
-            f"| {d.anchor} | {d.rate_percent:+.1f} | {d.overlap_db[0]:.1f} … {d.overlap_db[1]:.1f} |"
-            for d in deltas
-            if d
-        ),
+        rates=rates(league, ours),
         refined=refined(league, ours),
-        weaknesses=weaknesses(checkpoint.hash.hex()),
+        weaknesses=weaknesses(checkpoint.hash.hex(), tune),
+        stem=path.stem,
+        goal=GOAL[tune][0],
+        meaning=MEANING[tune],
+        command=COMMAND[tune],
         lineage=facts.get("lineage", "nothing, a fresh start"),
         recipe="\n".join(f"{key} = {value!r}" for key, value in facts["recipe"].items()),
         sources=sources(Path(sys.argv[1])),

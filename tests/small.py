@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lichen.models.checkpoint import save_checkpoint
-from lichen.models.config import ModelConfig, Rates
+from lichen.models.config import ModelConfig, MsSsimRates, Rates
 from lichen.models.model import Model
 from lichen.models.prior_configs import Context, GroupContext, LearnedSide, ReferenceContext, SliceContext
 from lichen.models.transform_configs import (
@@ -60,6 +60,7 @@ _FIELDS: dict[type, dict[str, Any]] = {
     LearnedSide: {"radius": 31},
     ReferenceContext: {"hidden": 16},
     Rates: {"low": 0.0003, "high": 0.01, "count": 3},
+    MsSsimRates: {"low": 0.6, "high": 17.0, "count": 3},
 }
 
 

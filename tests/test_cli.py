@@ -103,6 +103,7 @@ def test_info(folder, capsys):
     assert (facts["width"], facts["height"], facts["model"]) == (60, 40, "lichen")
     assert facts["size_bytes"] == Path("a.lic").stat().st_size
     assert facts["overhead_bytes"] + facts["latents_bytes"] == facts["size_bytes"]
+    assert facts["trained_for"] == "mse"
     assert run("info", "a.lic") == 0
     assert "weights_at" in capsys.readouterr().out
 
@@ -212,10 +213,13 @@ def test_links_are_followed_and_special_files_refused(folder, capsys):
 def test_models_are_listed(capsys):
     assert run("models") == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in listed] == [[str(row.id), row.name] for row in ZOO]
+    rows = [line.split()[:2] for line in listed if not line.startswith("     ")]
+    assert rows == [[str(row.id), row.name] for row in ZOO]
+    assert listed[1].startswith(f"     weights {Codec().checkpoint.hash.hex()}, trained for mse: ")
     assert run("models", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["id"] for entry in listed] == [row.id for row in ZOO]
+    assert listed[0]["weights"][0]["hash"] == Codec().checkpoint.hash.hex() and not listed[1]["weights"]
 
 
 def test_a_crop(folder, capsys):

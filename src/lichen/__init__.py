@@ -13,6 +13,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from lichen.errors import LichenError
+from lichen.models.tune import Tune
 from lichen.version import __version__
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from lichen.codec import AnyPicture, Codec
 
-__all__ = ["Codec", "LichenError", "__version__", "decode", "encode"]
+__all__ = ["Codec", "LichenError", "Tune", "__version__", "decode", "encode"]
 
 
 @functools.cache

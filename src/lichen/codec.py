@@ -27,8 +27,9 @@ from lichen.errors import BadFile, BadPicture, OutOfMemory, PictureNotice, Unsup
 from lichen.evaluation.metrics import psnr_db
 from lichen.extras import pack_extras, unpack_extras
 from lichen.memory import typed_memory_errors
-from lichen.models.checkpoint import Checkpoint, find_by_hash, find_by_name
-from lichen.models.config import LEVEL_STEPS
+from lichen.models.checkpoint import Checkpoint, find_by_hash, find_tuned
+from lichen.models.config import LEVEL_STEPS, Distortion
+from lichen.models.tune import Tune
 from lichen.models.zoo import ZOO, name_of, row
 from lichen.picture import MAX_PIXELS, Picture, check_size, from_array, from_pil, from_tensor, grey_of, to_pil
 
@@ -38,8 +39,8 @@ AnyPicture = Picture | Image.Image | NDArray[Any] | Tensor
 class Codec:
     """Encodes and decodes pictures. Loads weights once, is safe to use from several threads.
 
-    `model` names the row to encode with; `weights` is a weights file, or a folder to look in first;
-    files name their own weights by hash, which are found there, in $LICHEN_WEIGHTS or in the package.
+    `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
+    to look in first; files name their own weights by hash, which are found there, in $LICHEN_WEIGHTS or in the package.
     `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
     `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`.
     """
@@ -51,6 +52,7 @@ class Codec:
         device: str = "cpu",
         max_pixels: int = MAX_PIXELS,
         max_memory_bytes: int | None = None,
+        tune: Tune = Tune.PSNR,
     ) -> None:
         self._extra = Path(weights) if weights is not None else None
         self._device = find_device(device)
@@ -59,7 +61,7 @@ class Codec:
         self._engines: dict[bytes, Engine] = {}
         if self._extra is None or not self._extra.is_file():
             row(model)
-        self._own = self._remember(Engine.load(find_by_name(model, self._extra), self._device))
+        self._own = self._remember(Engine.load(find_tuned(model, tune, self._extra), self._device))
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -92,8 +94,7 @@ class Codec:
         self._check(self._own, height, width, refine_steps > 0)
         if sum(target is not None for target in (target_size_bytes, target_bpp, target_psnr_db)) > 1:
             raise UsageError("give one target: a size, a bpp or a PSNR")
-        if refine_steps < 0:
-            raise UsageError(f"refine_steps must not be negative, not {refine_steps}")
+        self._check_steps(refine_steps)
         if target_bpp is not None and not 0 < target_bpp < 1e9:
             raise UsageError(f"target_bpp must be positive and finite, not {target_bpp}")
         if target_bpp is not None:
@@ -194,6 +195,12 @@ class Codec:
             if needed > self._max_memory_bytes:
                 sizes = f"needs about {needed / 1e6:.0f} MB of memory, over {self._max_memory_bytes / 1e6:.0f}"
                 raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise --max-memory")
+
+    def _check_steps(self, refine_steps: int) -> None:
+        if refine_steps < 0:
+            raise UsageError(f"refine_steps must not be negative, not {refine_steps}")
+        if refine_steps and self.checkpoint.config.rates.distortion is not Distortion.MSE:
+            raise UsageError("refining is by MSE, and these weights are for MS-SSIM: leave it out, or tune for psnr")
 
     def _engine_of(self, header: Header) -> Engine:
         check_size(header.width, header.height, self._max_pixels)

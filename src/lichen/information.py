@@ -9,7 +9,7 @@ from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import GREY, VERSION, describe_header
 from lichen.errors import BadInput, UnknownWeights
 from lichen.files import read_whole
-from lichen.models.checkpoint import find_by_hash
+from lichen.models.checkpoint import Listed, find_by_hash, listed
 from lichen.models.zoo import name_of
 
 
@@ -23,13 +23,15 @@ def describe_file(path: Path) -> dict[str, Any]:
     header = container.header
     groups = [len(payload) for payload in container.groups]
     payload_bytes = sum(map(len, container.latents))
+    found = _weights(header.weights)
     extras = {Kind(k).name.lower(): len(v) for k, v in container.sections.items() if k != Kind.LATENTS}
     return {
         "file": str(path),
         "format": VERSION,
         **describe_header(header),
         "model": name_of(header.model) or header.model,
-        "weights_at": _weights_at(header.weights),
+        "weights_at": found and str(found.path),
+        "trained_for": found and found.trained_for.value,
         "grey": bool(header.flags & GREY),
         "size_bytes": len(data),
         "bpp": round(8 * len(data) / (header.width * header.height), 4),
@@ -40,8 +42,8 @@ def describe_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _weights_at(wanted: bytes) -> str | None:
+def _weights(wanted: bytes) -> Listed | None:
     try:
-        return str(find_by_hash(wanted))
+        return listed(find_by_hash(wanted))
     except UnknownWeights:
         return None

@@ -12,9 +12,9 @@ from lichen.errors import UsageError
 from lichen.evaluation.metrics import ms_ssim
 from lichen.latents import Coded, Latents
 from lichen.losses.correlation import Correlation, Mask, correlation_loss
-from lichen.losses.distortion import Distortion, mse, psnr_db
+from lichen.losses.distortion import distorted, mse, psnr_db
 from lichen.losses.objective import Decorrelation, Objective, StageWeights
-from lichen.models.config import OneRate, Rates
+from lichen.models.config import Distortion, OneMsSsimRate, OneRate, Rates
 from tests.conftest import scene
 
 X = torch.zeros(2, 3, 4, 4)
@@ -75,14 +75,12 @@ def test_stages_are_weighed_and_the_last_one_is_reported():
 def test_ms_ssim_is_that_of_the_evaluation():
     a, b = (torch.from_numpy(np.array(scene(192, 176, seed))) for seed in (0, 1))
     x, y = (p.permute(2, 0, 1)[None].float() / 255 for p in (a, b))
-    both = Distortion.MS_SSIM.of(torch.cat([y, x]), torch.cat([x, x]))
+    both = distorted(Distortion.MS_SSIM, torch.cat([y, x]), torch.cat([x, x]))
     assert both.tolist() == pytest.approx([1 - ms_ssim(a.numpy(), b.numpy()), 0], abs=1e-5)
     y.requires_grad_()
-    Distortion.MS_SSIM.of(y, x).sum().backward()
+    distorted(Distortion.MS_SSIM, y, x).sum().backward()
     assert y.grad is not None and y.grad.any()
-    terms = Objective(OneRate(12.0), distortion=Distortion.MS_SSIM)(
-        Coded(y, torch.zeros(1), torch.zeros(1), None), x, torch.zeros(1)
-    )
+    terms = Objective(OneMsSsimRate(12.0))(Coded(y, torch.zeros(1), torch.zeros(1), None), x, torch.zeros(1))
     assert float(terms.loss.detach()) == pytest.approx(12 * float(both[0]), rel=1e-5)
     assert float(terms.mse) == pytest.approx(float(mse(y.detach(), x)))
 
@@ -93,7 +91,7 @@ def test_what_is_refused():
     with pytest.raises(UsageError, match="3 weights for a prior of 0 stages"):
         Objective(OneRate(), stages=StageWeights(1))(coded(None), X, torch.zeros(2))
     with pytest.raises(UsageError, match="161 pixels"):
-        Distortion.MS_SSIM.of(X, X)
+        distorted(Distortion.MS_SSIM, X, X)
     for wrong in ({"alpha": -1}, {"alpha": float("nan")}, {"alpha": 1, "ramp": (2, 1)}):
         with pytest.raises(UsageError):
             Decorrelation(**wrong)

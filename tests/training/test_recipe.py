@@ -10,8 +10,7 @@ import pytest
 
 from lichen.errors import BadRecipe, UnknownWeights, UsageError
 from lichen.losses.correlation import Mask, Reduction, Source
-from lichen.losses.distortion import Distortion
-from lichen.models.config import OneRate, Rates
+from lichen.models.config import Distortion, MsSsimRates, OneMsSsimRate, OneRate, Rates
 from lichen.models.transform_configs import ChengTransform
 from lichen.models.zoo import ZOO, row
 from lichen.training.recipe import Halving, Quantiser, Recipe, load_recipe
@@ -173,3 +172,13 @@ def test_pairs_differ_in_the_correlation_loss_only():
 def test_unknown_rows_are_unknown_here_too():
     with pytest.raises(UnknownWeights):
         Recipe("moss", 3).model_config()
+
+
+def test_rates_are_those_of_the_distortion(tmp_path):
+    head = HEAD + 'crop = 192\ndistortion = "ms-ssim"\n'
+    similar = load(tmp_path, head + "[config.rates]\nlow = 2\nhigh = 50")
+    assert similar.model_config().rates == similar.objective().rates == MsSsimRates(2, 50)
+    assert load(tmp_path, head + "lambdas = 8").model_config().rates == OneMsSsimRate(8)
+    for wrong in (head + '[config]\nrates.kind = "Rates"', HEAD + '[config]\nrates.kind = "MsSsimRates"'):
+        with pytest.raises(BadRecipe, match=r"these rates are for .*mend distortion"):
+            load(tmp_path, wrong)

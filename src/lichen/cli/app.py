@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from lichen.errors import LichenError
+from lichen.models.tune import Tune
 from lichen.version import __version__
 
 EXIT_USAGE, EXIT_INPUT, EXIT_STOPPED = 2, 3, 130
@@ -33,6 +34,7 @@ SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave outputs that exist: finishes a job that was stopped.")
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to look in first.")]
+Tuned = Annotated[Tune, typer.Option(help="What files are to be good at; decoding knows by itself.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]

@@ -26,12 +26,14 @@ from lichen.cli.app import (
     Recursive,
     SkipExisting,
     Threads,
+    Tuned,
     Weights,
     app,
     console,
     set_threads,
 )
 from lichen.errors import UsageError
+from lichen.models.tune import Tune
 
 FINISH_SECONDS = 0.3  # after Ctrl-C, for what is at work
 
@@ -126,6 +128,7 @@ def encode(
     inputs: Inputs,
     output: Output = None,
     quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100.")] = 50,
+    tune: Tuned = Tune.PSNR,
     target_bpp: Annotated[float | None, typer.Option(help="Best quality of at most this many bits per pixel.")] = None,
     target_size: Annotated[str | None, typer.Option(help="Best quality of at most this size, e.g. 40kB.")] = None,
     target_psnr: Annotated[float | None, typer.Option(help="Smallest file of at least this PSNR, in dB.")] = None,
@@ -145,6 +148,7 @@ def encode(
 
     Examples: `lichen encode photo.jpg` · `lichen encode photo.png -o small.lic --target-size 40kB` ·
     `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic` ·
+    `lichen encode photo.png --tune ms-ssim` (trained for structure, not for pixel values) ·
     `lichen encode photo.png --refine 30` (slow to encode, as fast to decode, and smaller)
     """
     from lichen import jobs
@@ -156,7 +160,7 @@ def encode(
         raise UsageError("give one target, and a positive one")
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
     set_threads(threads)
-    codec = Codec(model, weights, device, max_pixels, _memory(max_memory))
+    codec = Codec(model, weights, device, max_pixels, _memory(max_memory), tune)
     work = jobs.Encode(codec, quality, size_bytes, target_bpp, target_psnr, refine, strip, force, max_pixels)
     _run_jobs(tasks, work, _encoded, skip_existing)
 

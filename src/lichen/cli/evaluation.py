@@ -105,7 +105,9 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of pictures.", show_default=False)],
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Rows of the zoo, weights files, or folders of fixed-rate weights.", show_default=False),
+        typer.Argument(
+            help="Names (lichen, lichen-ms-ssim), weights files, folders of fixed-rate weights.", show_default=False
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of results; filled up if it has some.")] = Path(
         "results"

@@ -16,17 +16,14 @@ def models(
     table: Annotated[bool, typer.Option("--table", help="Count parameters and multiply-adds of each.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the models there are; with --table what each costs, measured on the built model.
+    """List the models and the weights found here; with --table what each model costs, measured on the built model.
 
     Examples: `lichen models` · `lichen models --table` · `lichen models --table --json | jq .[0].parameters`
     """
     from lichen.models.zoo import ZOO
 
     if not table:
-        rows = [{"name": row.name, "id": row.id, "about": row.about} for row in ZOO]
-        typer.echo(
-            json.dumps(rows, indent=2) if as_json else "\n".join(f"{r.id:>3}  {r.name:<20} {r.about}" for r in ZOO)
-        )
+        _list(as_json)
         return
     from lichen.evaluation import counts
     from lichen.evaluation import table as tables
@@ -40,6 +37,25 @@ def models(
     typer.echo(f"\n{counts.CONVENTION}")
     for text in filter(None, map(tables.paper_tables, ZOO)):
         typer.echo(text)
+
+
+def _list(as_json: bool) -> None:
+    """The rows, and below them (in JSON: in them) the weights that are found without being named."""
+    from lichen.models.checkpoint import shelf
+    from lichen.models.zoo import ZOO
+
+    found: dict[str, list[dict[str, str]]] = {row.name: [] for row in ZOO}
+    for w in shelf():
+        facts = {"file": str(w.path), "hash": w.hash.hex(), "trained_for": w.trained_for.value}
+        found.setdefault(w.name, []).append(facts)
+    if as_json:
+        rows = [{"name": r.name, "id": r.id, "about": r.about, "weights": found[r.name]} for r in ZOO]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in ZOO:
+        typer.echo(f"{row.id:>3}  {row.name:<20} {row.about}")
+        for facts in found[row.name]:
+            typer.echo(f"     weights {facts['hash']}, trained for {facts['trained_for']}: {facts['file']}")
 
 
 @app.command("import")

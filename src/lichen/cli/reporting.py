@@ -15,6 +15,7 @@ from lichen.cli.app import (
     Force,
     MaxPixels,
     Threads,
+    Tuned,
     Weights,
     app,
     console,
@@ -22,6 +23,7 @@ from lichen.cli.app import (
 )
 from lichen.cli.coding import parse_size
 from lichen.errors import OutputError, UsageError
+from lichen.models.tune import Tune
 
 if TYPE_CHECKING:
     from lichen.evaluation.experiments import CostTable, Scale
@@ -74,6 +76,7 @@ def compare(
         Path | None, typer.Option("-o", "--output", help="The page. Default: PHOTO-compare.html.")
     ] = None,
     quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="Lichen's.")] = 30,
+    tune: Tuned = Tune.PSNR,
     target_size: Annotated[str | None, typer.Option(help="Instead of the quality, e.g. 40kB.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
     force: Force = False,
@@ -96,7 +99,7 @@ def compare(
         raise OutputError(f"{target} exists; use --force to overwrite it")
     size_bytes = parse_size(target_size) if target_size else None
     set_threads(threads)
-    codec, pictures = Codec(model, weights, device, max_pixels), []
+    codec, pictures = Codec(model, weights, device, max_pixels, tune=tune), []
     name_missing()
     for path in photos:
         pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels))

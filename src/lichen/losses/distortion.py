@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import enum
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lichen.errors import UsageError
+from lichen.models.config import Distortion
 
 MS_SSIM_SIDE_MIN = 161  # pixels: four halvings of an 11-pixel window
 
@@ -45,12 +44,6 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     return 1 - similarity
 
 
-class Distortion(enum.Enum):
-    """What lambda weighs against bits per pixel."""
-
-    MSE = "mse"  # in units of 1/255
-    MS_SSIM = "ms-ssim"  # 1 - MS-SSIM
-
-    def of(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """The distortion of each picture: two of (B, 3, H, W) in [0, 1] -> (B,)."""
-        return mse(x_hat, x) if self is Distortion.MSE else one_minus_ms_ssim(x_hat, x)
+def distorted(kind: Distortion, x_hat: Tensor, x: Tensor) -> Tensor:
+    """The distortion of each picture, of this kind: two of (B, 3, H, W) in [0, 1] -> (B,)."""
+    return mse(x_hat, x) if kind is Distortion.MSE else one_minus_ms_ssim(x_hat, x)

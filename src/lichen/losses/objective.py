@@ -10,8 +10,8 @@ from torch import Tensor
 from lichen.errors import UsageError
 from lichen.latents import Coded
 from lichen.losses.correlation import Correlation, Noise, correlation_loss, uniform
-from lichen.losses.distortion import Distortion, mse, shrunk
-from lichen.models.config import AnyRates
+from lichen.losses.distortion import distorted, mse, shrunk
+from lichen.models.config import AnyRates, Distortion
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Terms:
 class Objective:
     """w(lambda) (R + lambda D), averaged over the batch, + alpha L_corr (paper eq. 9 and 13, for many lambdas at once).
 
-    R is in bits per pixel, D is 255^2 MSE or 1 - MS-SSIM; a model that makes thumbnails has their 255^2 MSE added.
+    R is in bits per pixel, D is 255^2 MSE or 1 - MS-SSIM, as the rates say; a model that makes thumbnails has their
+    255^2 MSE added.
     w = (lambda / lambda_mid)^-balance: at balance 0.5 each rate weighs about equally in relative terms, as a BD-rate
     does; with one lambda w is 1.
     """
 
     rates: AnyRates
     balance: float = 0.5
-    distortion: Distortion = Distortion.MSE
     correlation: Decorrelation | None = None
     stages: StageWeights | None = None
 
@@ -96,14 +96,14 @@ class Objective:
         lam = self.rates.low * (self.rates.high / self.rates.low) ** share
         middle = (self.rates.low * self.rates.high) ** 0.5
         pixels = x.shape[2] * x.shape[3]
-        distortion = self.distortion.of(coded.x_hat, x)
+        distortion = distorted(self.rates.distortion, coded.x_hat, x)
         rate = (self._weighed(coded, step) + coded.bits_z) / pixels
         small = 0.0 if coded.thumbnail is None else mse(coded.thumbnail, shrunk(x, coded.thumbnail))
         loss = ((lam / middle) ** -self.balance * (rate + lam * (distortion + small))).mean()
         if self.correlation is not None:
             loss = loss + self._correlated(coded, self.correlation, step, noise)
         with torch.no_grad():
-            error = distortion if self.distortion is Distortion.MSE else mse(coded.x_hat, x)
+            error = distortion if self.rates.distortion is Distortion.MSE else mse(coded.x_hat, x)
             return Terms(loss, coded.bits / pixels, distortion.detach(), error.detach())
 
     def _weighed(self, coded: Coded, step: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lichen.errors import BadCheckpoint, UnknownWeights
+from lichen.errors import BadCheckpoint, UnknownWeights, UsageError
 from lichen.files import write_atomically
-from lichen.models.config import ModelConfig, from_json, to_json
+from lichen.models.config import Distortion, ModelConfig, from_json, to_json
 from lichen.models.model import Model
+from lichen.models.tune import Tune
 
 HASH_BYTES = 4  # of the sha256 of the weights file: what a .lic file carries
 SEARCH_VARIABLE = "LICHEN_WEIGHTS"  # folders, separated like PATH
@@ -67,15 +69,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         digest = hashlib.sha256(path.read_bytes()).digest()
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[_ABOUT])
+            name, config, facts = _about(path, file.metadata())
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        name, facts, config = about["name"], about["facts"], from_json(about["config"])
     except OSError as error:
         raise UnknownWeights(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    if not isinstance(config, ModelConfig):
-        raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
     try:
@@ -86,6 +85,44 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
+
+
+def _about(path: Path, metadata: dict[str, str] | None) -> tuple[str, ModelConfig, dict[str, Any]]:
+    """Name, config and facts. Raises `BadCheckpoint`, `KeyError`, `TypeError`, `ValueError`."""
+    about = json.loads((metadata or {})[_ABOUT])
+    config = from_json(about["config"])
+    if not isinstance(config, ModelConfig):
+        raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
+    return about["name"], config, about["facts"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A weights file as a list shows it: its row's name, its hash, and what it was trained for."""
+
+    path: Path
+    name: str
+    hash: bytes
+    trained_for: Distortion
+
+
+def listed(path: Path) -> Listed:
+    """What a weights file says of itself; its tensors are not read. Raises `BadCheckpoint`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            name, config, _ = _about(path, file.metadata())
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
+    return Listed(path, name, _hash(path), config.rates.distortion)
+
+
+def shelf() -> list[Listed]:
+    """The weights that need no naming: those of $LICHEN_WEIGHTS, then the package's; files of others are left out."""
+    found = []
+    for path in _candidates(None):
+        with contextlib.suppress(BadCheckpoint):
+            found.append(listed(path))
+    return found
 
 
 def _folders(extra: Path | None) -> list[Path]:
@@ -107,11 +144,15 @@ def _hash_of(path: Path, modified_ns: int, size_bytes: int) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()[:HASH_BYTES]
 
 
+def _hash(path: Path) -> bytes:
+    stat = path.stat()
+    return _hash_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
 def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
     """The weights file with this hash. Raises `UnknownWeights` with the places searched."""
     for path in _candidates(extra):
-        stat = path.stat()
-        if _hash_of(path.resolve(), stat.st_mtime_ns, stat.st_size) == wanted:
+        if _hash(path) == wanted:
             return path
     places = ", ".join(map(str, _folders(extra)))
     raise UnknownWeights(
@@ -130,3 +171,18 @@ def find_by_name(name: str, extra: Path | None = None) -> Path:
         if path.is_file():
             return path
     raise UnknownWeights(f"no weights {name!r} in {', '.join(map(str, _folders(extra)))}; train them or give --weights")
+
+
+def find_tuned(name: str, tune: Tune, extra: Path | None = None) -> Path:
+    """As `find_by_name`, of the model's weights those trained for `tune`.
+
+    Raises `UsageError` where `extra` is a file: it is one weights, whatever they were trained for.
+    """
+    if tune is Tune.PSNR:
+        return find_by_name(name, extra)
+    if extra is not None and extra.is_file():
+        raise UsageError(f"{extra} is trained for one thing already: give a tune or a weights file, not both")
+    try:
+        return find_by_name(tune.weights(name), extra)
+    except UnknownWeights as error:
+        raise UnknownWeights(f"{error}, or leave the tune {tune.value} out") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import typing
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ from lichen.prior.context import Prior
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
 
 
+class Distortion(enum.Enum):
+    """What lambda weighs against bits per pixel (`losses.distortion`)."""
+
+    MSE = "mse"  # in units of 1/255
+    MS_SSIM = "ms-ssim"  # 1 - MS-SSIM
+
+
 @dataclass(frozen=True)
 class Rates:
     """The trained quality levels: `count` values of lambda from `low` to `high`, evenly in log.
@@ -29,11 +37,16 @@ class Rates:
     low: float = 0.00025
     high: float = 0.15
     count: int = 8
+    distortion: ClassVar[Distortion] = Distortion.MSE
 
     def lam(self, level: float) -> float:
         """lambda at a level in [0, count - 1]."""
         share = level / max(self.count - 1, 1)
         return float(self.low * (self.high / self.low) ** share)
+
+    def mse_lam(self, level: float) -> float:
+        """The lambda of 255^2 MSE that gives files of about the same size."""
+        return self.lam(level)
 
     def gains(self, start: torch.Tensor, latents: int) -> Gains:
         """The gains of M latents, from their start (levels,)."""
@@ -46,6 +59,7 @@ class OneRate:
 
     value: float = 0.013
     count: ClassVar[int] = 1
+    distortion: ClassVar[Distortion] = Distortion.MSE
 
     @property
     def low(self) -> float:
@@ -59,11 +73,43 @@ class OneRate:
         """lambda, whatever the level."""
         return self.value
 
+    def mse_lam(self, level: float) -> float:
+        """The lambda of 255^2 MSE that gives files of about the same size."""
+        return self.value
+
     def gains(self, start: torch.Tensor, latents: int) -> NoGains:
         return NoGains()
 
 
-AnyRates = Rates | OneRate
+@dataclass(frozen=True)
+class MsSsimRates(Rates):
+    """As `Rates`, but lambda weighs 1 - MS-SSIM; the files are about as large, level by level (docs/decisions/0010)."""
+
+    low: float = 0.5
+    high: float = 220.0
+    distortion: ClassVar[Distortion] = Distortion.MS_SSIM
+
+    def mse_lam(self, level: float) -> float:
+        return _mse_lam(self.lam(level))
+
+
+@dataclass(frozen=True)
+class OneMsSsimRate(OneRate):
+    """As `OneRate`, but lambda weighs 1 - MS-SSIM."""
+
+    value: float = 12.0
+    distortion: ClassVar[Distortion] = Distortion.MS_SSIM
+
+    def mse_lam(self, level: float) -> float:
+        return _mse_lam(self.value)
+
+
+def _mse_lam(ms_ssim_lam: float) -> float:
+    """A power law from the default rates of MS-SSIM to those of MSE (docs/decisions/0010)."""
+    return float(0.00052 * ms_ssim_lam**1.05)
+
+
+AnyRates = Rates | OneRate | MsSsimRates | OneMsSsimRate
 
 
 @dataclass(frozen=True)
@@ -86,7 +132,7 @@ class ModelConfig:
         levels, latents = self.rates.count, self.transform.latents
         analysis, synthesis = self.transform.build(levels)
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
-        start, spreads = self.transform.start(torch.tensor([self.rates.lam(i) for i in range(levels)]))
+        start, spreads = self.transform.start(torch.tensor([self.rates.mse_lam(i) for i in range(levels)]))
         context = self.context.build(torch.log2(start[:, None] * spreads), self.features)
         prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels))
         gains = self.rates.gains(start, latents)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lichen.errors import UnknownWeights, UsageError
-from lichen.losses.distortion import MS_SSIM_SIDE_MIN, Distortion
+from lichen.losses.distortion import MS_SSIM_SIDE_MIN
 from lichen.losses.objective import Decorrelation, Objective, StageWeights
-from lichen.models.config import ModelConfig, OneRate
+from lichen.models.config import Distortion, ModelConfig, MsSsimRates, OneMsSsimRate, OneRate
 from lichen.models.prior_configs import FactorizedContext
 from lichen.models.zoo import row
 from lichen.training.schema import Wrong, load_toml, located, override, read
@@ -52,7 +52,8 @@ class Recipe:
 
     `crop` are sides in pixels: each step takes one of them. `lambdas` is a set of models with one rate each,
     of which a training makes one (`--lambda`); without it the rates are those of the row's config, and
-    `balance` weighs them (`losses.objective`). `config` overrides parts of the row's config.
+    `balance` weighs them (`losses.objective`). `distortion` is what lambda weighs; for MS-SSIM the row's rates become
+    those of its kind. `config` overrides parts of the row's config.
 
     The learning rate warms up, stays, and falls along a cosine over the last `cooldown` share of the steps,
     or by `halving` instead. `block_rate` scales it for the default model's block transform, whose start is
@@ -134,13 +135,21 @@ class Recipe:
 
     def model_config(self) -> ModelConfig:
         """The row's config with this recipe's changes. Raises `Wrong`."""
-        config = override(row(self.model).config, self.config, ("config",))
-        return dataclasses.replace(config, rates=OneRate(self.lambdas[0])) if self.lambdas else config
+        config, similar = row(self.model).config, self.distortion is Distortion.MS_SSIM
+        if similar:
+            config = dataclasses.replace(config, rates=MsSsimRates() if config.rates.count > 1 else OneMsSsimRate())
+        config = override(config, self.config, ("config",))
+        if self.lambdas:
+            one = OneMsSsimRate if similar else OneRate
+            config = dataclasses.replace(config, rates=one(self.lambdas[0]))
+        if config.rates.distortion is not self.distortion:
+            text = f"these rates are for {config.rates.distortion.value}, not {self.distortion.value}: mend distortion"
+            raise Wrong(("config", "rates", "kind"), text)
+        return config
 
     def objective(self) -> Objective:
         """What is minimised."""
-        rates = self.model_config().rates
-        return Objective(rates, self.balance, self.distortion, self.correlation, self.stages)
+        return Objective(self.model_config().rates, self.balance, self.correlation, self.stages)
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -77,7 +77,7 @@ def keep_freed_memory() -> None:
     """Let glibc's allocator keep freed memory for this process's next use of it, where there is glibc.
 
     Each map of a transform otherwise comes fresh from the system and is zeroed page by page, which costs a third of
-    a decode and a fifth of a training step (docs/decisions/0010-memory-kept.md). What is freed counts to the process
+    a decode and a fifth of a training step (docs/decisions/0011-memory-kept.md). What is freed counts to the process
     until it ends.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

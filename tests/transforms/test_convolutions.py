@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lichen.transforms import convolutions, gdn
-from lichen.transforms.blocks import Bottleneck, conv, deconv
+from lichen.transforms.blocks import Bottleneck, DepthwiseBlock, conv, deconv
 from lichen.transforms.convolutions import winograd
 
 
@@ -70,3 +70,12 @@ def test_bottlenecks_in_chunks(monkeypatch):
     plain, fast = both_ways(layer, x)
     assert float((plain - fast).abs().max()) < 1e-6
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("layer", [gdn.GDN(6), Bottleneck(6), DepthwiseBlock(6, 3), deconv(6, 3)])
+def test_under_autocast_as_in_training(layer):
+    x = torch.randn(1, 6, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = layer(x).detach()
+        with torch.inference_mode():
+            assert torch.equal(layer(x), plain)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.transforms.convolutions import Conv3x3, Deconv
+from lichen.transforms.convolutions import Conv3x3, Deconv, coding
 
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
 
 
-CHUNK = 2**19  # hidden values at a time where a block runs without gradients: 2 MB
+CHUNK = 2**19  # values at a time where a block codes: 2 MB
 
 
 class Pointwise(nn.Conv2d):
@@ -32,7 +32,7 @@ class Pointwise(nn.Conv2d):
 
     def added_to(self, x: Tensor, hidden: Tensor) -> Tensor:
         """x + self(hidden); when coding some pixels at a time, so that the sum costs no passes of its own."""
-        if not torch.is_inference_mode_enabled() or self.bias is None:
+        if self.bias is None or not coding(x):
             change: Tensor = self(hidden)
             return x + change
         pixels, seen = x.permute(0, 2, 3, 1), hidden.permute(0, 2, 3, 1)
@@ -64,20 +64,20 @@ class DepthwiseBlock(nn.Module):
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
-            return change.add_(x)
-        return self._in_chunks(x)
+        if coding(x):
+            return self._in_chunks(x)
+        change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
+        return change.add_(x)
 
     def _in_chunks(self, x: Tensor) -> Tensor:
-        """The same without gradients: some pixels at a time, so that the hidden layer stays in the cache."""
+        """The same: some pixels at a time, so that the hidden layer stays in the cache."""
         out = (x + self.project.bias[:, None, None]).contiguous(memory_format=torch.channels_last)  # type: ignore[index]
         count = CHUNK // self.expand.out_channels
         pixels = (t.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).split(count) for t in (self.spatial(x), out))
         backwards = self.project.weight[:, :, 0, 0].t()
         for seen, changed in zip(*pixels, strict=True):
             hidden = self.act(F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias))
-            torch.addmm(changed, hidden, backwards, out=changed)  # counted as a product, which `addmm_` is not
+            changed.addmm_(hidden, backwards)
         return out
 
 

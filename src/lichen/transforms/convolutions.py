@@ -1,7 +1,7 @@
 """Convolutions that run faster when coding: the same parameters and, but for rounding, the same results.
 
-In inference mode (`torch.inference_mode`, as the codec works) wide 3 x 3 convolutions take Winograd's way and
-transposed ones with few outputs become plain ones. Training and the counts of `lichen models` see the plain layers.
+In inference mode on a CPU, as the codec works, wide 3 x 3 convolutions take Winograd's way and transposed ones with
+few outputs become plain ones. Training, graphics cards and the counts of `lichen models` see the plain layers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _STRIP = 2**20  # numbers that the tiles of a strip hold: 4 MB
 _NARROW = 4  # outputs up to which a transposed convolution wastes most of a vector
 
 
+def coding(x: Tensor) -> bool:
+    """Whether a layer may take its fast way: on a CPU, in inference mode and full precision."""
+    return x.device.type == "cpu" and torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+
+
 class Conv3x3(nn.Conv2d):
     """A 3 x 3 convolution of stride 1 that keeps the size: (B, Cin, h, w) -> (B, Cout, h, w)."""
 
@@ -30,7 +35,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         large = x.shape[2] * x.shape[3] >= _LARGE and min(self.weight.shape[:2]) >= _WIDE
-        if torch.is_inference_mode_enabled() and large and x.device.type == "cpu":
+        if large and coding(x):
             return winograd(x, self.weight, self.bias)
         return super().forward(x)
 
@@ -43,7 +48,7 @@ class Deconv(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         narrow = self.out_channels <= _NARROW and self.kernel_size == (5, 5)
-        if torch.is_inference_mode_enabled() and narrow and output_size is None:
+        if narrow and output_size is None and coding(x):
             return self._subpixel(x)
         return super().forward(x, output_size)
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lichen.transforms.convolutions import coding
+
 BETA_MIN = 1e-6
 CHUNK = 2**17  # numbers at a time when coding: 512 kB
 _GAMMA_START = 0.1
@@ -33,7 +35,7 @@ class Normalisation(nn.Module):
 
     def scaled(self, u: Tensor, root: Callable[[Tensor], Tensor]) -> Tensor:
         """u root(beta + gamma u^2); when coding some pixels at a time, so that what passes stays in the cache."""
-        if not torch.is_inference_mode_enabled():
+        if not coding(u):
             return u * root(self.energy(u))
         pixels = u.permute(0, 2, 3, 1)
         gamma, beta = (self.root_gamma**2).t().contiguous(), self.root_beta**2 + BETA_MIN

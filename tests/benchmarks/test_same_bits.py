@@ -38,7 +38,7 @@ def cases(tiny, monkeypatch):
 
 def planted(case: Case) -> Case:
     prior = copy.deepcopy(case.prior)
-    name = next(n for n, m in prior.synthesis.named_modules() if isinstance(m, ExactConv) and m.pointwise)
+    name = next(n for n, m in prior.synthesis.named_modules() if isinstance(m, ExactConv) and m.plain)
     holder, _, last = name.rpartition(".")
     setattr(prior.synthesis.get_submodule(holder), last, Floating(prior.synthesis.get_submodule(name)))
     return dataclasses.replace(case, prior=prior)

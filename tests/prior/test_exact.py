@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from lichen.errors import BadCheckpoint
-from lichen.prior import exact_layers
-from lichen.prior.exact import _ROUNDER, ACTIVATION_MAX, ExactConv, ExactLeakyReLU, freeze, snap
+from lichen.prior.exact import ACTIVATION_MAX, ROUNDER, ExactConv, ExactLeakyReLU, freeze, snap
 from lichen.transforms.blocks import LevelTable, Pointwise
 
 
@@ -19,7 +18,7 @@ def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
     assert torch.equal(weight.double() / 2**bits, module.weight)
     activations = (x * 2**12).long()
     total = torch.nn.functional.conv2d(activations, weight, None, module.stride, module.padding, groups=module.groups)
-    exact = total.double() * 2.0 ** -(bits + 12) + (module.offset - _ROUNDER)[:, None, None]
+    exact = total.double() * 2.0 ** -(bits + 12) + (module.offset - ROUNDER)[:, None, None]
     return snap(exact)
 
 
@@ -48,16 +47,6 @@ def test_points_that_lie_as_columns_or_rows(shape):
     twin = freeze(nn.Sequential(Pointwise(5, 9)))[0]
     x = snap(torch.randn(shape[0], shape[2] * shape[3], shape[1]).double()).permute(0, 2, 1).unflatten(2, shape[2:])
     assert torch.equal(twin(x), integers(twin, x))
-
-
-@pytest.mark.parametrize("numbers", [1, 900, 2000])
-def test_transposed_in_parts_or_at_once(numbers, monkeypatch):
-    torch.manual_seed(0)
-    twin = freeze(nn.Sequential(nn.ConvTranspose2d(5, 7, 5, stride=2, padding=2, output_padding=1)))[0]
-    x = snap(torch.randn(2, 5, 9, 8).double() * 50)
-    whole = twin(x)
-    monkeypatch.setattr(exact_layers, "UNFOLDED", numbers)
-    assert torch.equal(twin(x), whole)
 
 
 def test_inputs_beyond_the_range_are_clamped():

@@ -11,7 +11,7 @@ from torch import nn
 
 from lichen.errors import BadCheckpoint
 from lichen.prior.density import Belief
-from lichen.prior.exact import freeze, snap
+from lichen.prior.exact import ROUNDER, freeze, snap
 from lichen.prior.exact_layers import function_table, look_up
 from lichen.prior.masked import MaskedConv, causal, checkerboard, neighbours
 from lichen.prior.reference import Confidence, LogMean, Search
@@ -22,15 +22,25 @@ def grid(*shape: int, spread: float = 3.0) -> torch.Tensor:
     return snap(torch.randn(*shape).double() * spread)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (3, 1), (4, 2)])
-def test_transposed_convolution_is_the_integer_one(kernel, stride):
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.ConvTranspose2d(5, 4, 5, stride=2, padding=2, output_padding=1),
+        nn.ConvTranspose2d(5, 4, 3, padding=1),
+        nn.ConvTranspose2d(5, 4, 4, stride=2, padding=1, bias=False),
+        nn.ConvTranspose2d(5, 4, 3, stride=3),
+        nn.ConvTranspose2d(5, 4, (3, 5), stride=(1, 3), padding=(1, 0), output_padding=(0, 2)),
+    ],
+    ids=["hyper", "stride 1", "even", "apart", "uneven"],
+)
+def test_transposed_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)
-    conv = nn.ConvTranspose2d(5, 4, kernel, stride, padding=1, output_padding=stride - 1)
     twin, x = freeze(nn.Sequential(conv))[0], grid(2, 5, 6, 7)
+    weight = (twin.taps.permute(2, 3, 0, 1) * 2**14).long()
     units = nn.functional.conv_transpose2d(
-        (x * 2**12).long(), (twin.weight * 2**14).long(), None, stride, 1, stride - 1
+        (x * 2**12).long(), weight, None, conv.stride, conv.padding, conv.output_padding
     )
-    assert torch.equal(twin(x), snap(units.double() * 2.0**-26 + twin.bias[:, None, None]))
+    assert torch.equal(twin(x), snap(units.double() * 2.0**-26 + (twin.offset - ROUNDER)[:, None, None]))
     assert float((twin(x) - conv(x.float()).detach()).abs().max()) < 0.01
 
 

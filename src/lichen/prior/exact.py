@@ -9,6 +9,7 @@ layer the result is rounded to the activation grid (half to even) and clamped. S
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -22,7 +23,7 @@ from lichen.transforms.blocks import LevelTable
 
 ACTIVATION_BITS = 12  # fractional bits
 ACTIVATION_MAX = 2048.0 - 2.0**-ACTIVATION_BITS
-_ROUNDER = 1.5 * 2.0 ** (52 - ACTIVATION_BITS)
+ROUNDER = 1.5 * 2.0 ** (52 - ACTIVATION_BITS)
 WEIGHT_BITS = 14  # fractional bits of a weight at most; fewer when a layer has weights beyond 2
 _PADDING = {"zeros": "constant", "replicate": "replicate"}  # names of nn.Conv2d and of F.pad
 WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
@@ -33,12 +34,12 @@ def snap(x: Tensor) -> Tensor:
     return snap_((x + 0.0).double())
 
 
-def snap_(x: Tensor, offset: Tensor | float = _ROUNDER) -> Tensor:
+def snap_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
     """`snap` in place, for |x| < 2^39: adding a number whose last place is the grid's rounds to it, half to even.
 
     `offset` is that number, or a tensor of it plus a bias on the grid, which is then added too.
     """
-    return x.add_(offset).sub_(_ROUNDER).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
+    return x.add_(offset).sub_(ROUNDER).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 def within(x: Tensor) -> Tensor:
@@ -58,6 +59,28 @@ def step_bits(weight: Tensor) -> int:
     return bits
 
 
+def summed(padded: Tensor, taps: Tensor) -> Tensor:
+    """The convolution of padded (B, H, W, Cin) with taps (k, l, Cin, Cout): (B, H - k + 1, W - l + 1, Cout).
+
+    A matrix product for each tap, over the pixels as they lie in memory: nothing is unfolded. What it computes where
+    a row ends and the next begins is dropped.
+    """
+    (batch, down, across), (side, breadth) = padded.shape[:3], taps.shape[:2]
+    height, width = down - side + 1, across - breadth + 1
+    count = (height - 1) * across + width
+    totals = padded.new_empty(batch, height * across, taps.shape[3])
+    for pixels, total in zip(padded.reshape(batch, down * across, -1), totals[:, :count], strict=True):
+        for row, column in itertools.product(range(side), range(breadth)):
+            first = row * across + column
+            part = pixels[first : first + count]
+            if first:
+                total.addmm_(part, taps[row, column])
+            else:
+                torch.mm(part, taps[row, column], out=total)
+    rows = totals.view(batch, height, across, -1)
+    return rows[:, :, :width].contiguous()
+
+
 class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
@@ -73,7 +96,7 @@ class ExactConv(nn.Module):
         bits = step_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
-        self.register_buffer("offset", snap(bias) + _ROUNDER)
+        self.register_buffer("offset", snap(bias) + ROUNDER)
         self.stride, self.groups = conv.stride, conv.groups
         self.padding: tuple[int, ...] = conv.padding
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
@@ -94,8 +117,7 @@ class ExactConv(nn.Module):
         if self.depthwise:
             product = self._shifted(x)
         elif self.plain:
-            products = [self._summed(picture) for picture in self._padded(x)]
-            product = products[0][None] if len(products) == 1 else torch.stack(products)
+            product = summed(self._padded(x), self.taps)
         else:
             product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups).permute(0, 2, 3, 1)
         return snap_(product, self.offset).permute(0, 3, 1, 2)
@@ -112,26 +134,6 @@ class ExactConv(nn.Module):
         if self.fill == "constant":
             return F.pad(x.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
         return F.pad(x, (columns, columns, rows, rows), self.fill).permute(0, 2, 3, 1).contiguous()
-
-    def _summed(self, padded: Tensor) -> Tensor:
-        """The convolution of (H, W, Cin), without bias: (h, w, Cout).
-
-        A matrix product for each tap, over the pixels as they lie in memory: nothing is unfolded. What it computes
-        where a row ends and the next begins is dropped.
-        """
-        (down, across), (side, breadth) = padded.shape[:2], self.taps.shape[:2]
-        height, width = down - side + 1, across - breadth + 1
-        pixels, count = padded.reshape(down * across, -1), (height - 1) * across + width
-        total = pixels.new_empty(height * across, self.taps.shape[3])
-        for row, taps in enumerate(self.taps):
-            for column, tap in enumerate(taps):
-                first = row * across + column
-                part = pixels[first : first + count]
-                if first:
-                    total[:count].addmm_(part, tap)
-                else:
-                    torch.mm(part, tap, out=total[:count])
-        return total.view(height, across, -1)[:, :width].contiguous()
 
     def _shifted(self, x: Tensor) -> Tensor:
         """A depthwise convolution as a sum over taps, (B, h, w, C); float64 has no fast grouped kernel."""
@@ -153,7 +155,7 @@ class ExactLeakyReLU(nn.Module):
         self.slope = round(act.negative_slope * 2**16) / 2**16
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(within(x), self.slope).add_(_ROUNDER).sub_(_ROUNDER)  # not beyond x: nothing to clamp
+        return F.leaky_relu(within(x), self.slope).add_(ROUNDER).sub_(ROUNDER)  # not beyond x: nothing to clamp
 
 
 class ExactLevelTable(LevelTable):

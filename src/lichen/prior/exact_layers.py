@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from importlib import resources
 
@@ -13,38 +14,57 @@ from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, Belief
-from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, snap, snap_, step_bits, within
-
-UNFOLDED = 2**23  # numbers that a transposed convolution may unfold at a time: 64 MB
+from lichen.prior.exact import ACTIVATION_BITS, ACTIVATION_MAX, ROUNDER, snap, snap_, step_bits, summed, within
 
 
 class ExactDeconv(nn.Module):
-    """The fixed-point twin of a ConvTranspose2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
+    """The fixed-point twin of a ConvTranspose2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid.
 
-    weight: Tensor
-    bias: Tensor
+    The outputs of each phase of the stride are a plain convolution with every stride-th tap, backwards.
+    """
+
+    taps: Tensor  # (k, l, Cin, Cout)
+    offset: Tensor
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
         if conv.groups != 1 or conv.dilation != (1, 1) or not isinstance(conv.padding, tuple):
             raise BadCheckpoint("a transposed convolution of the prior has groups or dilation; it is not supported")
+        if max(conv.stride[0] - conv.kernel_size[0], conv.stride[1] - conv.kernel_size[1]) > 0:
+            raise BadCheckpoint("a transposed convolution of the prior has a kernel below its stride; not supported")
         weight = conv.weight.detach().double()
         bits = step_bits(weight)
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
-        self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
-        self.register_buffer("bias", snap(bias))
+        bias = snap(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach())
+        taps = torch.round(weight * 2.0**bits) / 2.0**bits
+        self.register_buffer("taps", taps.permute(2, 3, 0, 1).contiguous())
+        self.register_buffer("offset", bias + ROUNDER)
         self.stride, self.padding, self.more = conv.stride, conv.padding, conv.output_padding
-        units = self.weight.abs().sum(dim=(0, 2, 3)) * ACTIVATION_MAX + self.bias.abs()
+        units = taps.abs().sum(dim=(0, 2, 3)) * ACTIVATION_MAX + bias.abs()
         if float(units.max()) * 2.0 ** (bits + ACTIVATION_BITS) >= 2.0**53:
             raise BadCheckpoint("a layer of the prior is too large for exact arithmetic; retrain it")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = within(x)
-        unfolded = self.weight[0, 0].numel() * x.shape[2] * x.shape[3]  # for each output channel
-        parts = self.weight.split(max(UNFOLDED // unfolded, 1), dim=1)
-        products = [F.conv_transpose2d(x, part, None, self.stride, self.padding, self.more) for part in parts]
-        product = products[0] if len(products) == 1 else torch.cat(products, dim=1)
-        return snap_(product.add_(self.bias[:, None, None]))
+        pixels = within(x).permute(0, 2, 3, 1)
+        height, width = (
+            (side - 1) * stride - 2 * padding + taps + more
+            for side, stride, padding, taps, more in zip(
+                x.shape[2:], self.stride, self.padding, self.taps.shape, self.more, strict=False
+            )
+        )
+        out = pixels.new_empty(x.shape[0], height, width, self.taps.shape[3])
+        for row, column in itertools.product(range(self.stride[0]), range(self.stride[1])):
+            target = out[:, row :: self.stride[0], column :: self.stride[1]]
+            above, rows = self._phase(0, row, x.shape[2], target.shape[1])
+            beside, columns = self._phase(1, column, x.shape[3], target.shape[2])
+            target.copy_(summed(F.pad(pixels, (0, 0, *beside, *above)), self.taps[rows][:, columns]))
+        return snap_(out, self.offset).permute(0, 3, 1, 2)
+
+    def _phase(self, axis: int, phase: int, inputs: int, outputs: int) -> tuple[tuple[int, int], list[int]]:
+        """Of one axis: what to pad before and after its inputs, and which taps make the outputs of one phase."""
+        stride, shifted = self.stride[axis], phase + self.padding[axis]
+        taps = range(shifted % stride, self.taps.shape[axis], stride)
+        first, last = ((shifted - tap) // stride for tap in (taps[-1], taps[0]))  # inputs seen by output 0
+        return (-first, outputs + last - inputs), list(reversed(taps))
 
 
 @functools.cache

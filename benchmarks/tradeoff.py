@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lichen.errors import UsageError
 from lichen.losses.distortion import mse, one_minus_ms_ssim
 from lichen.models.checkpoint import find_by_name, load_checkpoint
 from lichen.models.config import Distortion
@@ -42,6 +43,8 @@ def main() -> None:
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.weights or find_by_name("lichen"))
     model, rates = checkpoint.model, checkpoint.config.rates
+    if rates.count < 2:
+        raise UsageError("weights of one rate have no neighbouring rates to compare; give some of several")
     pictures = [to_float(open_picture(path).pixels) for path in list_pictures(args.data)[:: args.every]]
     print(f"weights {checkpoint.hash.hex()}, {len(pictures)} pictures, lambda weighs {rates.distortion.value}")
     print("level    lambda      bpp     MSE   1-MS-SSIM  -dbpp/dMSE  -dbpp/dMS-SSIM  ms-ssim lam")

@@ -61,6 +61,8 @@ class Codec:
         self._engines: dict[bytes, Engine] = {}
         if self._extra is None or not self._extra.is_file():
             row(model)
+        if not isinstance(tune, Tune):
+            raise UsageError(f"tune must be one of {', '.join(map(str, Tune))} (lichen.Tune), not {tune!r}")
         self._own = self._remember(Engine.load(find_tuned(model, tune, self._extra), self._device))
 
     @property

@@ -15,37 +15,40 @@ from lichen.errors import OutOfMemory
 from lichen.models.model import Model
 from lichen.windows import TRANSFORM_SIDE
 
-_PROGRAM_BYTES = 350_000_000  # Python, PyTorch and weights of the default model's size
+_PROGRAM_BYTES = 290_000_000  # Python and PyTorch
+_COPIES = 4  # of the weights: as read, as floats, in fixed point, and what was freed between
+_MAPS = 4  # of the largest size that a transform holds at once
 _WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without its halo
 _SIDE_MIN = 16
 _REFINED_MIN = 4
 _MAPS_KEPT = 5  # how much smaller the sides of windows are when every map is kept
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
-_KEPT_BYTES = 2**30  # larger pieces go back to the system when freed
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
+_KEPT_BYTES = (2**30, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
 class Needs:
     """What a built model needs of memory.
 
-    An estimate from the sizes of its latents and of its largest activation; it lies above what was measured
-    (results/large_pictures.json) and is no promise.
+    An estimate from the sizes of its weights, its latents and its largest activation, above what was measured
+    (docs/decisions/0011-memory-kept.md), and no promise. Freed memory is kept, so phases add up.
     """
 
     def __init__(self, model: Model) -> None:
         widest, latents = _widest(model)
         self.held = 3 + 8 + 2 * 4 * latents + 2 * latents  # pixels, Pillow's copy and the file, y, y_hat, features
-        self.transforms, self.walk = 3 * 4 * widest, 8 * 8 * latents  # maps that pass, for each pixel worked on
+        self.widest, self.walk = 4 * widest, 8 * 8 * latents  # maps that pass, for each pixel worked on
+        self.weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
     def bytes(self, pixels: int, transformed: int, walked: int, refined: int = 0) -> int:
         """For a picture of which so many pixels are transformed, walked and refined at once."""
-        searching = _MAPS_KEPT**2 * self.transforms * refined
-        passing = max(self.transforms * transformed, self.walk * walked, searching)
-        return round(_PROGRAM_BYTES + self.held * pixels + passing)
+        maps = _MAPS * self.widest
+        passing = max(maps * transformed + self.walk * walked, _MAPS_KEPT**2 * maps * refined)
+        return round(_PROGRAM_BYTES + _COPIES * self.weights + self.held * pixels + passing)
 
     def transform_side(self, stride: int) -> int:
         """The side of the transforms' windows, in hyper-latents: smaller for wide models, whatever the machine."""
-        fitting = math.isqrt(int(_WINDOW_BYTES / (self.transforms * stride**2))) // 4 * 4
+        fitting = math.isqrt(int(_WINDOW_BYTES / (3 * self.widest * stride**2))) // 4 * 4
         return max(_SIDE_MIN, min(fitting, TRANSFORM_SIDE))
 
     def refinement_side(self, stride: int) -> int:
@@ -78,12 +81,16 @@ def keep_freed_memory() -> None:
 
     Each map of a transform otherwise comes fresh from the system and is zeroed page by page, which costs a third of
     a decode and a fifth of a training step (docs/decisions/0011-memory-kept.md). What is freed counts to the process
-    until it ends.
+    until it ends. All threads share one arena, as others give large pieces back to the system whatever is asked.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    if mallopt is None:
+        return
+    for kept in _KEPT_BYTES:
+        if mallopt(_M_MMAP_THRESHOLD, kept):  # else too much for an old glibc; asking for more would unset its own
+            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+            mallopt(_M_ARENA_MAX, 1)
+            return
 
 
 @contextlib.contextmanager

@@ -87,7 +87,8 @@ class PriorHalos:
     context: int
 
 
-@torch.inference_mode()
+@torch.inference_mode(False)  # by the plain layers: the fast ones let a NaN spread farther than values
+@torch.no_grad()
 def transform_halos(model: Model) -> TransformHalos | None:
     """The true halos of a built model's transforms; None if one of them looks everywhere."""
     pixels, unit, level = model.hyper_stride, model.hyper_stride // model.stride, _zero(model)

@@ -30,9 +30,10 @@ def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
         nn.Conv2d(5, 7, 5, stride=2, padding=2),
         nn.Conv2d(4, 6, 3, groups=2),
         nn.Conv2d(6, 6, 5, padding=2, groups=6),
+        nn.Conv2d(1, 1, 3, padding=1),
         Pointwise(5, 9),
     ],
-    ids=["dense", "uneven", "strided", "grouped", "depthwise", "pointwise"],
+    ids=["dense", "uneven", "strided", "grouped", "depthwise", "single", "pointwise"],
 )
 def test_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)

@@ -103,7 +103,7 @@ class ExactConv(nn.Module):
         self.fill = _PADDING[conv.padding_mode]
         taps = self.weight[:, 0].permute(1, 2, 0) if self.depthwise else self.weight.permute(2, 3, 1, 0)
         self.register_buffer("taps", taps.contiguous())
-        self.plain = conv.groups == 1 and conv.stride == (1, 1)
+        self.plain = conv.groups == 1 and conv.stride == (1, 1) and not self.depthwise
         if self.plain and conv.kernel_size != (1, 1):
             self.weight = self.taps.permute(3, 2, 0, 1)  # the same numbers are not held twice
         if not self.depthwise and self.fill != "constant":

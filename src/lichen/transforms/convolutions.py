@@ -14,7 +14,7 @@ from numpy.polynomial import polynomial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_POINTS = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)  # of interpolation: these round no worse than a direct convolution
+_POINTS = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)  # of interpolation: these round well
 _TILE, _SEEN = 4, 6  # side of a tile of outputs, and of the inputs that it sees
 _WIDE = 160  # channels from which the products saved outweigh the tiles' transforms
 _LARGE = 4096  # positions, likewise
@@ -23,8 +23,9 @@ _NARROW = 4  # outputs up to which a transposed convolution wastes most of a vec
 
 
 def coding(x: Tensor) -> bool:
-    """Whether a layer may take its fast way: on a CPU, in inference mode and full precision."""
-    return x.device.type == "cpu" and torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+    """Whether a layer may take its fast way: in float32 on a CPU, in inference mode."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32
+    return plain and torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 class Conv3x3(nn.Conv2d):

@@ -23,7 +23,7 @@ _SIDE_MIN = 16
 _REFINED_MIN = 4
 _MAPS_KEPT = 5  # how much smaller the sides of windows are when every map is kept
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
-_KEPT_BYTES = (2**30, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
+_KEPT_BYTES = (2**27, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 

@@ -17,7 +17,7 @@ from lichen.windows import TRANSFORM_SIDE
 
 _PROGRAM_BYTES = 290_000_000  # Python and PyTorch
 _COPIES = 4  # of the weights: as read, as floats, in fixed point, and what was freed between
-_MAPS = 4  # of the largest size that a transform holds at once
+_MAPS = 5  # of the largest size that a transform holds at once, or leaves in pieces too small for the next
 _WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without its halo
 _SIDE_MIN = 16
 _REFINED_MIN = 4
@@ -37,7 +37,7 @@ class Needs:
     def __init__(self, model: Model) -> None:
         widest, latents = _widest(model)
         self.held = 3 + 8 + 2 * 4 * latents + 2 * latents  # pixels, Pillow's copy and the file, y, y_hat, features
-        self.widest, self.walk = 4 * widest, 8 * 8 * latents  # maps that pass, for each pixel worked on
+        self.widest, self.walk = 4 * widest, 8 * 10 * latents  # maps that pass, for each pixel worked on
         self.weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
     def bytes(self, pixels: int, transformed: int, walked: int, refined: int = 0) -> int:

@@ -9,14 +9,19 @@ import sys
 import pytest
 
 HELD = """
+import threading
 import torch
 from lichen.memory import keep_freed_memory
 if {kept}:
     keep_freed_memory()
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
+def work():
+    torch.ones(25_000_000)
 before = resident()
-torch.ones(50_000_000)
+worker = threading.Thread(target=work)  # as the commands code
+worker.start()
+worker.join()
 print(resident() - before)
 """
 
@@ -26,4 +31,4 @@ print(resident() - before)
 def test_freed_memory_is_kept(kept):
     command = [sys.executable, "-c", HELD.format(kept=kept)]
     held = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert (held > 150_000_000) == kept
+    assert (held > 80_000_000) == kept

@@ -46,6 +46,13 @@ def test_one_rate_by_hand(rates):
     assert float(terms.loss) == pytest.approx(1.5 + 0.013 * 4, rel=1e-5)
 
 
+def test_thumbnails_are_not_weighed_by_a_lambda_of_ms_ssim():
+    small = dataclasses.replace(coded(None), thumbnail=X[:, :, ::2, ::2] + 1 / 255)
+    assert float(Objective(OneRate(0.1))(small, X, torch.zeros(2)).loss) == pytest.approx(1.5 + 0.1 * 5, rel=1e-5)
+    with pytest.raises(UsageError, match="thumbnails"):
+        Objective(OneMsSsimRate(8.0))(small, X, torch.zeros(2))
+
+
 def test_alpha_adds_the_correlation_loss():
     latents, how = random_latents(), Correlation(5, Mask.BORDER)
     plain = Objective(OneRate(0.01))

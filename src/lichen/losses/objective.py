@@ -90,8 +90,10 @@ class Objective:
         """The loss of `coded` for pictures x (B, 3, H, W) in [0, 1] at levels (B,), `step` counted from 0.
 
         `noise` is drawn from when the correlation is that of noisy latents. Raises `UsageError` when the model
-        has no scale to decorrelate by, or not the stages that are weighed.
+        has no scale to decorrelate by, or not the stages that are weighed, or thumbnails where D is not MSE.
         """
+        if coded.thumbnail is not None and self.rates.distortion is not Distortion.MSE:
+            raise UsageError("thumbnails are weighed by their MSE: train them with rates that mean MSE")
         share = level / max(self.rates.count - 1, 1)
         lam = self.rates.low * (self.rates.high / self.rates.low) ** share
         middle = (self.rates.low * self.rates.high) ** 0.5

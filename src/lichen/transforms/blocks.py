@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.transforms.convolutions import Conv3x3, Deconv, coding
+from lichen.transforms.convolutions import Conv3x3, Deconv, channels_last, chunks, coding
 
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
 
@@ -35,13 +35,10 @@ class Pointwise(nn.Conv2d):
         if self.bias is None or not coding(x):
             change: Tensor = self(hidden)
             return x + change
-        pixels, seen = x.permute(0, 2, 3, 1), hidden.permute(0, 2, 3, 1)
-        out = torch.empty_like(pixels, memory_format=torch.contiguous_format)
-        matrix, count = self.weight[:, :, 0, 0].t(), max(CHUNK // x.shape[1], 1)
-        parts = (t.flatten(0, 2).split(count) for t in (pixels, seen, out))
-        for before, near, made in zip(*parts, strict=True):
+        out, matrix = channels_last(x), self.weight[:, :, 0, 0].t()
+        for before, near, made in chunks(max(CHUNK // x.shape[1], 1), x, hidden, out):
             torch.addmm(before, near, matrix, out=made).add_(self.bias)
-        return out.permute(0, 3, 1, 2)
+        return out
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r)."""
@@ -73,9 +70,8 @@ class DepthwiseBlock(nn.Module):
         """The same: some pixels at a time, so that the hidden layer stays in the cache."""
         out = (x + self.project.bias[:, None, None]).contiguous(memory_format=torch.channels_last)  # type: ignore[index]
         count = CHUNK // self.expand.out_channels
-        pixels = (t.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).split(count) for t in (self.spatial(x), out))
         backwards = self.project.weight[:, :, 0, 0].t()
-        for seen, changed in zip(*pixels, strict=True):
+        for seen, changed in chunks(count, self.spatial(x), out):
             hidden = self.act(F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias))
             changed.addmm_(hidden, backwards)
         return out

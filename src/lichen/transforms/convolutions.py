@@ -7,6 +7,7 @@ few outputs become plain ones. Training, graphics cards and the counts of `liche
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -26,6 +27,16 @@ def coding(x: Tensor) -> bool:
     """Whether a layer may take its fast way: in float32 on a CPU, in inference mode."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32
     return plain and torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+def chunks(count: int, *maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The pixels of channels-last maps (B, C, h, w), `count` at a time so that they stay cached: (count, C)."""
+    return zip(*(m.permute(0, 2, 3, 1).flatten(0, 2).split(count) for m in maps), strict=True)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """An empty map of the same shape (B, C, h, w), channels last whatever x is."""
+    return torch.empty_like(x, memory_format=torch.channels_last)
 
 
 class Conv3x3(nn.Conv2d):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.transforms.convolutions import coding
+from lichen.transforms.convolutions import channels_last, chunks, coding
 
 BETA_MIN = 1e-6
 CHUNK = 2**17  # numbers at a time when coding: 512 kB
@@ -37,13 +37,11 @@ class Normalisation(nn.Module):
         """u root(beta + gamma u^2); when coding some pixels at a time, so that what passes stays in the cache."""
         if not coding(u):
             return u * root(self.energy(u))
-        pixels = u.permute(0, 2, 3, 1)
         gamma, beta = (self.root_gamma**2).t().contiguous(), self.root_beta**2 + BETA_MIN
-        out = torch.empty_like(pixels, memory_format=torch.contiguous_format)
-        count = max(CHUNK // u.shape[1], 1)
-        for part, made in zip(*(t.flatten(0, 2).split(count) for t in (pixels, out)), strict=True):
+        out = channels_last(u)
+        for part, made in chunks(max(CHUNK // u.shape[1], 1), u, out):
             torch.mul(part, root(torch.addmm(beta, part * part, gamma)), out=made)
-        return out.permute(0, 3, 1, 2)
+        return out
 
 
 class GDN(Normalisation):

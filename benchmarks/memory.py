@@ -1,11 +1,10 @@
 """Memory of the rows that look far: whole processes at full width, with random weights, from a file to a file.
 
-    python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080] [--sides encode,decode] [--full]
+    python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080,3840x2160]
 
-Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160; `--full` encodes that itself.
-Peaks do not continue along a line: up to about 1300 pixels a side the transforms' windows still grow, beyond them only
-what is held of the whole picture does. Bar: 4 GB for Global Reference, whose decoder goes position by position: a 4K
-picture is minutes to encode and a quarter of an hour and more to decode.
+Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160, and that itself. Peaks do not
+continue along a line: up to about 1300 pixels a side the transforms' windows still grow, beyond them only what is held
+of the whole picture does. Bar: 4 GB for Global Reference, whose search for references looks far.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from lichen.models.zoo import row
 from lichen.picture import to_float
 from tests.small import enliven, scene
 
-FULL = (3840, 2160)
+WIDTH = 3840  # of the photograph that is cropped
 LIMIT_MB = 4000
 
 
@@ -40,34 +39,31 @@ def checkpoint(name: str, folder: Path) -> Path:
     return path
 
 
-def measure(name: str, sizes: list[tuple[int, int]], sides: list[str], folder: Path) -> list[tuple[Any, ...]]:
+def measure(name: str, sizes: list[tuple[int, int]], folder: Path) -> list[tuple[Any, ...]]:
     """A line (row, side, width, height, processor s, peak MB) for each process."""
     weights, lines = str(checkpoint(name, folder)), []
     source, coded, back = (str(folder / file) for file in ("a.bmp", "a.lic", "b.bmp"))
-    picture = photograph(FULL[0])
+    picture = photograph(WIDTH)
     for size in sizes:
         picture.crop((0, 0, *size)).save(source)
         jobs = {"encode": ["encode", source, "-o", coded], "decode": ["decode", coded, "-o", back]}
         for side, arguments in jobs.items():
-            if side in sides and (side == "encode" or size != FULL):
-                _, processor, peak = measured([*arguments, "-f", "--weights", weights])
-                lines.append((name, side, *size, processor, peak))
-                print(*lines[-1], flush=True)
+            _, processor, peak = measured([*arguments, "-f", "--weights", weights])
+            lines.append((name, side, *size, processor, peak))
+            print(*lines[-1], flush=True)
     return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="global-reference,cheng-charm,elic")
-    parser.add_argument("--sizes", default="960x540,1920x1080")
-    parser.add_argument("--sides", default="encode,decode")
-    parser.add_argument("--full", action="store_true", help="encode 3840 x 2160 too")
+    parser.add_argument("--sizes", default="960x540,1920x1080,3840x2160")
     args = parser.parse_args()
     sizes = [(int(width), int(height)) for width, height in (text.split("x") for text in args.sizes.split(","))]
     lines: list[tuple[Any, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.rows.split(","):
-            lines += measure(name, [*sizes, *([FULL] if args.full else [])], args.sides.split(","), Path(folder))
+            lines += measure(name, sizes, Path(folder))
     columns = ("row", "", "width", "height", "processor, s", "peak, MB")
     show("peak resident memory, whole processes", columns, lines)
     bars = [

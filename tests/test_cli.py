@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,28 @@ def test_info(folder, capsys):
     assert facts["trained_for"] == "mse"
     assert run("info", "a.lic") == 0
     assert "weights_at" in capsys.readouterr().out
+
+
+def test_put_off_module_runs_when_asked():
+    """What coding does not need of PyTorch is imported by the first who does, and by nobody before."""
+    program = """
+        import sys
+        from lichen.cli.imports import without_tracing
+        without_tracing()
+        import torch
+        late = sys.modules["torch._meta_registrations"]
+        assert "register_meta" not in vars(late), "imported at once"
+        assert torch.nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
+        assert "register_meta" not in vars(late), "imported by a convolution"
+        assert callable(torch._meta_registrations.register_meta)
+        assert not hasattr(late, "nothing_of_this_name")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+def test_a_closed_pipe_is_no_success(folder):
+    command = f"{sys.executable} -m lichen encode in/a.png -o - | true; test ${{PIPESTATUS[0]}} -ne 0"
+    subprocess.run(["bash", "-c", command], check=True, stderr=subprocess.DEVNULL)
 
 
 def test_standard_input_and_output(folder):

@@ -1,5 +1,5 @@
 """`python -m lichen`."""
 
-from lichen.cli import main
+from lichen.cli import run
 
-main()
+run()

@@ -5,20 +5,44 @@ Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
 import sys
+import threading
 
 from lichen.cli import coding, evaluation, inspection, models, reporting, training
 from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, console
 from lichen.errors import LichenError, UsageError
 
-__all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "training"]
+__all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training"]
+
+
+def run() -> None:
+    """`lichen` as a process: ends at once when all is done, instead of taking PyTorch down piece by piece."""
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    if isinstance(code, int) and threading.active_count() == 1 and _flushed():
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)  # type: ignore[arg-type]  # the usual end, which prints, waits for threads, and reports a closed pipe
+
+
+def _flushed() -> bool:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
 
 
 def main() -> None:
-    """Entry point: typed errors become one line and an exit code."""
+    """A command: typed errors become one line and an exit code."""
     gc.set_threshold(100_000)  # libraries make many objects when they are loaded, and hardly a cycle
     try:
         app()

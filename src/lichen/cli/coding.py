@@ -32,6 +32,7 @@ from lichen.cli.app import (
     console,
     set_threads,
 )
+from lichen.cli.imports import without_tracing
 from lichen.errors import UsageError
 from lichen.models.tune import Tune
 
@@ -151,6 +152,7 @@ def encode(
     `lichen encode photo.png --tune ms-ssim` (trained for structure, not for pixel values) ·
     `lichen encode photo.png --refine 30` (slow to encode, as fast to decode, and smaller)
     """
+    without_tracing()
     from lichen import jobs
     from lichen.codec import Codec
 
@@ -205,6 +207,7 @@ def decode(
 
     Files of models with channel groups decode by their first groups too, even if what follows is cut off.
     """
+    without_tracing()
     from lichen import jobs
     from lichen.codec import Codec
     from lichen.rendering import writable_format
@@ -227,6 +230,7 @@ def info(inputs: Inputs, as_json: Json = False) -> None:
 
     Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp`
     """
+    without_tracing()
     from lichen.information import describe_file
 
     described = [describe_file(path) for path in inputs]

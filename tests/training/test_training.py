@@ -146,6 +146,14 @@ def test_warm_start(folder, tmp_path):
         start_from(trainer_on(folder, model="lichen-hp"), path)
     with pytest.raises(BadCheckpoint, match="other sizes"):
         start_from(trainer_on(folder, config={"transform": {"latents": 16}}), path)
+    part = trainer_on(folder, model="lichen-hp", start_with=("analysis", "prior.synthesis"))
+    begun = {name: value.clone() for name, value in part.model.state_dict().items()}
+    fresh, stored = start_from(part, path), load_checkpoint(path).model.state_dict()
+    assert {name.split(".")[0] for name in fresh} == {"synthesis", "hyper_analysis", "gains", "prior"}
+    for name, value in part.model.state_dict().items():
+        assert torch.equal(value, (begun if name in fresh else stored)[name])
+    with pytest.raises(BadCheckpoint, match="nothing called 'analyses'"):
+        start_from(trainer_on(folder, start_with=("analyses",)), path)
 
 
 def test_time_box(folder):

@@ -58,8 +58,9 @@ class Recipe:
     The learning rate warms up, stays, and falls along a cosine over the last `cooldown` share of the steps,
     or by `halving` instead. `block_rate` scales it for the default model's block transform, whose start is
     already good: jitter there shows as noise at high rates. `clip` bounds the gradient's norm, `ema` is the
-    moving average's memory. `start` are weights to begin with; with `only` (`thumbnail`, `synthesis` ...) those parts
-    of the model learn and the others stay as they are. `bfloat16` autocasts the transforms.
+    moving average's memory. `start` are weights to begin with, or only their parts `start_with` (`analysis`,
+    `prior.synthesis` ...), for another model around a trained transform. With `only` (`thumbnail` ...) those parts of
+    the model learn and the others stay as they are. `bfloat16` autocasts the transforms.
     """
 
     model: str
@@ -80,6 +81,7 @@ class Recipe:
     correlation: Decorrelation | None = None
     stages: StageWeights | None = None
     start: Path | None = None
+    start_with: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     seed: int = 1
     bfloat16: bool = False

@@ -82,11 +82,17 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
 
 
 def start_from(trainer: Trainer, path: Path) -> list[str]:
-    """Begin with the weights of a file, and a new optimiser; gives the parameters that it lacks, which start afresh.
+    """Begin with the weights of a file, or the recipe's parts of them, and a new optimiser.
 
-    Raises `BadCheckpoint` when it has parameters that the model lacks, or of other sizes.
+    Gives the parameters that start afresh. Raises `BadCheckpoint` when there are parameters that the model lacks, or of
+    other sizes, or none of a part.
     """
     stored = load_checkpoint(path).model.state_dict()
+    if parts := trainer.recipe.start_with:
+        of = {part: [key for key in stored if f"{key}.".startswith(f"{part}.")] for part in parts}
+        if absent := [part for part, keys in of.items() if not keys]:
+            raise BadCheckpoint(f"{path} has nothing called {absent[0]!r}; mend start_with")
+        stored = {key: stored[key] for keys in of.values() for key in keys}
     try:
         missing, unknown = trainer.model.load_state_dict(stored, strict=False)
     except RuntimeError as error:

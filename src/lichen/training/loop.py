@@ -45,6 +45,7 @@ class Trainer:
         built = self.config.build()
         self.model: Model = built.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
+        self._mine, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self._freeze(recipe.only)
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
@@ -70,11 +71,8 @@ class Trainer:
         blocks = [p for name, p in named if name in _BLOCKS]
         others = [p for name, p in named if name not in _BLOCKS]
         groups = [{"params": others, "scale": 1.0}, {"params": blocks, "scale": self.recipe.block_rate}]
-        return torch.optim.Adam(
-            [group for group in groups if group["params"]],
-            lr=self.recipe.learning_rate,
-            fused=self.device.type == "cuda",
-        )
+        filled = [group for group in groups if group["params"]]
+        return torch.optim.Adam(filled, lr=self.recipe.learning_rate, fused=True)
 
     def run(self, until: int, max_minutes: float, report: Callable[[Figures], None]) -> None:
         """Train to step `until`, or for so many minutes; calls `report` after each step."""
@@ -98,7 +96,7 @@ class Trainer:
             coded: Coded = self._parallel(x, level, noise)
         terms = self.objective(coded, x, level, self.step, noise)
         terms.loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._mine, self.recipe.clip)
         return self._shared(terms, coded, late, norm)
 
     def _update(
@@ -153,6 +151,4 @@ class Trainer:
     def _average(self) -> None:
         """EMA, with a shorter memory at the start so that the first steps do not linger."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mine: list[Tensor] = list(self.model.parameters())
-        theirs: list[Tensor] = list(self.ema.parameters())
-        torch._foreach_lerp_(theirs, mine, 1 - decay)
+        torch._foreach_lerp_(self._averaged, self._mine, 1 - decay)

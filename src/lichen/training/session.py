@@ -141,7 +141,7 @@ def train_session(run: Run, console: Console) -> None:
     if resume_run(trainer, log, run.output):
         console.print(f"resumed at step {trainer.step}")
     elif recipe.start is not None:
-        fresh = start_from(trainer, recipe.start)
+        fresh = sorted({".".join(name.split(".")[:2]) for name in start_from(trainer, recipe.start)})
         console.print(f"started from {recipe.start}" + (f"; afresh: {', '.join(fresh)}" if fresh else ""))
     _train(trainer, log, run, console, processes)
     console.print(f"{weights_of(trainer, run.output)} holds the weights of step {trainer.step}; give it to --weights")

@@ -20,7 +20,8 @@ class Pointwise(nn.Conv2d):
     """A 1 x 1 convolution, run as one matrix product over channels-last pixels.
 
     The same parameters as `nn.Conv2d(cin, cout, 1)`; it avoids the unfolding that
-    PyTorch chooses for 1 x 1 convolutions with one thread.
+    PyTorch chooses for 1 x 1 convolutions with one thread. Its result is a view: what changes it in place makes
+    autograd copy it several times (docs/decisions/0013).
     """
 
     def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
@@ -57,14 +58,14 @@ class DepthwiseBlock(nn.Module):
         hidden = expansion * channels
         self.spatial = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.expand = Pointwise(channels, hidden)
-        self.act = nn.LeakyReLU(SLOPE, inplace=True)
+        self.act = nn.LeakyReLU(SLOPE)
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         if coding(x):
             return self._in_chunks(x)
         change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
-        return change.add_(x)
+        return x + change
 
     def _in_chunks(self, x: Tensor) -> Tensor:
         """The same: some pixels at a time, so that the hidden layer stays in the cache."""
@@ -72,7 +73,8 @@ class DepthwiseBlock(nn.Module):
         count = CHUNK // self.expand.out_channels
         backwards = self.project.weight[:, :, 0, 0].t()
         for seen, changed in chunks(count, self.spatial(x), out):
-            hidden = self.act(F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias))
+            hidden = F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias)
+            F.leaky_relu(hidden, SLOPE, inplace=True)
             changed.addmm_(hidden, backwards)
         return out
 
@@ -163,7 +165,7 @@ class Bottleneck(nn.Module):
         half = channels // 2
         self.body = nn.Sequential(
             Pointwise(channels, half),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             conv(half, half, 3, 1),
             nn.ReLU(inplace=True),
             Pointwise(half, channels),

@@ -68,7 +68,7 @@ class FastAnalysis(nn.Module):
         x = x - 0.5
         deep = self.fine(self.dense(self.enter(unshuffled(x, 8)) + self.level(level)))
         deep = self.leave(self.coarse(self.down(deep)))
-        y: Tensor = deep.add_(self.linear(x))
+        y: Tensor = deep + self.linear(x)
         return y
 
 

@@ -70,7 +70,8 @@ class Scale:
     """How much training: steps of `batch` crops of `crop` pixels for each of `lambdas`.
 
     `halving` is (first step, every, last step) of the learning rate. `meaningless`: the numbers prove that
-    everything runs and nothing else. Costs are timed `repeats` times, on pictures of at most `pixels_max`.
+    everything runs and nothing else. Costs are timed `repeats` times, on pictures of at most `pixels_max`; models are
+    measured on the first `pictures` of a folder (None: on all).
     """
 
     name: str
@@ -83,10 +84,11 @@ class Scale:
     meaningless: bool = False
     repeats: int = 1
     pixels_max: int = 512 * 768
+    pictures: int | None = None
 
 
 SCALES = (
-    Scale("smoke", 2, 64, 1, 1e-4, LAMBDAS[1:5], meaningless=True),
+    Scale("smoke", 2, 64, 1, 1e-4, LAMBDAS[1:5], meaningless=True, pictures=1),
     Scale("small", 1000, 128, 8, 2e-4, LAMBDAS[:4], repeats=3, pixels_max=720 * 1280),
     Scale(
         "paper", 1_500_000, 256, 16, 1e-4, LAMBDAS, (1_000_000, 50_000, 1_250_000), repeats=10, pixels_max=2304 * 4096

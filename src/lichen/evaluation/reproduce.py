@@ -25,8 +25,8 @@ from lichen.files import write_atomically
 from lichen.losses.correlation import Correlation, correlation_map, off_centre
 from lichen.models.checkpoint import load_checkpoint
 from lichen.models.zoo import row
-from lichen.picture import open_picture, to_float
-from lichen.training.data import list_pictures
+from lichen.picture import open_picture, to_float, to_pil
+from lichen.training.data import list_pictures, open_pictures
 
 Train = Callable[[Path, Path, Path], None]  # recipe, data, output: a run, resumed if there is one
 
@@ -101,7 +101,7 @@ def reproduce(
     Also `output`/report with the curves, and maps.png and .svg of the experiments that look at correlations.
     Finished trainings and rows are not made again. Raises `BadInput`.
     """
-    list_pictures(test)  # wrong folders are better said before a long training than after it
+    test = _measured(test, scale, output)  # wrong folders are better said before a long training than after it
     jobs = plan(experiment, scale, output)
     _train(jobs, scale, data, train, say)
     results = output / "results"
@@ -133,6 +133,17 @@ def reproduce(
     write_atomically(output / f"{experiment.name}.json", (json.dumps(facts, indent=1) + "\n").encode(), overwrite=True)
     write_atomically(output / f"{experiment.name}.md", text.encode(), overwrite=True)
     return text
+
+
+def _measured(test: Path, scale: Scale, output: Path) -> Path:
+    """The folder of the pictures that are measured: `test`, or one with copies of its first. Raises `BadInput`."""
+    if scale.pictures is None or len(list_pictures(test)) <= scale.pictures:
+        return test
+    first = output / "pictures"
+    first.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(open_pictures(test, scale.pictures), 1):
+        to_pil(picture).save(first / f"{number}.png")
+    return first
 
 
 def _train(jobs: list[Job], scale: Scale, data: Path, train: Train, say: Callable[[str], None]) -> None:

@@ -163,7 +163,7 @@ def test_recipes_of_the_house_load_and_build(path):
 def test_pairs_differ_in_the_correlation_loss_only():
     pairs = [(p.with_name(p.name.replace("-corr", "")), p) for p in RECIPES if p.stem.endswith("-corr")]
     pairs += [(p.with_name("plain.toml"), p) for p in RECIPES if p.stem.startswith("alpha-")]
-    assert len(pairs) == 14
+    assert len(pairs) == 17
     for plain_path, path in pairs:
         without, with_loss = (tomllib.loads(p.read_text()) for p in (plain_path, path))
         assert with_loss.pop("correlation")["alpha"] > 0 and with_loss == without

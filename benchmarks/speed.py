@@ -123,7 +123,7 @@ def process_seconds(data: bytes, weights: Path | None) -> float:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "a.lic"
         source.write_bytes(data)
-        command = [sys.executable, "-m", "lichen", "decode", str(source), "--force"]
+        command = [str(Path(sys.executable).with_name("lichen")), "decode", str(source), "--force"]
         command += ["--weights", str(weights)] if weights else []
         return median_seconds(lambda: subprocess.run(command, check=True, capture_output=True, env=environment), 3)
 

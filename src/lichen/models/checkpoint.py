@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lichen.errors import BadCheckpoint, UnknownWeights, UsageError
 from lichen.files import write_atomically
@@ -64,6 +66,17 @@ def _stored(key: str, value: Tensor, half: bool) -> Tensor:
     return value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
 
 
+class _Unfilled(TorchFunctionMode):
+    """Layers built within it draw no random weights, half of the time that building takes: they are loaded anyway."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read weights and build their model, in evaluation mode. Raises `BadCheckpoint`."""
     try:
@@ -78,7 +91,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
     try:
-        model = config.build()
+        with _Unfilled():
+            model = config.build()
         model.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[-1].strip()

@@ -123,7 +123,8 @@ def process_seconds(data: bytes, weights: Path | None) -> float:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "a.lic"
         source.write_bytes(data)
-        command = [str(Path(sys.executable).with_name("lichen")), "decode", str(source), "--force"]
+        program = "from lichen.cli import run; run()"  # what the installed script does; -P: nor does it look here
+        command = [sys.executable, "-P", "-c", program, "decode", str(source), "--force"]
         command += ["--weights", str(weights)] if weights else []
         return median_seconds(lambda: subprocess.run(command, check=True, capture_output=True, env=environment), 3)
 

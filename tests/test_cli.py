@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -114,7 +115,7 @@ def test_put_off_module_runs_when_asked():
     program = """
         import sys
         from lichen.cli.imports import without_tracing
-        without_tracing()
+        without_tracing("cpu")
         import torch
         late = sys.modules["torch._meta_registrations"]
         assert "register_meta" not in vars(late), "imported at once"
@@ -126,9 +127,27 @@ def test_put_off_module_runs_when_asked():
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
 
 
-def test_a_closed_pipe_is_no_success(folder):
-    command = f"{sys.executable} -m lichen encode in/a.png -o - | true; test ${{PIPESTATUS[0]}} -ne 0"
-    subprocess.run(["bash", "-c", command], check=True, stderr=subprocess.DEVNULL)
+def ended(program: str, pipe: str = "") -> int:
+    """The exit code of a process whose command is this program, its output read by `pipe`."""
+    lines = f"import atexit, sys\nfrom lichen import cli\ndef main():\n    {program}\ncli.main = main\ncli.run()"
+    command = f"{sys.executable} -c {shlex.quote(lines)} {pipe}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", command], check=False, stderr=subprocess.DEVNULL).returncode
+
+
+def test_a_process_ends_as_its_command_did(tmp_path):
+    assert ended("pass") == 0 and ended("sys.exit(3)") == 3
+    assert ended("sys.stdout.write('a')", f"> {tmp_path}/out") == 0 and (tmp_path / "out").read_text() == "a"
+    assert ended("atexit.register(sys.stdout.write, 'late')", f"> {tmp_path}/out") == 0
+    assert (tmp_path / "out").read_text() == "late"
+    assert ended("__import__('time').sleep(0.3); sys.stdout.write('a')", "| true") != 0
+
+
+def test_refinement_in_a_process_of_its_own(folder):
+    """It needs what coding alone leaves out of PyTorch."""
+    command = [sys.executable, "-m", "lichen", "encode", "in/a.png", "-o", "a.lic"]
+    subprocess.run([*command, "--refine", "1"], check=True, capture_output=True)
+    subprocess.run([*command, "--target-size", "900", "-f"], check=True, capture_output=True)
+    assert run("decode", "a.lic", "-o", "a.png") == 0
 
 
 def test_standard_input_and_output(folder):

@@ -81,8 +81,16 @@ def test_smoke_of_a_pair(folders):
     text = (folders / "out/fig10.md").read_text()
     assert "meaningless" in text and "-6.13" in text
     table = (folders / "out/results/table.tsv").read_text()
+    assert len(table.splitlines()) == 1 + 8  # one picture of the two
     assert smoke(folders, "fig10") == facts  # nothing is trained or measured again
     assert (folders / "out/results/table.tsv").read_text() == table
+
+
+def test_a_wrong_folder_is_said_before_training(folders, capsys):
+    arguments = ["--data", str(folders / "train"), "--test", str(folders / "none"), "-o", str(folders / "out")]
+    assert run("reproduce", "fig10", "--scale", "small", *arguments) == 3
+    assert "no such folder" in capsys.readouterr().err
+    assert not (folders / "out").exists()
 
 
 @pytest.mark.slow

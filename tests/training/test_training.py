@@ -154,6 +154,9 @@ def test_warm_start(folder, tmp_path):
         assert torch.equal(value, (begun if name in fresh else stored)[name])
     with pytest.raises(BadCheckpoint, match="nothing called 'analyses'"):
         start_from(trainer_on(folder, start_with=("analyses",)), path)
+    (tmp_path / "recipe.toml").write_text('model = "lichen"\nsteps = 2\nstart_with = ["analysis"]\n')
+    with pytest.raises(UsageError, match="--start"):
+        train_session(Run(tmp_path / "recipe.toml", folder, tmp_path / "run"), Console(quiet=True))
 
 
 def test_time_box(folder):

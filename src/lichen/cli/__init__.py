@@ -6,7 +6,6 @@ Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import os
 import sys
@@ -26,10 +25,11 @@ def run() -> None:
         main()
     except SystemExit as end:
         code = end.code or 0
-    if isinstance(code, int) and threading.active_count() == 1 and _flushed():
+    if isinstance(code, int) and threading.active_count() == 1:
         atexit._run_exitfuncs()
-        os._exit(code)
-    sys.exit(code)  # type: ignore[arg-type]  # the usual end, which prints, waits for threads, and reports a closed pipe
+        if _flushed():
+            os._exit(code)
+    sys.exit(code)  # type: ignore[arg-type]  # the usual end prints, waits for threads, says that a pipe is closed
 
 
 def _flushed() -> bool:
@@ -66,7 +66,5 @@ def _end_now() -> None:
 
     for process in multiprocessing.active_children():
         process.kill()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
+    _flushed()
     os._exit(EXIT_STOPPED)

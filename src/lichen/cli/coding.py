@@ -152,7 +152,8 @@ def encode(
     `lichen encode photo.png --tune ms-ssim` (trained for structure, not for pixel values) ·
     `lichen encode photo.png --refine 30` (slow to encode, as fast to decode, and smaller)
     """
-    without_tracing()
+    if refine == 0:
+        without_tracing(device)
     from lichen import jobs
     from lichen.codec import Codec
 
@@ -207,7 +208,7 @@ def decode(
 
     Files of models with channel groups decode by their first groups too, even if what follows is cut off.
     """
-    without_tracing()
+    without_tracing(device)
     from lichen import jobs
     from lichen.codec import Codec
     from lichen.rendering import writable_format
@@ -230,7 +231,7 @@ def info(inputs: Inputs, as_json: Json = False) -> None:
 
     Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp`
     """
-    without_tracing()
+    without_tracing("cpu")
     from lichen.information import describe_file
 
     described = [describe_file(path) for path in inputs]

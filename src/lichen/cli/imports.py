@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 
-# Shapes of PyTorch's operators in Python: a fifth of its import.
+# Shapes of PyTorch's operators in Python, and what they import: a fifth of its import.
 _FOR_TRACING = "torch._meta_registrations"
 
 
-def without_tracing() -> None:
-    """Let the first `import torch` of this process put off what only tracing needs until something asks for it."""
-    if "torch" not in sys.modules:
+def without_tracing(device: str) -> None:
+    """Let the first `import torch` leave out what tracing, the meta device, generators and optimisers need.
+
+    Only for a process that runs networks on a CPU as they are: there nothing else of PyTorch may be used. The module
+    runs later if something asks for a name of it, but PyTorch itself mostly trusts that it has run.
+    """
+    if device == "cpu" and "torch" not in sys.modules:
         sys.meta_path.insert(0, _Later())
 
 
@@ -45,6 +49,6 @@ class _PutOff(types.ModuleType):
         spec = self.__spec__
         if name.startswith("__") or spec is None or not isinstance(spec.loader, _Later):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        spec.loader = spec.loader.loader
+        spec.loader = spec.loader.loader  # first, as the module asks for its own names while it runs
         spec.loader.exec_module(self)
         return getattr(self, name)

@@ -24,7 +24,7 @@ def train(
     max_minutes: Annotated[float, typer.Option(min=0, help="Stop after this time, with a checkpoint.")] = 1e9,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's; moves the cooldown.")] = None,
     lam: Annotated[float | None, typer.Option("--lambda", help="Which of a recipe's models to train.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Weights to begin with, with a new optimiser.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Weights to begin with (the recipe's start_with of them).")] = None,
     cache: Annotated[str, typer.Option(help="Decoded pictures stay in ram, on the device, or none.")] = "ram",
     save_minutes: Annotated[float, typer.Option(min=0, help="Time between checkpoints.")] = 2,
     log_steps: Annotated[int, typer.Option(min=1, help="Steps for each line of log.csv.")] = 100,

@@ -26,6 +26,7 @@ from lichen.losses.correlation import Correlation, correlation_map, off_centre
 from lichen.models.checkpoint import load_checkpoint
 from lichen.models.zoo import row
 from lichen.picture import open_picture, to_float, to_pil
+from lichen.rendering import render
 from lichen.training.data import list_pictures, open_pictures
 
 Train = Callable[[Path, Path, Path], None]  # recipe, data, output: a run, resumed if there is one
@@ -137,12 +138,13 @@ def reproduce(
 
 def _measured(test: Path, scale: Scale, output: Path) -> Path:
     """The folder of the pictures that are measured: `test`, or one with copies of its first. Raises `BadInput`."""
-    if scale.pictures is None or len(list_pictures(test)) <= scale.pictures:
+    count = len(list_pictures(test))
+    if scale.pictures is None or count <= scale.pictures:
         return test
     first = output / "pictures"
     first.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(open_pictures(test, scale.pictures), 1):
-        to_pil(picture).save(first / f"{number}.png")
+        write_atomically(first / f"{number}.png", render(to_pil(picture), ".png")[0], overwrite=True)
     return first
 
 

@@ -45,7 +45,7 @@ class Trainer:
         built = self.config.build()
         self.model: Model = built.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
-        self._mine, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
+        self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self._freeze(recipe.only)
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
@@ -96,7 +96,7 @@ class Trainer:
             coded: Coded = self._parallel(x, level, noise)
         terms = self.objective(coded, x, level, self.step, noise)
         terms.loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._mine, self.recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
         return self._shared(terms, coded, late, norm)
 
     def _update(
@@ -151,4 +151,4 @@ class Trainer:
     def _average(self) -> None:
         """EMA, with a shorter memory at the start so that the first steps do not linger."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self._averaged, self._mine, 1 - decay)
+        torch._foreach_lerp_(self._averaged, self._parameters, 1 - decay)

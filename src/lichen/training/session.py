@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lichen.errors import UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.memory import keep_freed_memory
 from lichen.picture import Picture
@@ -52,7 +53,10 @@ class Run:
     def chosen(self) -> Recipe:
         """The recipe with what was chosen. Raises `BadRecipe`, `UsageError`."""
         recipe = load_recipe(self.recipe).with_lambda(self.lam)
-        return dataclasses.replace(recipe, steps=self.steps or recipe.steps, start=self.start or recipe.start)
+        recipe = dataclasses.replace(recipe, steps=self.steps or recipe.steps, start=self.start or recipe.start)
+        if recipe.start_with and recipe.start is None:
+            raise UsageError("start_with are parts of weights to begin with: give these by start, or --start")
+        return recipe
 
 
 def _valid_line(weights: Path, pictures: list[Picture], device: str) -> str:

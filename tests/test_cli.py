@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from lichen import cli
 from lichen.codec import Codec
 from lichen.jobs import Done, Task
+from lichen.models.tune import Tune
 from lichen.models.zoo import ZOO, row
 from lichen.version import __version__
 from tests.command import run
@@ -258,6 +259,8 @@ def test_models_are_listed(capsys):
     rows = [line.split()[:2] for line in listed if not line.startswith("     ")]
     assert rows == [[str(row.id), row.name] for row in ZOO]
     assert listed[1].startswith(f"     weights {Codec().checkpoint.hash.hex()}, trained for mse: ")
+    tuned = Codec(tune=Tune.MS_SSIM).checkpoint.hash.hex()
+    assert listed[2].startswith(f"     weights {tuned}, trained for ms-ssim: ")
     assert run("models", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [entry["id"] for entry in listed] == [row.id for row in ZOO]

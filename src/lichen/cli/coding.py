@@ -124,6 +124,10 @@ def _encoded(done: Any) -> str:
     return text
 
 
+def _decoded(done: Any) -> str:
+    return f"{done.task.source} -> {done.task.target}: {done.width} x {done.height}"
+
+
 @app.command()
 def encode(
     inputs: Inputs,
@@ -152,8 +156,7 @@ def encode(
     `lichen encode photo.png --tune ms-ssim` (trained for structure, not for pixel values) ·
     `lichen encode photo.png --refine 30` (slow to encode, as fast to decode, and smaller)
     """
-    if refine == 0:
-        without_tracing(device)
+    without_tracing(device, refine)
     from lichen import jobs
     from lichen.codec import Codec
 
@@ -221,8 +224,7 @@ def decode(
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
     set_threads(threads)
     codec = Codec("lichen", weights, device, max_pixels, _memory(max_memory))
-    work = jobs.Decode(codec, ending, force, part, first, thumbnail)
-    _run_jobs(tasks, work, lambda d: f"{d.task.source} -> {d.task.target}: {d.width} x {d.height}", skip_existing)
+    _run_jobs(tasks, jobs.Decode(codec, ending, force, part, first, thumbnail), _decoded, skip_existing)
 
 
 @app.command()

@@ -13,13 +13,13 @@ from importlib.machinery import ModuleSpec
 _FOR_TRACING = "torch._meta_registrations"
 
 
-def without_tracing(device: str) -> None:
+def without_tracing(device: str, refine_steps: int = 0) -> None:
     """Let the first `import torch` leave out what tracing, the meta device, generators and optimisers need.
 
-    Only for a process that runs networks on a CPU as they are: there nothing else of PyTorch may be used. The module
-    runs later if something asks for a name of it, but PyTorch itself mostly trusts that it has run.
+    Only for a process that runs networks on a CPU and refines nothing: nothing else of PyTorch may be used there. The
+    module runs later if something asks for a name of it, but PyTorch itself mostly trusts that it has run.
     """
-    if device == "cpu" and "torch" not in sys.modules:
+    if device == "cpu" and refine_steps == 0 and "torch" not in sys.modules:
         sys.meta_path.insert(0, _Later())
 
 

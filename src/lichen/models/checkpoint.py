@@ -149,8 +149,13 @@ def _candidates(extra: Path | None) -> list[Path]:
     """All weights files in the search order: --weights, $LICHEN_WEIGHTS, the package."""
     found: list[Path] = []
     for place in _folders(extra):
-        found += [place] if place.is_file() else [p for p in sorted(place.glob("*.safetensors")) if p.is_file()]
+        found += [place] if place.is_file() else _weights_in(place)
     return found
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    """By their names, so that a model's own come before those tuned for something."""
+    return sorted((p for p in folder.glob("*.safetensors") if p.is_file()), key=lambda p: p.stem)
 
 
 @cache

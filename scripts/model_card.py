@@ -171,7 +171,7 @@ def main() -> None:
         goal=GOAL[tune][0],
         meaning=MEANING[tune],
         command=COMMAND[tune],
-        lineage=facts.get("lineage", "nothing, a fresh start"),
+        lineage=facts["lineage"],
         recipe="\n".join(f"{key} = {value!r}" for key, value in facts["recipe"].items()),
         sources=sources(Path(sys.argv[1])),
     )

@@ -23,7 +23,7 @@ from lichen.training.loop import Trainer
 from lichen.training.processes import Alone
 from lichen.training.recipe import Quantiser, Recipe
 from lichen.training.session import Run, train_session
-from lichen.training.state import resume_run, save_run, start_from
+from lichen.training.state import facts, resume_run, save_run, start_from
 from tests.conftest import scene, small
 
 RECIPE = Recipe(model="lichen", steps=12, crop=(64,), batch=2, learning_rate=1e-3, warmup=2)
@@ -138,6 +138,8 @@ def test_warm_start(folder, tmp_path):
     save_checkpoint(path, "lichen", first.config, state, {})
     second = trainer_on(folder, seed=2)
     assert start_from(second, path) == []
+    assert facts(second)["lineage"] == f"weights {load_checkpoint(path).hash.hex()} (a.safetensors)"
+    assert facts(first)["lineage"] == "a fresh start"
     key = next(name for name in state if name.startswith("prior."))  # kept in float32
     assert second.step == 0 and not second.optimiser.state
     for model in (second.model, second.ema):

@@ -50,7 +50,7 @@ class Trainer:
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
         self.health, self.whole = Health(), threading.Lock()
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.lineage = 0, 0.0, "a fresh start"
         share = recipe.shared_by(processes.count)
         self.mine = range(processes.index * share, (processes.index + 1) * share)
         self._parallel = processes.wrap(self.model)

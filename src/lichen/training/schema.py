@@ -172,11 +172,11 @@ def located(path: Path, text: str, wrong: Wrong) -> BadRecipe:
 
 
 def plain(value: Any) -> Any:
-    """A recipe as plain data for JSON: enums by value, paths as text, dataclasses as dicts, nothing as null."""
+    """A recipe as plain data for JSON: enums by value, paths as file names, dataclasses as dicts, nothing as null."""
     if dataclasses.is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, tuple):
         return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return value.name if isinstance(value, Path) else value

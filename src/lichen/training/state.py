@@ -29,6 +29,7 @@ def facts(trainer: Trainer) -> dict[str, Any]:
         "device": trainer.device.type,
         "processes": trainer.processes.count,
         "pictures": trainer.crops.count,
+        "lineage": trainer.lineage,
     }
 
 
@@ -50,6 +51,7 @@ def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
         "optimiser": trainer.optimiser.state_dict(),
         "step": trainer.step,
         "seconds": trainer.seconds,
+        "lineage": trainer.lineage,
         "health": trainer.health.state(),
         "log": log.state(),
     }
@@ -73,7 +75,7 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
         trainer.model.load_state_dict(state["model"])
         trainer.ema.load_state_dict(state["ema"])
         trainer.optimiser.load_state_dict(state["optimiser"])
-        trainer.step, trainer.seconds = state["step"], state["seconds"]
+        trainer.step, trainer.seconds, trainer.lineage = state["step"], state["seconds"], state["lineage"]
         trainer.health.restore(state["health"])
         log.restore(state["log"], trainer.step)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -87,7 +89,8 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
     Gives the parameters that start afresh. Raises `BadCheckpoint` when there are parameters that the model lacks, or of
     other sizes, or none of a part.
     """
-    stored = load_checkpoint(path).model.state_dict()
+    checkpoint = load_checkpoint(path)
+    stored = checkpoint.model.state_dict()
     if parts := trainer.recipe.start_with:
         of = {part: [key for key in stored if f"{key}.".startswith(f"{part}.")] for part in parts}
         if absent := [part for part, keys in of.items() if not keys]:
@@ -102,4 +105,5 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
     if unknown:
         raise BadCheckpoint(f"{path} is of another model: {unknown[0]} is not in {trainer.recipe.model!r}; mend start")
     trainer.ema.load_state_dict(trainer.model.state_dict())
+    trainer.lineage = f"weights {checkpoint.hash.hex()} ({path.name})"
     return list(missing)

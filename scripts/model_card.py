@@ -49,9 +49,7 @@ BD-rate by PSNR and by MS-SSIM (negative: these weights need fewer bytes); peers
 | over | PSNR, % | overlap, dB | MS-SSIM, % | overlap, dB |
 |---|---|---|---|---|
 {rates}
-
 {refined}
-
 ## Known weaknesses
 
 * Young: little training, on a CPU. The table says by how much it loses to newer codecs.
@@ -118,8 +116,8 @@ def refined(league: League, ours: Competitor) -> str:
         steps = other.key.removeprefix(f"{ours.key}-refine")
         delta = league.delta(ours, other)
         if steps.isdigit() and delta and other.measured and other.measured.versions == ours.measured.versions:
-            lines.append(f"With `--refine {steps}`: {delta.rate_percent:+.1f} % over these weights without it.")
-    return "\n".join(lines)
+            lines.append(f"\nWith `--refine {steps}`: {delta.rate_percent:+.1f} % over these weights without it.\n")
+    return "".join(lines)
 
 
 def rates(league: League, ours: Competitor) -> str:

@@ -106,7 +106,7 @@ def test_info(folder, capsys):
     assert (facts["width"], facts["height"], facts["model"]) == (60, 40, "lichen")
     assert facts["size_bytes"] == Path("a.lic").stat().st_size
     assert facts["overhead_bytes"] + facts["latents_bytes"] == facts["size_bytes"]
-    assert facts["trained_for"] == "mse"
+    assert facts["trained_for"] == "psnr"
     assert run("info", "a.lic") == 0
     assert "weights_at" in capsys.readouterr().out
 
@@ -258,7 +258,7 @@ def test_models_are_listed(capsys):
     listed = capsys.readouterr().out.splitlines()
     rows = [line.split()[:2] for line in listed if not line.startswith("     ")]
     assert rows == [[str(row.id), row.name] for row in ZOO]
-    assert listed[1].startswith(f"     weights {Codec().checkpoint.hash.hex()}, trained for mse: ")
+    assert listed[1].startswith(f"     weights {Codec().checkpoint.hash.hex()}, trained for psnr: ")
     tuned = Codec(tune=Tune.MS_SSIM).checkpoint.hash.hex()
     assert listed[2].startswith(f"     weights {tuned}, trained for ms-ssim: ")
     assert run("models", "--json") == 0

@@ -110,6 +110,9 @@ def _about(path: Path, metadata: dict[str, str] | None) -> tuple[str, ModelConfi
     return about["name"], config, about["facts"]
 
 
+_TRAINED_FOR = {Distortion.MSE: Tune.PSNR, Distortion.MS_SSIM: Tune.MS_SSIM}
+
+
 @dataclass(frozen=True)
 class Listed:
     """A weights file as a list shows it: its row's name, its hash, and what it was trained for."""
@@ -117,7 +120,7 @@ class Listed:
     path: Path
     name: str
     hash: bytes
-    trained_for: Distortion
+    trained_for: Tune
 
 
 def listed(path: Path) -> Listed:
@@ -127,7 +130,7 @@ def listed(path: Path) -> Listed:
             name, config, _ = _about(path, file.metadata())
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    return Listed(path, name, _hash(path), config.rates.distortion)
+    return Listed(path, name, _hash(path), _TRAINED_FOR[config.rates.distortion])
 
 
 def shelf() -> list[Listed]:

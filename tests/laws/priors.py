@@ -20,7 +20,7 @@ from lichen.models.prior_configs import (
 )
 from lichen.prior.context import HyperAndLocal, HyperOnly, Prior, merge
 from lichen.prior.exact import freeze
-from lichen.prior.parts import AllAtOnce, DualCheckerboard
+from lichen.prior.parts import AllAtOnce, DualCheckerboard, Quadtree
 from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Neighbourhood, Slice
 from tests.laws.test_laws import Given, mask_of
@@ -31,6 +31,7 @@ LEVEL = torch.zeros(1)
 CONTEXTS: dict[str, AnyContext] = {
     "ours-hp": Context(AllAtOnce(), 8, 12),
     "ours-dual": Context(DualCheckerboard(), 8, 12),
+    "ours-quad": Context(Quadtree(), 8, 12),
     "factorized": FactorizedContext(radius=63),
     "zero-mean": DirectContext(zero_mean=True),
     "mean-scale": DirectContext(),

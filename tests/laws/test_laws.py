@@ -140,11 +140,11 @@ def test_a_planted_leak_is_caught():
 
 def test_a_shifted_mask_is_caught():
     class Shifted:
-        steps = 2
+        steps = ZOO[0].config.context.schedule.steps
 
         def parts(self, height, width, device):
-            first, second = ZOO[0].config.context.schedule.parts(height, width, device)
-            return [first, tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in second)]
+            *before, last = ZOO[0].config.context.schedule.parts(height, width, device)
+            return [*before, tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in last)]
 
     parts = Shifted().parts(4, 4, torch.device("cpu"))
     assert not (sum(mask_of(part, (4, 4, 4)) for part in parts) == 1).all()

@@ -39,7 +39,7 @@ from lichen.models.transform_configs import (
     SwinTransform,
 )
 from lichen.picture import to_float
-from lichen.prior.parts import DualCheckerboard
+from lichen.prior.parts import DualCheckerboard, Quadtree
 from tests.small import M, enliven, scene
 
 MANY = Rates(low=0.0003, high=0.01, count=3)
@@ -55,7 +55,7 @@ PRODUCT: list[tuple[AnyTransform, AnyHyper, AnyContext, AnyRates]] = [
     (ChengTransform(M, attention=False), ConvHyper(6, (8, 12)), SliceContext(8, 5, (8, 6)), MANY),
     (ChengTransform(M), SwinHyper((16, 16), (2, 1)), ReferenceContext(16), OneRate()),
     (ElicTransform(M, 8), ChengHyper(8), DirectContext(), MANY),
-    (ElicTransform(M, 8, 1, attention=False), FastHyper(6, 12, 16), CheckerboardContext(), OneRate()),
+    (ElicTransform(M, 8, 1, attention=False), FastHyper(6, 12, 16), Context(Quadtree(), 8, 16), OneRate()),
     (SwinTransform((8, 8, 8, M), (1, 1, 2, 1), 4), ConvHyper(6, (8, 12)), CheckerboardContext(), MANY),
 ]
 

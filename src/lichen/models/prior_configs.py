@@ -16,7 +16,7 @@ from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Source
 from lichen.prior.density import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale, LogScale
 from lichen.prior.factorized import FactorizedModel, LearnedDensity, LevelGaussian
 from lichen.prior.masked import MaskedConv, causal, checkerboard
-from lichen.prior.parts import AllAtOnce, ChannelSlices, Checkerboard, DualCheckerboard, SpaceChannel, ranges
+from lichen.prior.parts import AllAtOnce, ChannelSlices, Checkerboard, DualCheckerboard, Quadtree, SpaceChannel, ranges
 from lichen.prior.reference import ReferenceModel
 from lichen.prior.serial import SerialModel
 from lichen.prior.sources import Direct, Neighbourhood, Slice, convolutions, stack
@@ -53,7 +53,7 @@ class LearnedSide:
 class Context:
     """Our own models: a schedule, and the width of the sources of its second and later parts."""
 
-    schedule: AllAtOnce | Checkerboard | DualCheckerboard
+    schedule: AllAtOnce | Checkerboard | DualCheckerboard | Quadtree
     local: int = 128
     hidden: int = 192
     gaussian: Gaussian = OURS

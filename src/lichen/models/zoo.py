@@ -33,7 +33,7 @@ from lichen.models.transform_configs import (
     SwinHyper,
     SwinTransform,
 )
-from lichen.prior.parts import AllAtOnce, Checkerboard, DualCheckerboard
+from lichen.prior.parts import AllAtOnce, Checkerboard, Quadtree
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ _REFERENCE = ModelConfig(
 )
 
 ZOO: tuple[Row, ...] = (
-    Row("lichen", 1, _fast(Context(DualCheckerboard())), "the default: fast transform, two parities"),
+    Row("lichen", 1, _fast(Context(Quadtree())), "the default: fast transform, four steps"),
     Row("lichen-hp", 2, _fast(Context(AllAtOnce())), "fast transform, hyperprior only"),
     Row("lichen-cb", 3, _fast(Context(Checkerboard())), "fast transform, plain checkerboard"),
     Row(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from lichen.prior.density import OURS, AnyBelief, Belief, Gaussian
+from lichen.prior.density import OURS, AnyBelief, Belief, Gaussian, joined, joined_beliefs, parted
 from lichen.prior.parts import Cell, FixedSchedule, Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
@@ -30,7 +30,7 @@ class Coder(Protocol):
         ...
 
     def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
-        """Code the latents y (B, n, c) of a cell, or read them when y is None; gives y_hat (B, n, c)."""
+        """Code a block of latents y (B, n, c), or read it when y is None; gives y_hat (B, n, c)."""
         ...
 
     def foresee(self, y: Tensor) -> Tensor:
@@ -151,17 +151,16 @@ class ContextModel(Context):
     def code_part(
         self, step: int, part: Part, coder: Coder, seen: Seen, known: Tensor, level: Tensor, y: Tensor | None
     ) -> tuple[Tensor, Beliefs]:
-        """Code the cells of one part into `known`; gives it with them, in place where nothing learns."""
+        """Code the cells of one part into `known`, as one block; gives it with them, in place where nothing learns."""
         source = self._source(step)
         base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         known = known.clone() if torch.is_grad_enabled() else known
-        beliefs: Beliefs = []
-        for cell in part:
-            belief = self._believe(source, seen, cell, base)
-            decoded = coder.code(None if y is None else cell.of(y), belief)
-            cell.put_(known, source.refine(seen, decoded))
-            beliefs.append((cell, belief))
-        return known, beliefs
+        beliefs = [self._believe(source, seen, cell, base) for cell in part]
+        block = None if y is None else joined([cell.of(y) for cell in part])
+        decoded = coder.code(block, joined_beliefs(beliefs))
+        for cell, values in zip(part, parted(decoded, [belief.mean for belief in beliefs]), strict=True):
+            cell.put_(known, source.refine(seen, values))
+        return known, list(zip(part, beliefs, strict=True))
 
     def everywhere(self, features: Tensor, known: Tensor) -> Tensor:
         """All parts' parameters at all positions (B, P, h, w), given the same known latents: what depends on what."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -175,6 +176,26 @@ class Belief:
 
     def _residual(self, value: Tensor) -> Tensor:
         return value.float() - self.mean.float() if self.gaussian.inside else value.float()
+
+
+def joined(cells: Sequence[Tensor]) -> Tensor:
+    """Latents (B, n, c) of several cells, one after the other, as one block (B, sum of n c, 1); one cell as it is."""
+    return cells[0] if len(cells) == 1 else torch.cat([cell.flatten(1) for cell in cells], dim=1)[..., None]
+
+
+def parted(block: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The inverse of `joined`: cells of these shapes."""
+    if len(like) == 1:
+        return [block]
+    parts = block[..., 0].split([cell.shape[1] * cell.shape[2] for cell in like], dim=1)
+    return [part.view(cell.shape) for part, cell in zip(parts, like, strict=True)]
+
+
+def joined_beliefs(beliefs: Sequence[Belief]) -> Belief:
+    """What is believed of several cells, as they are `joined`."""
+    if len(beliefs) == 1:
+        return beliefs[0]
+    return Belief(joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs]), beliefs[0].gaussian)
 
 
 class Pricer(Protocol):

@@ -123,6 +123,29 @@ class DualCheckerboard:
 
 
 @dataclass(frozen=True)
+class Quadtree:
+    """Four steps (Li 2023, DCVC-DC): each codes a quarter of the channels at every position.
+
+    Positions fall into four phases by the parities of row and column, channels into four groups, interleaved. A step
+    pairs each group with another phase: first its own, then the diagonal one, then those beside and below. So from
+    the second step on every position has known channels of its own; after two steps is known what `DualCheckerboard`
+    knows after one, and what it knows of a channel's neighbours.
+    """
+
+    @property
+    def steps(self) -> int:
+        return 4
+
+    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+        rows = torch.arange(height, device=device)[:, None]
+        columns = torch.arange(width, device=device)[None]
+        phase = (2 * (rows % 2) + columns % 2).flatten()
+        positions = [(phase == own).nonzero()[:, 0] for own in range(4)]
+        groups = [slice(first, None, 4) for first in (0, 1, 3, 2)]  # of phase 0, 1, 2, 3
+        return [tuple(Cell(group, positions[own ^ turn]) for own, group in enumerate(groups)) for turn in (0, 3, 1, 2)]
+
+
+@dataclass(frozen=True)
 class ChannelSlices:
     """Equal slices of channels, one after the other (Minnen 2020: ChARM)."""
 

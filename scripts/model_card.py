@@ -30,7 +30,7 @@ CARD = """# Model card: `{stem}`
 | | |
 |---|---|
 | file | `{file}`, {size} bytes, sha256 `{digest}` (files name it by `{hash}`) |
-| model | `{name}`: block transform beside a small network, hyperprior, latents coded in {coding_steps} steps; one for all rates, for {goal} |
+| model | `{name}`: block transform beside a small network, hyperprior, {parts} coding steps; one for all rates, for {goal} |
 | parameters | {parameters} |
 | training | {steps} steps, recipe below, {hours} hours on {device}; moving average of the weights |
 | data | {pictures} photographs (below), none of them a Kodak picture |
@@ -169,7 +169,7 @@ def main() -> None:
         goal=GOAL[tune][0],
         meaning=MEANING[tune],
         command=COMMAND[tune],
-        coding_steps=checkpoint.model.prior.context.schedule.steps,
+        parts=checkpoint.model.prior.context.schedule.steps,
         lineage=facts["lineage"],
         recipe="\n".join(f"{key} = {value!r}" for key, value in facts["recipe"].items()),
         sources=sources(Path(sys.argv[1])),

@@ -30,7 +30,7 @@ CARD = """# Model card: `{stem}`
 | | |
 |---|---|
 | file | `{file}`, {size} bytes, sha256 `{digest}` (files name it by `{hash}`) |
-| model | `{name}`: block transform beside a small network, hyperprior, {parts} coding steps; one for all rates, for {goal} |
+| model | `{name}`: block transform beside a small network, hyperprior, {parts} coding steps; all rates, for {goal} |
 | parameters | {parameters} |
 | training | {steps} steps, recipe below, {hours} hours on {device}; moving average of the weights |
 | data | {pictures} photographs (below), none of them a Kodak picture |

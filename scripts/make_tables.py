@@ -1,7 +1,7 @@
-"""Make the frozen integers of src/lichen/coding: gaussian_tables.npz and normal.npz.
+"""Make the frozen integers of src/lichen/coding: gaussian_tables.npz, logistic_tables.npz and normal.npz.
 
 Run once; the output is frozen with format version 1 and a test pins its sha256. Kept to show where
-the integers come from. Each Gaussian table covers -R ... R and an escape; frequencies are at least 1
+the integers come from. Each table of a scale covers -R ... R and an escape; frequencies are at least 1
 and sum to 2^24; R is the smallest radius with less than 2^-18 of the mass beyond it.
 
 normal.npz holds the upper tail of the normal distribution at 1024 nodes a deviation, from which
@@ -9,6 +9,7 @@ lichen.coding.tables derives Gaussians about any 1/64 by integer arithmetic.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,20 @@ import numpy as np
 from lichen.coding.tables import PRECISION
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES
 
+Tail = Callable[[float], float]  # P(X > x) of a distribution of deviation 1
 
-def table(scale: float) -> np.ndarray:
+
+def normal_tail(x: float) -> float:
+    return 0.5 * math.erfc(x / math.sqrt(2))
+
+
+def logistic_tail(x: float) -> float:
+    return 1 / (1 + math.exp(x * math.pi / math.sqrt(3)))
+
+
+def table(scale: float, tail: Tail) -> np.ndarray:
     """Frequencies of symbols -R ... R, then of the escape."""
-    upper = lambda x: 0.5 * math.erfc(x / scale / math.sqrt(2))  # noqa: E731  P(X > x)
+    upper = lambda x: tail(x / scale)  # noqa: E731
     radius = next(r for r in range(1, 1 << 14) if 2 * upper(r + 0.5) < 2**-18)
     mass = [upper(abs(s) - 0.5) - upper(abs(s) + 0.5) for s in range(-radius, radius + 1)]
     mass.append(2 * upper(radius + 0.5))
@@ -44,11 +55,11 @@ def normal(scales: list[float], radii: list[int]) -> dict[str, np.ndarray]:
 def main() -> None:
     ratio = (SCALE_MAX / SCALE_MIN) ** (1 / (SCALES - 1))
     scales = [SCALE_MIN * ratio**i for i in range(SCALES)]
-    tables = [table(scale) for scale in scales]
     folder = Path(__file__).parents[1] / "src/lichen/coding"
-    np.savez_compressed(
-        folder / "gaussian_tables.npz", frequencies=np.concatenate(tables), sizes=[len(t) for t in tables]
-    )
+    for name, tail in (("logistic", logistic_tail), ("gaussian", normal_tail)):
+        tables = [table(scale, tail) for scale in scales]
+        sizes = [len(t) for t in tables]
+        np.savez_compressed(folder / f"{name}_tables.npz", frequencies=np.concatenate(tables), sizes=sizes)
     np.savez_compressed(folder / "normal.npz", **normal(scales, [(len(t) - 2) // 2 for t in tables]))
     for path in sorted(folder.glob("*.npz")):
         print(f"{path}: {path.stat().st_size} bytes")

@@ -30,6 +30,7 @@ from lichen.models.transform_configs import (
 from lichen.models.zoo import Row
 from lichen.picture import to_float
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
+from lichen.prior.density import SCALES
 from lichen.prior.factorized import FactorizedModel
 from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Direct, Neighbourhood, Slice
@@ -124,6 +125,8 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
         last.weight.normal_(std=0.6 / last.in_channels**0.5)
         last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
     model.prior.context.base_raw.table.copy_(raw.expand(3, -1))
+    if model.prior.context.centroids is not None:
+        model.prior.context.centroids.table.copy_(-0.4 * torch.rand(SCALES, 2))
     model.hyper_analysis.body[-1].weight *= 40  # z is lively too
     model.prior.side.raw.table += 2
 

@@ -19,6 +19,7 @@ from lichen.models.prior_configs import (
     SliceContext,
 )
 from lichen.prior.context import HyperAndLocal, HyperOnly, Prior, merge
+from lichen.prior.density import Logistic
 from lichen.prior.exact import freeze
 from lichen.prior.parts import AllAtOnce, DualCheckerboard, Quadtree
 from lichen.prior.reference import ReferenceModel
@@ -31,7 +32,7 @@ LEVEL = torch.zeros(1)
 CONTEXTS: dict[str, AnyContext] = {
     "ours-hp": Context(AllAtOnce(), 8, 12),
     "ours-dual": Context(DualCheckerboard(), 8, 12),
-    "ours-quad": Context(Quadtree(), 8, 12),
+    "ours-quad": Context(Quadtree(), 8, 12, Logistic(), centroids=True),
     "factorized": FactorizedContext(radius=63),
     "zero-mean": DirectContext(zero_mean=True),
     "mean-scale": DirectContext(),

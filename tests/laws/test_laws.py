@@ -13,8 +13,7 @@ from torch import Tensor
 from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
-from lichen.coding.coders import Estimator, Writer
-from lichen.coding.noise import Noise
+from lichen.coding.coders import Writer
 from lichen.models.prior_configs import DirectContext, FactorizedContext
 from lichen.models.zoo import ZOO
 from lichen.prior.context import ContextModel, merge
@@ -225,12 +224,3 @@ def test_any_size(codec, size):
     image = scene(*size)
     decoded = codec.decode(codec.encode(image, 90))
     assert decoded.size == size and decoded.mode == "RGB"
-
-
-def test_training_noise_prices_like_rounding():
-    torch.manual_seed(0)
-    y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
-    belief = Belief(zeros, zeros + np.log2(3))
-    noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
-    noisy.code(y, belief), rounded.code(y, belief)
-    assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)

@@ -71,6 +71,12 @@ def test_resumed_training_repeats_the_same_steps(folder, tmp_path):
     assert not resume_run(trainer_on(folder), log_in(tmp_path), tmp_path / "nowhere")
 
 
+def test_steps_in_bfloat16(folder):
+    """What is coded stays float32: the same latents' bits, to the precision of a coarser analysis."""
+    whole, half = (losses(trainer_on(folder, bfloat16=coarse), 2) for coarse in (False, True))
+    assert half == pytest.approx(whole, rel=0.1)
+
+
 def test_it_learns_a_picture(folder):
     seen = losses(trainer_on(folder, steps=30, learning_rate=3e-3), 30)
     assert sum(seen[-5:]) < 0.9 * sum(seen[:5])
@@ -144,8 +150,10 @@ def test_warm_start(folder, tmp_path):
     assert second.step == 0 and not second.optimiser.state
     for model in (second.model, second.ema):
         assert torch.equal(model.state_dict()[key], state[key])
-    with pytest.raises(BadCheckpoint, match="mend start"):
+    with pytest.raises(BadCheckpoint, match=r"another order \(Quadtree, not AllAtOnce\)"):
         start_from(trainer_on(folder, model="lichen-hp"), path)
+    with pytest.raises(BadCheckpoint, match="of another model"):
+        start_from(trainer_on(folder, config={"transform": {"decoder_depth": [0, 0]}}), path)
     with pytest.raises(BadCheckpoint, match="other sizes"):
         start_from(trainer_on(folder, config={"transform": {"latents": 16}}), path)
     part = trainer_on(folder, model="lichen-hp", start_with=("analysis", "prior.synthesis"))

@@ -1,4 +1,4 @@
-"""Which table codes which latent: a belief in fixed point, turned into integers. Order: position, then channel."""
+"""Which table codes which latent: a belief in fixed point, turned into integers. Order: cell, position, channel."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def address(belief: AnyBelief) -> Address:
     if belief.gaussian.inside:
         return _shifted(belief, index)
     if belief.gaussian.skip < 0:
-        return Address(tables.centred(), index)
+        return Address(tables.centred(belief.gaussian.tables), index)
     coded = np.flatnonzero(index > belief.gaussian.skip)
-    return Address(tables.centred(), index[coded], coded)
+    return Address(tables.centred(belief.gaussian.tables), index[coded], coded)
 
 
 def _flat(values: Tensor) -> NDArray[Any]:

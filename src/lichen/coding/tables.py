@@ -1,9 +1,9 @@
 """The integer frequencies behind every coded symbol, and nothing that could differ between machines.
 
-Three kinds: Gaussians about 0 for each of 64 scales (frozen, read from a file); Gaussians whose mean lies
-between integers, for serial models (derived from a frozen normal distribution by integer arithmetic alone);
-and learned densities, whose integers are stored with a model's weights. All sum to 2^24 and end with an
-escape. See docs/format.md.
+Three kinds: Gaussians, or logistic ones, about 0 for each of 64 scales (frozen, read from files); Gaussians
+whose mean lies between integers, for serial models (derived from a frozen normal distribution by integer
+arithmetic alone); and learned densities, whose integers are stored with a model's weights. All sum to 2^24
+and end with an escape. See docs/format.md.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def _stored(name: str) -> dict[str, NDArray[Any]]:
 
 
 @functools.cache
-def load_tables() -> tuple[Frequencies, ...]:
-    """The frequencies for each scale index of a Gaussian about 0."""
-    stored = _stored("gaussian_tables.npz")
+def load_tables(shape: str = "gaussian") -> tuple[Frequencies, ...]:
+    """The frequencies for each scale index of a `gaussian` or `logistic` distribution about 0."""
+    stored = _stored(f"{shape}_tables.npz")
     return tuple(np.split(stored["frequencies"], np.cumsum(stored["sizes"])[:-1]))
 
 
 @functools.cache
-def centred() -> Tables:
-    """Gaussians about 0, by scale index."""
-    tables = load_tables()
+def centred(shape: str = "gaussian") -> Tables:
+    """Distributions about 0, by scale index."""
+    tables = load_tables(shape)
     radii = np.array([(len(f) - 2) // 2 for f in tables], dtype=np.int32)
     return Tables(radii, tables.__getitem__)
 

@@ -19,7 +19,7 @@ from lichen.models.checkpoint import Checkpoint
 from lichen.models.model import Model
 from lichen.picture import Picture, to_float
 from lichen.prior.context import merge
-from lichen.prior.density import Belief, LearnedBelief, gaussian_bits
+from lichen.prior.density import Belief, LearnedBelief
 
 WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
 BINS, RANGE = 81, 4.0  # of the histogram of normalised latents
@@ -137,7 +137,8 @@ def _walk(checkpoint: Checkpoint, x: Tensor, level: Tensor) -> _Walked:
 def _look(walked: _Walked, pixels: int) -> tuple[_Seen, Planes]:
     latents, y_hat, how = walked.latents, walked.y_hat, Correlation(WINDOW)
     residual, u = latents.y - latents.mean, normalised(latents, how)
-    bits = gaussian_bits(y_hat - latents.mean, latents.scale)[0]
+    shape, away = walked.coded.gaussian, y_hat - latents.mean
+    bits = shape.bits(away if shape.inside else torch.round(away), latents.scale)[0]
     spread = torch.sqrt(latents.scale.square() + _NOISE)
     noisy = channel_maps(residual / spread, WINDOW)
     noisy[:, WINDOW // 2, WINDOW // 2] += (_NOISE / spread.square()).mean(dim=(0, 2, 3))

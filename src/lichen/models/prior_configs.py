@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lichen.errors import UsageError
+from lichen.prior.centroids import Centroids
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Source
-from lichen.prior.density import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale, LogScale
+from lichen.prior.density import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale, Logistic, LogScale
 from lichen.prior.factorized import FactorizedModel, LearnedDensity, LevelGaussian
 from lichen.prior.masked import MaskedConv, causal, checkerboard
 from lichen.prior.parts import AllAtOnce, ChannelSlices, Checkerboard, DualCheckerboard, Quadtree, SpaceChannel, ranges
@@ -56,14 +57,16 @@ class Context:
     schedule: AllAtOnce | Checkerboard | DualCheckerboard | Quadtree
     local: int = 128
     hidden: int = 192
-    gaussian: Gaussian = OURS
+    gaussian: Gaussian | Logistic = OURS
+    centroids: bool = False
 
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
         later = self.schedule.steps - 1
         sources: list[Source] = [HyperOnly(features, latents)]
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
-        return ContextModel(self.schedule, sources, latents, base_raw, self.gaussian)
+        centroids = Centroids() if self.centroids else None
+        return ContextModel(self.schedule, sources, latents, base_raw, self.gaussian, centroids)
 
 
 @dataclass(frozen=True)

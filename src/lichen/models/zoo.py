@@ -33,6 +33,7 @@ from lichen.models.transform_configs import (
     SwinHyper,
     SwinTransform,
 )
+from lichen.prior.density import Logistic
 from lichen.prior.parts import AllAtOnce, Checkerboard, Quadtree
 
 
@@ -46,6 +47,7 @@ class Row:
     about: str
 
 
+_OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True)
 _FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), encoder_dense=2, decoder_dense=1)
 
 
@@ -78,7 +80,12 @@ _REFERENCE = ModelConfig(
 )
 
 ZOO: tuple[Row, ...] = (
-    Row("lichen", 1, _fast(Context(Quadtree())), "the default: fast transform, four steps"),
+    Row(
+        "lichen",
+        1,
+        _fast(Context(Quadtree(), gaussian=Logistic(), centroids=True)),
+        "the default: fast transform, four steps",
+    ),
     Row("lichen-hp", 2, _fast(Context(AllAtOnce())), "fast transform, hyperprior only"),
     Row("lichen-cb", 3, _fast(Context(Checkerboard())), "fast transform, plain checkerboard"),
     Row(

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from lichen.prior.density import OURS, AnyBelief, Belief, Gaussian, joined, joined_beliefs, parted
-from lichen.prior.parts import Cell, FixedSchedule, Part, Schedule
+from lichen.prior.centroids import Centroids
+from lichen.prior.density import OURS, AnyBelief, Belief, Shape, joined, joined_beliefs, parted
+from lichen.prior.parts import Cell, DualCheckerboard, FixedSchedule, Part, Schedule
 from lichen.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
 Beliefs = list[tuple[Cell, AnyBelief]]  # each cell and what was believed of its latents
@@ -106,7 +107,8 @@ class ContextModel(Context):
     """Predicts and codes y, given features of the hyper-latent: a schedule and sources.
 
     Each source serves as many parts, one after the other, as there are parts for each source. `base_raw`
-    (levels, M) is where the raw scales start, the sources predicting the difference; None is 0.
+    (levels, M) is where the raw scales start, the sources predicting the difference; None is 0. Without `centroids`
+    y_hat is mean + symbol.
     """
 
     schedule: FixedSchedule
@@ -117,7 +119,8 @@ class ContextModel(Context):
         sources: Sequence[Source],
         latents: int,
         base_raw: Tensor | None = None,
-        gaussian: Gaussian = OURS,
+        gaussian: Shape = OURS,
+        centroids: Centroids | None = None,
     ) -> None:
         super().__init__()
         if schedule.steps % len(sources):
@@ -126,11 +129,12 @@ class ContextModel(Context):
         self.sources = nn.ModuleList(sources)
         self.latents = latents
         self.base_raw = None if base_raw is None else LevelTable(base_raw)
-        self.gaussian = gaussian
+        self.gaussian, self.centroids = gaussian, centroids
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[-2:]
-        known = features.new_zeros(features.shape[0], height, width, self.latents).permute(0, 3, 1, 2)
+        exact = torch.promote_types(features.dtype, torch.float32)  # autocast features do not make y_hat coarse
+        known = features.new_zeros(features.shape[0], height, width, self.latents, dtype=exact).permute(0, 3, 1, 2)
         beliefs: Beliefs = []
         seen: Seen | None = None
         for step, part in enumerate(self.schedule.parts(height, width, features.device)):
@@ -151,15 +155,20 @@ class ContextModel(Context):
     def code_part(
         self, step: int, part: Part, coder: Coder, seen: Seen, known: Tensor, level: Tensor, y: Tensor | None
     ) -> tuple[Tensor, Beliefs]:
-        """Code the cells of one part into `known`, as one block; gives it with them, in place where nothing learns."""
+        """Code the cells of one part into `known`; gives it with them, in place where nothing learns."""
         source = self._source(step)
         base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         known = known.clone() if torch.is_grad_enabled() else known
         beliefs = [self._believe(source, seen, cell, base) for cell in part]
-        block = None if y is None else joined([cell.of(y) for cell in part])
-        decoded = coder.code(block, joined_beliefs(beliefs))
-        for cell, values in zip(part, parted(decoded, [belief.mean for belief in beliefs]), strict=True):
-            cell.put_(known, source.refine(seen, values))
+        alone = isinstance(self.schedule, DualCheckerboard)  # its files have a block for each cell
+        together = [slice(i, i + 1) for i in range(len(part))] if alone else [slice(len(part))]
+        for block in together:
+            wanted = None if y is None else joined([cell.of(y) for cell in part[block]])
+            belief = joined_beliefs(beliefs[block])
+            decoded = coder.code(wanted, belief)
+            decoded = decoded if self.centroids is None else self.centroids(decoded, belief)
+            for cell, values in zip(part[block], parted(decoded, [b.mean for b in beliefs[block]]), strict=True):
+                cell.put_(known, source.refine(seen, values))
         return known, list(zip(part, beliefs, strict=True))
 
     def everywhere(self, features: Tensor, known: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 SCALE_MIN = 0.11  # the coder's smallest scale; the correlation loss bounds its scale by the same
 SCALE_MAX = 256.0
@@ -77,7 +78,23 @@ def gaussian_bits_far(residual: Tensor, scale: Tensor) -> Tensor:
     near, far = (0.5 - distance) / scale, (-0.5 - distance) / scale
     log_near, log_far = torch.special.log_ndtr(near), torch.special.log_ndtr(far)
     log_mass = log_near + torch.log1p(-torch.exp((log_far - log_near).clamp(max=-1e-6)))
-    bits = log_mass * (-1 / math.log(2))
+    return _tempered(log_mass * (-1 / math.log(2)))
+
+
+def logistic_bits(residual: Tensor, scale: Tensor) -> Tensor:
+    """-log2 P(residual) under a logistic distribution of standard deviation `scale`, * U(-1/2, 1/2), elementwise.
+
+    With s = scale sqrt(3) / pi, a = (1/2 - |residual|) / s and b = a - 1/s the mass is sigmoid(a) - sigmoid(b)
+    = sigmoid(a) sigmoid(-b) (1 - exp(-1/s)): its logarithm is exact however far out.
+    """
+    inverse = math.pi / math.sqrt(3) / scale
+    above = (0.5 - residual.abs()) * inverse
+    log_mass = torch.log1p(-torch.exp(-inverse)) - F.softplus(-above) - F.softplus(above - inverse)
+    return log_mass * (-1 / math.log(2))
+
+
+def _tempered(bits: Tensor) -> Tensor:
+    """Beyond 16, where a file would escape, bits that grow with their logarithm only."""
     return torch.where(bits > 16, 16 * (1 + torch.log(bits.clamp(min=16) / 16)), bits)
 
 
@@ -129,7 +146,38 @@ class Gaussian:
     floor: float = FLOOR
     inside: bool = False
 
+    tables: ClassVar[str] = "gaussian"
 
+    def bits(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """The cost of a rounded residual, elementwise."""
+        return gaussian_bits(residual, scale, self.floor)
+
+    def training_bits(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """The cost of a noisy residual, with a useful gradient at any distance."""
+        return gaussian_bits_far(residual, scale)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The same for beliefs of heavier tails than a Gaussian's, about their mean: the default model's."""
+
+    scale: LogScale | LinearScale = LogScale()
+    skip: int = SKIP
+    floor: float = FLOOR
+
+    inside: ClassVar[bool] = False
+    tables: ClassVar[str] = "logistic"
+
+    def bits(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """The cost of a rounded residual, elementwise."""
+        return logistic_bits(residual, scale).clamp(max=-math.log2(self.floor))
+
+    def training_bits(self, residual: Tensor, scale: Tensor) -> Tensor:
+        """The cost of a noisy residual, with a useful gradient at any distance."""
+        return _tempered(logistic_bits(residual, scale))
+
+
+Shape = Gaussian | Logistic
 OURS = Gaussian()
 
 
@@ -142,7 +190,7 @@ class Belief:
 
     mean: Tensor
     raw: Tensor
-    gaussian: Gaussian = OURS
+    gaussian: Shape = OURS
     earlier: tuple[Belief, ...] = ()
 
     @property
@@ -168,11 +216,11 @@ class Belief:
 
     def bits(self, rounded: Tensor) -> Tensor:
         """The cost of y_hat = centre + rounded, elementwise."""
-        return gaussian_bits(self._residual(rounded), self.scale, self.gaussian.floor)
+        return self.gaussian.bits(self._residual(rounded), self.scale)
 
     def training_bits(self, noisy: Tensor) -> Tensor:
         """The cost of centre + noisy, with a useful gradient at any distance."""
-        return gaussian_bits_far(self._residual(noisy), self.scale)
+        return self.gaussian.training_bits(self._residual(noisy), self.scale)
 
     def _residual(self, value: Tensor) -> Tensor:
         return value.float() - self.mean.float() if self.gaussian.inside else value.float()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cell:
-    """Latents that are coded as one dense block: `channels` at `positions`.
+    """A dense block of latents: `channels` at `positions`.
 
     `positions` (n,) int64 are row * w + column, ascending; None stands for all of them.
     """
@@ -33,7 +33,7 @@ class Cell:
 
     def of(self, y: Tensor) -> Tensor:
         """(B, M, h, w) -> (B, n, c): this cell's latents."""
-        return self.at(y)[:, :, self.channels]
+        return self.at(y[:, self.channels])
 
     def among(self, mask: Tensor) -> Cell:
         """The same channels at those of its positions where `mask` (h w,) is true."""
@@ -109,7 +109,7 @@ class DualCheckerboard:
     """Two parities, opposite for even and odd channels.
 
     Each step codes half the channels everywhere, so that in the second step every position has
-    both known neighbours and known channels of its own.
+    both known neighbours and known channels of its own. Its cells are coded one by one.
     """
 
     @property

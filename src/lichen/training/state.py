@@ -87,7 +87,7 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
     """Begin with the weights of a file, or the recipe's parts of them, and a new optimiser.
 
     Gives the parameters that start afresh. Raises `BadCheckpoint` when there are parameters that the model lacks, or of
-    other sizes, or none of a part.
+    other sizes, or none of a part, or those of a prior with another schedule, where they would mean something else.
     """
     checkpoint = load_checkpoint(path)
     stored = checkpoint.model.state_dict()
@@ -96,6 +96,10 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
         if absent := [part for part, keys in of.items() if not keys]:
             raise BadCheckpoint(f"{path} has nothing called {absent[0]!r}; mend start_with")
         stored = {key: stored[key] for keys in of.values() for key in keys}
+    orders = [model.prior.context.schedule for model in (checkpoint.model, trainer.model)]
+    if orders[0] != orders[1] and any(key.startswith("prior.context.") for key in stored):
+        theirs, ours = (type(order).__name__ for order in orders)
+        raise BadCheckpoint(f"{path} codes in another order ({theirs}, not {ours}): name its other parts by start_with")
     try:
         missing, unknown = trainer.model.load_state_dict(stored, strict=False)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from lichen.transforms.convolutions import Conv3x3, Deconv, channels_last, chunk
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
 
 
-CHUNK = 2**19  # values at a time where a block codes: 2 MB
+CHUNK = 2**20  # values at a time where a block codes: 4 MB
 
 
 class Pointwise(nn.Conv2d):

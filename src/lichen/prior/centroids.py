@@ -1,0 +1,40 @@
+"""Where within its interval a rounded latent is put back: learned points of reconstruction."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lichen.prior.density import SCALES, Belief
+from lichen.prior.exact import snap
+
+MOST = 0.4375  # of an interval of width 1: a reconstruction stays nearest to its own symbol
+KINDS = 2  # symbols +-1, and all larger ones
+
+
+class Centroids(nn.Module):
+    """y_hat = mean + s + sign(s) t[i, min(|s|, 2)] for a symbol s of scale index i; the mean itself where s = 0.
+
+    Densities fall away from their mean, so what was rounded to s is on average nearer to it: at small scales by a
+    third of the interval. The table t (SCALES, 2) starts at 0 and is learned; it lies in +-MOST.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(SCALES, KINDS))
+
+    def forward(self, decoded: Tensor, belief: Belief) -> Tensor:
+        """decoded (B, n, c), mean + s of this belief -> y_hat of the same shape."""
+        symbols = torch.round(decoded - belief.mean).detach().flatten()
+        where = symbols.nonzero()[:, 0]
+        found = symbols[where]
+        index = belief.gaussian.scale.index(belief.raw.detach().double().flatten()[where]).long()
+        kind = found.abs().clamp_(max=KINDS).long() - 1
+        shift = self.table.clamp(-MOST, MOST)[index, kind] * found.sign()
+        return decoded.flatten().index_add(0, where, shift.to(decoded.dtype)).view(decoded.shape)
+
+    def exact(self) -> Centroids:
+        """The fixed-point twin: its table on the activations' grid."""
+        twin = Centroids()
+        twin.table = nn.Parameter(snap(self.table.detach().clamp(-MOST, MOST)), requires_grad=False)
+        return twin

@@ -9,7 +9,7 @@ from lichen.prior.density import SCALES, Belief
 from lichen.prior.exact import snap
 
 MOST = 0.4375  # of an interval of width 1: a reconstruction stays nearest to its own symbol
-NOTHING = 2.0**-10  # what floats leave of a difference that is 0
+KINDS = 2  # symbols +-1, and all larger ones
 
 
 class Centroids(nn.Module):
@@ -21,20 +21,16 @@ class Centroids(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(SCALES, 2))
+        self.table = nn.Parameter(torch.zeros(SCALES, KINDS))
 
     def forward(self, decoded: Tensor, belief: Belief) -> Tensor:
-        """decoded (B, n, c), mean + s of this belief -> y_hat of the same shape.
-
-        In a search s may lie between integers: then t does so too.
-        """
-        symbols = (decoded - belief.mean).detach().flatten()
-        where = (symbols.abs() > NOTHING).nonzero()[:, 0]
+        """decoded (B, n, c), mean + s of this belief -> y_hat of the same shape."""
+        symbols = torch.round(decoded - belief.mean).detach().flatten()
+        where = symbols.nonzero()[:, 0]
         found = symbols[where]
         index = belief.gaussian.scale.index(belief.raw.detach().double().flatten()[where]).long()
-        one, more = self.table.clamp(-MOST, MOST)[index].unbind(dim=1)
-        size = found.abs()
-        shift = (one * size.clamp(max=1) + (more - one) * (size - 1).clamp(0, 1)) * found.sign()
+        kind = found.abs().clamp_(max=KINDS).long() - 1
+        shift = self.table.clamp(-MOST, MOST)[index, kind] * found.sign()
         return decoded.flatten().index_add(0, where, shift.to(decoded.dtype)).view(decoded.shape)
 
     def exact(self) -> Centroids:

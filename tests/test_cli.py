@@ -275,7 +275,7 @@ def test_a_crop(folder, capsys):
         np.asarray(Image.open("part.png")), Codec().decode_array(Path("a.lic").read_bytes())[5:35, 10:30]
     )
     assert run("decode", "a.lic", "-o", "b.png", "--crop", "1,2,3") == 2
-    assert run("decode", "a.lic", "-o", "b.png", "--crop", "50,5,20,30") == 3
+    assert run("decode", "a.lic", "-o", "b.png", "--crop", "50,5,20,30") == 2
     assert "not within the picture of 60 x 40" in errors_of(capsys)
 
 
@@ -332,3 +332,31 @@ def test_import_then_encode(folder, capsys):
     assert run("encode", "in/a.png", "--weights", "mean-3.safetensors") == 0
     assert run("decode", "in/a.lic", "--weights", "mean-3.safetensors", "-o", "a.png") == 0
     assert size_of("a.png") == (60, 40)
+
+
+def test_a_single_output_without_an_ending_is_refused(folder, capsys):
+    assert run("encode", "in/a.png", "-o", "results/") == 2
+    assert "make that folder first" in errors_of(capsys)
+    Path("results").mkdir()
+    assert run("encode", "in/a.png", "-o", "results/") == 0 and Path("results/a.lic").is_file()
+
+
+def test_a_weights_folder_without_the_model_is_not_passed_over(folder, capsys):
+    Path("others").mkdir()
+    assert run("encode", "in/a.png", "--weights", "others") == 3
+    assert "no weights 'lichen' in others" in errors_of(capsys) and not Path("in/a.lic").exists()
+    assert run("encode", "in/a.png") == 0 and run("decode", "in/a.lic", "--weights", "others", "-o", "b.png") == 0
+
+
+def test_wrong_usage_that_only_the_file_shows(folder, capsys):
+    assert run("encode", "in/a.png") == 0
+    assert run("decode", "in/a.lic", "--crop", "0,0,999,9", "-o", "b.png") == 2
+    Path("bad.lic").write_bytes(b"LICx")
+    assert run("decode", "in/a.lic", "bad.lic", "--crop", "0,0,999,9", "-o", "out") == 3
+    assert "not within the picture" in errors_of(capsys)
+
+
+def test_info_of_good_files_beside_a_bad_one(folder, capsys):
+    assert run("encode", "in/a.png") == 0 and run("info", "in/a.lic", "in/a.png") == 3
+    shown = capsys.readouterr()
+    assert "weights" in shown.out and "in/a.png: not a .lic file" in shown.err

@@ -340,3 +340,27 @@ def test_damaged_exif_is_dropped_and_the_picture_kept():
 def test_targets_that_are_no_numbers(tiny, target):
     with pytest.raises(UsageError, match="target_bpp"):
         tiny.encode(scene(8, 8), target_bpp=target)
+
+
+def test_latents_can_be_trained_on_and_come_from_any_buffer(tiny):
+    data = tiny.encode(scene(70, 50))
+    latents = tiny.decode_latents(bytearray(data))
+    assert torch.equal(latents, tiny.decode_latents(memoryview(data)))
+    layer = torch.nn.Conv2d(latents.shape[1], 1, 1).double()
+    layer(latents).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_a_notice_points_at_the_line_that_gave_the_picture(tiny):
+    with pytest.warns(PictureNotice) as caught:
+        tiny.encode(scene(20, 20).convert("CMYK"))
+    assert caught[0].filename == __file__
+
+
+def test_images_that_cannot_be_read_are_our_error(tiny):
+    scene(90, 90).save(buffer := io.BytesIO(), "PNG")
+    cut, closed = Image.open(io.BytesIO(buffer.getvalue()[:-1000])), Image.open(buffer)
+    closed.close()
+    for image in (cut, closed):
+        with pytest.raises(BadPicture, match="cannot be read"):
+            tiny.encode(image)

@@ -104,3 +104,11 @@ def test_a_link_in_the_temporary_files_place_is_not_followed(tmp_path):
     (tmp_path / temporary).symlink_to(tmp_path / "precious")
     write_atomically(tmp_path / "a", b"ours", overwrite=False)
     assert (tmp_path / "precious").read_bytes() == b"theirs" and (tmp_path / "a").read_bytes() == b"ours"
+
+
+def test_an_output_keeps_its_rights(tmp_path):
+    path = tmp_path / "private"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    write_atomically(path, b"new", overwrite=True)
+    assert path.read_bytes() == b"new" and path.stat().st_mode & 0o777 == 0o600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -45,3 +46,29 @@ def test_damage_is_an_oserror(sample):
         Image.open(io.BytesIO(buffer.getvalue()[:-1]))
     with pytest.raises(OSError, match=r"0 \.\.\. 100"):
         sample.save(io.BytesIO(), "LIC", quality=1000)
+
+
+def test_metadata_are_there_when_opened_and_can_be_given():
+    image, buffer, exif = scene(40, 30), io.BytesIO(), Image.Exif()
+    exif[270] = "first"
+    image.save(buffer, "LIC", exif=exif, icc_profile=b"profile", xmp=b"<x/>")
+    opened = Image.open(buffer)
+    assert opened.getexif()[270] == "first" and opened._data is not None
+    assert opened.info["icc_profile"] == b"profile" and opened.info["xmp"] == b"<x/>"
+    exif[270] = "second"
+    opened.save(again := io.BytesIO(), "LIC", exif=exif, icc_profile=b"")
+    assert Image.open(again).getexif()[270] == "second" and "icc_profile" not in Image.open(again).info
+    assert "exif" not in image.info
+
+
+def test_given_exif_turns_the_picture_once():
+    image, buffer, exif = scene(40, 30), io.BytesIO(), Image.Exif()
+    exif[274] = 6
+    image.save(buffer, "LIC", exif=exif)
+    assert Image.open(buffer).size == (30, 40) and Image.open(buffer).getexif()[274] == 1
+
+
+def test_images_can_be_sent_to_other_processes(sample):
+    sample.save(buffer := io.BytesIO(), "LIC")
+    image = pickle.loads(pickle.dumps(Image.open(buffer)))
+    assert np.array_equal(np.asarray(image), np.asarray(lichen.decode(buffer.getvalue())))

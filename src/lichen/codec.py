@@ -8,6 +8,8 @@ The two walks are one function on the prior's fixed-point twin, so both sides co
 
 from __future__ import annotations
 
+import functools
+import sys
 import threading
 import warnings
 from dataclasses import replace
@@ -40,7 +42,7 @@ class Codec:
     """Encodes and decodes pictures. Loads weights once, is safe to use from several threads.
 
     `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
-    to look in first; files name their own weights by hash, which are found there, in $LICHEN_WEIGHTS or in the package.
+    with that row's; files name their own weights by hash, which are found there, in $LICHEN_WEIGHTS or in the package.
     `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
     `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`.
     """
@@ -63,7 +65,14 @@ class Codec:
             row(model)
         if not isinstance(tune, Tune):
             raise UsageError(f"tune must be one of {', '.join(map(str, Tune))} (lichen.Tune), not {tune!r}")
-        self._own = self._remember(Engine.load(find_tuned(model, tune, self._extra), self._device))
+        self._wanted = model, tune
+        if self._extra is None or not self._extra.is_dir():  # a folder may be for decoding only
+            self._own  # noqa: B018
+
+    @functools.cached_property
+    def _own(self) -> Engine:
+        """What it encodes with."""
+        return self._remember(Engine.load(find_tuned(*self._wanted, self._extra), self._device))
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -150,11 +159,12 @@ class Codec:
             pixels = engine.thumbnail(y_hat, header.level, header.height, header.width)
             return to_pil(unpack_extras(container, pixels, None))
 
-    @torch.inference_mode()
     def decode_latents(self, data: bytes) -> Tensor:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""
-        container = read_container(data)
-        return self._read(container, self._engine_of(container.header)).double()
+        with typed_memory_errors(), torch.inference_mode():
+            container = _container(data, None)
+            y_hat = self._read(container, self._engine_of(container.header))
+        return y_hat.to(torch.float64, copy=True)  # made outside, it may be trained on
 
     def _encode(self, picture: Picture, level: int, refine_steps: int = 0) -> tuple[bytes, Tensor]:
         engine = self._own
@@ -298,6 +308,14 @@ def _container(data: bytes, first: FirstGroups | None) -> Container:
     return read_container(bytes(data)) if first is None else read_arrived(bytes(data), first.count)
 
 
+def _depth() -> int:
+    """How far up `_ready` was called from outside: a notice belongs to the line that gave the picture."""
+    frame, depth = sys._getframe(2), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in {"lichen", "torch", "PIL"}:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
 def _checked(crop: Crop, header: Header) -> Crop:
     x, y, width, height = crop
     if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
@@ -309,9 +327,12 @@ def _ready(picture: AnyPicture) -> Picture:
     if isinstance(picture, Picture):
         return picture
     if isinstance(picture, Image.Image):
-        opened = from_pil(picture)
+        try:
+            opened = from_pil(picture)
+        except (OSError, ValueError, SyntaxError) as error:  # cut, damaged or closed
+            raise BadPicture(f"the image cannot be read ({error}); check it, or get it anew") from error
         for notice in opened.notices:
-            warnings.warn(notice, PictureNotice, stacklevel=3)
+            warnings.warn(notice, PictureNotice, stacklevel=_depth())
         return opened
     if isinstance(picture, Tensor):
         return from_tensor(picture)

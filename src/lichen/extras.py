@@ -13,6 +13,7 @@ from PIL import Image
 from lichen.bitstream.container import Container, Kind
 from lichen.bitstream.fields import GREY
 from lichen.errors import BadFile, BadPicture
+from lichen.metadata import Metadata
 from lichen.picture import Picture
 
 _BLOCK_BYTES_MAX = 16_000_000  # of an unpacked ICC, EXIF or XMP block
@@ -44,8 +45,13 @@ def unpack_extras(container: Container, pixels: NDArray[np.uint8], crop: tuple[i
     if crop is not None and Kind.ALPHA in sections:
         x, y, width, height = crop
         alpha = _unpack_alpha(sections[Kind.ALPHA], (header.width, header.height))[y : y + height, x : x + width]
-    icc, exif, xmp = (_unpack_block(sections, kind) for kind in (Kind.ICC, Kind.EXIF, Kind.XMP))
-    return Picture(pixels, bool(container.header.flags & GREY), alpha, icc, exif, xmp)
+    kept = unpack_metadata(container)
+    return Picture(pixels, bool(container.header.flags & GREY), alpha, kept.icc, kept.exif, kept.xmp)
+
+
+def unpack_metadata(container: Container) -> Metadata:
+    """The blocks beside the pixels. Raises `BadFile`."""
+    return Metadata(*(_unpack_block(container.sections, kind) for kind in (Kind.ICC, Kind.EXIF, Kind.XMP)))
 
 
 def _unpack_alpha(png: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:

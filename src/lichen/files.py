@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             if overwrite:
+                with contextlib.suppress(OSError):  # it is new, or its rights cannot be given
+                    shutil.copymode(path, temporary)
                 temporary.replace(path)
             else:
                 _publish(temporary, path)

@@ -90,6 +90,8 @@ def _plan(given: list[Path], output: Path | None, ending: str, accepted: set[str
             if output is None:
                 tasks.append(Task(source, name))
             elif single and not output.is_dir():
+                if not output.suffix:  # perhaps a folder's name: several pictures in turn would become one file
+                    raise UsageError(f"{output} has no ending like {ending}; give it one, or make that folder first")
                 tasks.append(Task(source, output))
             else:
                 tasks.append(Task(source, output / name.name))

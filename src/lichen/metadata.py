@@ -32,6 +32,11 @@ class Metadata:
     exif: bytes | None = None
     xmp: bytes | None = None
 
+    def info(self) -> dict[str, bytes]:
+        """Those that are there, by the names of Pillow's `Image.info`."""
+        named = {"icc_profile": self.icc, "exif": self.exif, "xmp": self.xmp}
+        return {name: block for name, block in named.items() if block}
+
 
 def read_metadata(image: Image.Image) -> tuple[Metadata, Image.Transpose | None]:
     """The metadata of a Pillow image, made to say "upright", and the turn that makes the image so.

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lichen.errors import BadInput, BadPicture, PictureTooLarge
-from lichen.metadata import read_metadata
+from lichen.metadata import Metadata, read_metadata
 from lichen.modes import plain, raw_mode
 
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
@@ -64,10 +64,13 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raises `PictureTooLarge` beyond the limit, before anything is allocated."""
     # What is computed is the size in whole blocks of 64; a line of pixels costs as much as its blocks.
     blocks = -(-width // 64) * -(-height // 64)
-    if width * height > max_pixels or blocks * 64**2 > 2 * max_pixels + 64**2 * 64 or max(width, height) > SIDE_MAX:
+    if width * height > max_pixels or blocks * 64**2 > 2 * max_pixels + 64**2 * 64:
+        computed = "" if width * height > max_pixels else " in its blocks of 64 x 64"
         raise PictureTooLarge(
-            f"{width} x {height} is beyond the limit of {max_pixels} pixels; raise it with --max-pixels"
+            f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; raise it with --max-pixels"
         )
+    if max(width, height) > SIDE_MAX:
+        raise PictureTooLarge(f"{width} x {height}: no side may have over {SIDE_MAX} pixels; split it")
 
 
 def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -113,12 +116,7 @@ def to_pil(picture: Picture) -> Image.Image:
     image = Image.fromarray(grey_of(picture.pixels) if picture.grey else picture.pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
-    if picture.icc:
-        image.info["icc_profile"] = picture.icc
-    if picture.exif:
-        image.info["exif"] = picture.exif
-    if picture.xmp:
-        image.info["xmp"] = picture.xmp
+    image.info.update(Metadata(picture.icc, picture.exif, picture.xmp).info())
     return image
 
 

@@ -1,7 +1,8 @@
 """Pillow plugin: after `import lichen.pillow`, `Image.open("a.lic")` and `image.save("a.lic")` work.
 
-Opening reads the header only; the picture is decoded when its pixels are first needed. Saving takes
-`quality` (0 ... 100) or `target_size_bytes`.
+Opening reads the header and the metadata; the picture is decoded when its pixels are first needed. Saving takes
+`quality` (0 ... 100), `target_size_bytes`, `target_bpp` or `target_psnr_db`, and keeps the image's profile, EXIF and
+XMP unless `icc_profile`, `exif` or `xmp` give others (bytes, or an `Image.Exif`; empty for none).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from PIL import Image, ImageFile
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import GREY, MAGIC
 from lichen.errors import LichenError
+from lichen.extras import unpack_metadata
+
+_METADATA = ("icc_profile", "exif", "xmp")
 
 
 class LicImageFile(ImageFile.ImageFile):
@@ -20,11 +24,13 @@ class LicImageFile(ImageFile.ImageFile):
 
     format = "LIC"
     format_description = "Lichen"
+    _data: bytes | None = None  # of an image that has its pixels, as one that was pickled
 
     def _open(self) -> None:
-        self._data: bytes | None = self.fp.read()  # type: ignore[union-attr]
+        self._data = self.fp.read()  # type: ignore[union-attr]
         try:
             container = read_container(self._data)
+            self.info.update(unpack_metadata(container).info())
         except LichenError as error:
             raise SyntaxError(str(error)) from error
         grey, alpha = container.header.flags & GREY, Kind.ALPHA in container.sections
@@ -58,11 +64,21 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     import lichen
 
     options: dict[str, Any] = getattr(image, "encoderinfo", {})
-    quality, target = options.get("quality", 50), options.get("target_size_bytes")
+    given = {name: _bytes(options[name]) for name in _METADATA if options.get(name) is not None}
+    if given:
+        image = image.copy()
+        image.info.update(given)
+    targets: dict[str, Any] = {
+        name: options.get(name) for name in ("target_size_bytes", "target_bpp", "target_psnr_db")
+    }
     try:
-        file.write(lichen._default().encode(image, quality, target_size_bytes=target))
+        file.write(lichen._default().encode(image, options.get("quality", 50), **targets))
     except LichenError as error:
         raise OSError(str(error)) from error
+
+
+def _bytes(block: bytes | Image.Exif) -> bytes:
+    return block.tobytes() if isinstance(block, Image.Exif) else block
 
 
 Image.register_open(LicImageFile.format, LicImageFile, _accept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lichen.errors import BadData
 from lichen.training import data
@@ -105,3 +106,9 @@ def test_files_that_break_later_are_passed_over(folder):
     (folder / "2.png").unlink()
     with pytest.raises(BadData, match="in a row"):
         crops.batch(0, 0, range(1), 64)
+
+
+def test_samples_of_16_bits_are_scaled_as_in_the_codec(tmp_path):
+    Image.fromarray(np.full((80, 80), 20_000, np.uint16)).save(tmp_path / "deep.png")
+    crop = Crops.of_folder(tmp_path).batch(1, 1, [0], 64)
+    assert torch.allclose(crop, torch.tensor(78 / 255))

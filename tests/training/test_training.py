@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from lichen.codec import Codec
-from lichen.errors import BadCheckpoint, BadData, TrainingDiverged, UsageError
+from lichen.errors import BadCheckpoint, BadData, BadRecipe, OutputExists, TrainingDiverged, UsageError
 from lichen.losses.objective import Decorrelation
 from lichen.models import zoo
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
@@ -245,3 +245,35 @@ def test_bad_data_and_batches(folder, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="3 processes; change batch"):
         RECIPE.shared_by(3)
+
+
+def test_weights_that_are_not_finite_are_not_saved(folder, tmp_path):
+    trainer, log = trainer_on(folder), log_in(tmp_path)
+    save_run(trainer, log, tmp_path)
+    before = (tmp_path / "lichen.safetensors").read_bytes()
+    next(trainer.model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(TrainingDiverged, match="not saved"):
+        save_run(trainer, log, tmp_path)
+    assert (tmp_path / "lichen.safetensors").read_bytes() == before
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    next(iter(state["model"].values())).fill_(torch.nan)
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(BadCheckpoint, match="not finite"):
+        resume_run(trainer_on(folder), log, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lichen.safetensors", "log.csv"])
+def test_files_of_others_are_not_written_over(folder, tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_bytes(b"mine")
+    (tmp_path / "r.toml").write_text('model = "lichen"\nsteps = 1\ncrop = 64\nbatch = 1')
+    with pytest.raises(OutputExists, match=r"without the state\.pt"):
+        train_session(Run(tmp_path / "r.toml", folder, tmp_path / "run"), Console(quiet=True))
+    assert (tmp_path / "run" / name).read_bytes() == b"mine"
+
+
+def test_sizes_that_make_no_network_are_a_bad_recipe(folder, tmp_path):
+    text = 'model = "lichen"\nsteps = 1\ncrop = 64\n[config.transform]\ncoarse = -8'
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(BadRecipe, match="no model can be built"):
+        train_session(Run(tmp_path / "r.toml", folder, tmp_path / "run"), Console(quiet=True))

@@ -6,6 +6,7 @@ Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import sys
@@ -49,6 +50,10 @@ def main() -> None:
     except LichenError as error:
         console.print(f"lichen: {error}", markup=False)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
+    except OSError as error:  # of standard output, or where no file was expected
+        with contextlib.suppress(OSError):
+            console.print(f"lichen: {error}", markup=False)
+        sys.exit(EXIT_INPUT)
     except SystemExit as end:
         if end.code == EXIT_STOPPED:
             _end_now()

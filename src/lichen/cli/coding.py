@@ -16,6 +16,7 @@ from lichen.cli.app import (
     DEFAULT_MAX_PIXELS,
     EXIT_INPUT,
     EXIT_STOPPED,
+    EXIT_USAGE,
     Device,
     Force,
     Inputs,
@@ -33,7 +34,7 @@ from lichen.cli.app import (
     set_threads,
 )
 from lichen.cli.imports import without_tracing
-from lichen.errors import UsageError
+from lichen.errors import BadInput, UsageError
 from lichen.models.tune import Tune
 
 FINISH_SECONDS = 0.3  # after Ctrl-C, for what is at work
@@ -91,11 +92,12 @@ def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any]
     if len(tasks) > 1:
         console.print(f"{_summary(count)}; {count['in']} bytes became {count['out']}", markup=False)
     if count["failed"]:
-        raise typer.Exit(EXIT_INPUT)
+        raise typer.Exit(EXIT_USAGE if count["failed"] == count["misused"] else EXIT_INPUT)
 
 
 def _print_done(done: Any, line: Callable[[Any], str], count: Counter[str]) -> None:
     count[_outcome(done)] += 1
+    count["misused"] += isinstance(done.error, UsageError)
     count["in"] += done.size_in_bytes
     count["out"] += done.size_out_bytes
     for notice in done.notices:
@@ -236,9 +238,16 @@ def info(inputs: Inputs, as_json: Json = False) -> None:
     without_tracing("cpu")
     from lichen.information import describe_file
 
-    described = [describe_file(path) for path in inputs]
-    if as_json:
-        typer.echo(json.dumps(described[0] if len(described) == 1 else described, indent=2))
-        return
-    for facts in described:
+    described, failed = [], False
+    for path in inputs:
+        try:
+            described.append(describe_file(path))
+        except BadInput as error:
+            console.print(f"lichen: {error}", markup=False)
+            failed = True
+    if as_json and described:
+        typer.echo(json.dumps(described[0] if len(inputs) == 1 else described, indent=2))
+    for facts in [] if as_json else described:
         typer.echo("\n".join(f"{key:>16}  {value}" for key, value in facts.items()))
+    if failed:
+        raise typer.Exit(EXIT_INPUT)

@@ -87,16 +87,17 @@ def _deltas(names: list[str], by_ms_ssim: bool, max_bpp: float | None) -> tuple[
 def _print_deltas(rows: list[dict[str, Any]], measure: str, max_bpp: float | None) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     limit = "" if max_bpp is None else f", points up to {max_bpp:g} bpp"
     title = f"over {rows[0]['anchor']} ({rows[0]['points'][0]} points), by {measure}, {rows[0]['method']}{limit}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for name in ("", "BD-rate %", f"BD-{measure} dB", "overlap dB", "points"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for row in rows:
         low, high = row["overlap_db"]
         figures = f"{row['bd_rate_percent']:+.2f}", f"{row['bd_quality_db']:+.3f}", f"{low:.2f} to {high:.2f}"
-        table.add_row(row["test"], *figures, str(row["points"][1]))
+        table.add_row(Text(row["test"]), *figures, str(row["points"][1]))
     Console(width=max(console.width, 110)).print(table)
 
 
@@ -132,7 +133,8 @@ def evaluate(
     outcome = _with_progress(lambda report: run(entries, data, output, jobs, threads, replace, report))
     for reason in outcome.skipped:
         console.print(f"lichen: {reason}", markup=False)
-    console.print(f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}")
+    said = f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}"
+    console.print(said, markup=False)
     if outcome.skipped:
         raise typer.Exit(EXIT_INPUT)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lichen.cli.app import Force, Json, Threads, app, console, set_threads
+from lichen.errors import OutputExists
 
 
 @app.command()
@@ -35,13 +36,17 @@ def inspect(
     from lichen.training.data import open_pictures
 
     set_threads(threads)
+    if output.exists() and not (force or as_json):
+        raise OutputExists(f"{output} exists; use --force to overwrite it")
     opened = open_pictures(pictures, limit)
     inspections = [inspect_model(load_checkpoint(path), opened, quality) for path in weights]
     if as_json:
         typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
         return
     for i in inspections:
-        console.print(f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp")
+        console.print(
+            f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp", markup=False
+        )
     shown = f"{_counted(len(inspections), 'model')} on {_counted(inspections[0].pictures, 'picture')}"
     for path in _draw(inspections, output, force):
         console.print(f"{path} shows {shown}", markup=False)

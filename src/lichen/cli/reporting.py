@@ -39,6 +39,7 @@ def report(
     picture: Annotated[list[str] | None, typer.Option(help="Name of a picture for the slider; repeatable.")] = None,
     bpp: Annotated[float, typer.Option(min=0.01, max=24, help="Rate of the slider's pictures.")] = 0.25,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Lichen, measured",
+    force: Force = False,
     weights: Weights = None,
     device: Device = "cpu",
     threads: Threads = 0,
@@ -54,6 +55,8 @@ def report(
 
     if picture and data is None:
         raise UsageError("--picture needs --data, the folder that has it")
+    if (output / "index.html").exists() and not force:
+        raise OutputError(f"{output / 'index.html'} exists; use --force to overwrite it")
     set_threads(threads)
     pairs = []
     if data is not None:
@@ -63,10 +66,12 @@ def report(
             raise UsageError(f"no picture {min(unknown)!r} in {data}")
         chosen = [path for path in paths if path.stem in picture] if picture else paths[:PICTURES]
         codec = Codec(weights=weights, device=device)
-        pairs = pictures_at_equal_bytes(chosen, codec, bpp, lambda name: console.print(f"{name} by all codecs"))
+        pairs = pictures_at_equal_bytes(
+            chosen, codec, bpp, lambda name: console.print(f"{name} by all codecs", markup=False)
+        )
     for reason in write(results, output, pairs, title):
         console.print(f"lichen: left out: {reason}", markup=False)
-    console.print(f"{output / 'index.html'}")
+    console.print(f"{output / 'index.html'}", markup=False)
 
 
 @app.command()
@@ -159,7 +164,7 @@ def reproduce(
     how = chosen.at(how)
     if recipes_only:
         write_recipes(plan(chosen, how, target))
-        console.print(f"{target}")
+        console.print(f"{target}", markup=False)
         return
     if data is None or test is None:
         raise UsageError(f"{name} needs --data to train on and --test to measure on (--recipes: only the recipes)")

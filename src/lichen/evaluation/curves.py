@@ -114,7 +114,7 @@ def load_points(path: Path, name: str | None = None) -> Points:
         points = Points(name or str(data.get("name", path.stem)), bpp, psnr, in_db)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(
             f"{path}: not a results file of the field's format ({error!r}); see docs/benchmark.md"
         ) from error

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lichen.errors import BadData, BadInput, LichenError
+from lichen.errors import BadData, BadInput, LichenError, OutputError
 from lichen.evaluation.contestants import Contestant, Entry
 from lichen.evaluation.measure import Row, Table, digest, measure
 from lichen.evaluation.summary import summarise
@@ -68,6 +68,8 @@ def evaluate(
     Raises `BadData` for a folder without pictures, `BadInput` when the table holds results of other
     weights or pictures under the same names and `replace` is false.
     """
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is not a folder; give another --output")
     readable, skipped = _readable(data)
     table = Table(output / TABLE)
     for entry in entries:

@@ -183,16 +183,18 @@ def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
 
 
 def find_by_name(name: str, extra: Path | None = None) -> Path:
-    """The weights to encode with: `extra` itself if it is a file, else NAME.safetensors in the search order."""
+    """The weights to encode with: `extra` itself if it is a file, NAME.safetensors in it, or in the search order."""
     if extra is not None and not extra.exists():
         raise UnknownWeights(f"{extra}: no such weights file or folder; check --weights")
     if extra is not None and extra.is_file():
         return extra
-    for folder in _folders(extra):
+    folders = [extra] if extra is not None else _folders(None)
+    for folder in folders:
         path = folder / f"{name}.safetensors"
         if path.is_file():
             return path
-    raise UnknownWeights(f"no weights {name!r} in {', '.join(map(str, _folders(extra)))}; train them or give --weights")
+    places = ", ".join(map(str, folders))
+    raise UnknownWeights(f"no weights {name!r} in {places}; train them, or give the file of others")
 
 
 def find_tuned(name: str, tune: Tune, extra: Path | None = None) -> Path:

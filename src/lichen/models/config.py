@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import math
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from lichen.errors import BadCheckpoint
+from lichen.errors import BadCheckpoint, UsageError
 from lichen.models.model import Gains, Model, NoGains
 from lichen.models.prior_configs import OUR_SIDE, AnyContext, AnySide
 from lichen.models.transform_configs import AnyHyper, AnyTransform, Thumbnail
 from lichen.prior.context import Prior
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
+LEVELS_MAX = 2**16 // LEVEL_STEPS  # levels whose last a file can state (docs/format.md)
 
 
 class Distortion(enum.Enum):
@@ -38,6 +40,14 @@ class Rates:
     high: float = 0.15
     count: int = 8
     distortion: ClassVar[Distortion] = Distortion.MSE
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= LEVELS_MAX:
+            raise UsageError(f"count must lie in 1 ... {LEVELS_MAX}, which a file can state, not {self.count}")
+        if not 0 < self.low < math.inf:
+            raise UsageError(f"low must be positive, not {self.low}")
+        if not self.low <= self.high < math.inf:
+            raise UsageError(f"high must not be below low, and finite, not {self.high}")
 
     def lam(self, level: float) -> float:
         """lambda at a level in [0, count - 1]."""
@@ -175,5 +185,5 @@ def from_json(data: Any) -> Any:
         raise BadCheckpoint(f"unknown part {data.get('kind')!r} in the config; a newer Lichen may know it")
     try:
         return kind(**fields)
-    except TypeError as error:
+    except (TypeError, UsageError) as error:
         raise BadCheckpoint(f"the config does not fit {kind.__name__}: {error}") from error

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from lichen.errors import BadData, BadPicture
-from lichen.picture import Picture, open_picture
+from lichen.picture import Picture, from_pil, open_picture
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 VIMEO = {"sep_trainlist.txt": 7, "tri_trainlist.txt": 3}  # Vimeo-90k's lists: frames in each sequence
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_UNREADABLE = (OSError, ValueError, SyntaxError, BadPicture, Image.DecompressionBombError)
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -73,10 +73,10 @@ class Cache(enum.Enum):
 
 
 def _load(path: Path) -> Tensor | None:
-    """(3, H, W) uint8, or None when it cannot be read."""
+    """(3, H, W) uint8, read as a picture to be coded is, or None when it cannot be read."""
     try:
         with Image.open(path) as picture:
-            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+            return torch.from_numpy(np.array(from_pil(picture).pixels)).permute(2, 0, 1)
     except _UNREADABLE:
         return None
 

@@ -98,6 +98,9 @@ class Recipe:
             raise UsageError(f"crop must be a multiple of 64 pixels, or several, not {list(self.crop)}")
         if self.distortion is Distortion.MS_SSIM and min(self.crop) < MS_SSIM_SIDE_MIN:
             raise UsageError(f"crop must be at least 192 pixels for MS-SSIM, not {min(self.crop)}")
+        for key in ("block_rate", "balance", "seed"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise UsageError(f"{key} must not be negative, and finite")
         if not 0 <= self.cooldown <= 1:
             raise UsageError("cooldown must lie in [0, 1]")
         if not 0 <= self.ema < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.errors import UsageError
+from lichen.errors import BadRecipe, TrainingDiverged, UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.memory import keep_freed_memory
 from lichen.picture import Picture
@@ -21,7 +22,7 @@ from lichen.training.log import Figures, Log, Nowhere, TensorBoard
 from lichen.training.loop import Trainer
 from lichen.training.processes import Alone, Together, find_processes
 from lichen.training.recipe import Recipe, load_recipe
-from lichen.training.state import resume_run, save_run, start_from, weights_of
+from lichen.training.state import refuse_others, resume_run, save_run, start_from, weights_of
 
 VALID_SECONDS = 900
 VALID_PICTURES = 8
@@ -99,7 +100,8 @@ class _Session:
                 self._stop()
                 raise
             except BaseException:
-                self.save()
+                with contextlib.suppress(TrainingDiverged):
+                    self.save()
                 raise
             self.save()
         self.validate()
@@ -140,15 +142,25 @@ def train_session(run: Run, console: Console) -> None:
     console.quiet = console.quiet or processes.index > 0
     crops = Crops.of_folder(run.data, run.cache, processes.device)
     console.print(f"{crops.count} pictures, {crops.unreadable} unreadable")
-    trainer = Trainer(recipe, crops, processes)
+    trainer = _trainer(run, recipe, crops, processes)
     log = Log(run.output, run.log_steps, Nowhere())
+    refuse_others(trainer, log, run.output)
     if resume_run(trainer, log, run.output):
-        console.print(f"resumed at step {trainer.step}")
+        console.print(f"resumed at step {trainer.step}" + (", with its own weights, not --start" if run.start else ""))
     elif recipe.start is not None:
         fresh = sorted({".".join(name.split(".")[:2]) for name in start_from(trainer, recipe.start)})
-        console.print(f"started from {recipe.start}" + (f"; afresh: {', '.join(fresh)}" if fresh else ""))
+        said = f"started from {recipe.start}" + (f"; afresh: {', '.join(fresh)}" if fresh else "")
+        console.print(said, markup=False)
     _train(trainer, log, run, console, processes)
-    console.print(f"{weights_of(trainer, run.output)} holds the weights of step {trainer.step}; give it to --weights")
+    where = weights_of(trainer, run.output)
+    console.print(f"{where} holds the weights of step {trainer.step}; give it to --weights", markup=False)
+
+
+def _trainer(run: Run, recipe: Recipe, crops: Crops, processes: Alone | Together) -> Trainer:
+    try:
+        return Trainer(recipe, crops, processes)
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:  # sizes that make no network
+        raise BadRecipe(f"{run.recipe}: no model can be built as its [config] says ({error}); mend it") from error
 
 
 def _train(trainer: Trainer, log: Log, run: Run, console: Console, processes: Alone | Together) -> None:

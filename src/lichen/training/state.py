@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from lichen.errors import BadCheckpoint
+from lichen.errors import BadCheckpoint, OutputExists, TrainingDiverged
 from lichen.files import write_atomically
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.models.config import from_json, to_json
@@ -38,8 +40,22 @@ def weights_of(trainer: Trainer, folder: Path) -> Path:
     return folder / f"{trainer.recipe.model}.safetensors"
 
 
+def refuse_others(trainer: Trainer, log: Log, folder: Path) -> None:
+    """Raises `OutputExists` where a run would write over files that no run left to be gone on with."""
+    if (folder / STATE).exists():
+        return
+    for path in (weights_of(trainer, folder), log.path):
+        if path.exists():
+            raise OutputExists(f"{path} exists, without the {STATE} of a run to go on with; give another --output")
+
+
 def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
-    """Write the log, then the weights, then the state, each atomically: killed anywhere, the state is whole."""
+    """Write the log, then the weights, then the state, each atomically: killed anywhere, the state is whole.
+
+    Raises `TrainingDiverged`, and keeps what was saved before, if a weight is not finite.
+    """
+    if not _finite([*trainer.model.state_dict().values(), *trainer.ema.state_dict().values()]):
+        raise TrainingDiverged(f"weights are not finite after step {trainer.step}: not saved; lower learning_rate")
     log.save()
     weights = weights_of(trainer, folder)
     save_checkpoint(weights, trainer.recipe.model, trainer.config, trainer.ema.state_dict(), facts(trainer))
@@ -72,15 +88,24 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
             raise BadCheckpoint(
                 f"{path} is of another model ({name!r}, or other widths or rates); use another --output"
             )
+        if not _finite([*state["model"].values(), *state["ema"].values()]):
+            raise BadCheckpoint(f"{path} has weights that are not finite; use another --output")
         trainer.model.load_state_dict(state["model"])
         trainer.ema.load_state_dict(state["ema"])
         trainer.optimiser.load_state_dict(state["optimiser"])
         trainer.step, trainer.seconds, trainer.lineage = state["step"], state["seconds"], state["lineage"]
         trainer.health.restore(state["health"])
-        log.restore(state["log"], trainer.step)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BadCheckpoint(f"{path} is damaged or of an older version; use another --output") from error
+    try:
+        log.restore(state["log"], trainer.step)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadCheckpoint(f"{log.path} cannot be gone on with ({error}); mend it, or move it away") from error
     return True
+
+
+def _finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def start_from(trainer: Trainer, path: Path) -> list[str]:

@@ -250,8 +250,10 @@ def test_names_too_long_are_one_line(folder, capsys, name):
 
 
 def test_links_in_circles_are_one_line(folder, capsys):
-    Path("loop").symlink_to("loop")
-    for arguments in (["encode", "loop"], ["encode", "in/00.png", "-o", "loop"], ["decode", "loop"], ["info", "loop"]):
+    for name in ("loop", "loop.lic"):
+        Path(name).symlink_to(name)
+    outwards = ["encode", "in/00.png", "-o", "loop.lic"]
+    for arguments in (["encode", "loop"], outwards, ["decode", "loop"], ["info", "loop"]):
         assert run(*arguments) == 3
         text = errors_of(capsys)
         assert text.count("\n") == 1 and "loop" in text

@@ -42,7 +42,8 @@ class Codec:
     """Encodes and decodes pictures. Loads weights once, is safe to use from several threads.
 
     `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
-    with that row's; files name their own weights by hash, which are found there, in $LICHEN_WEIGHTS or in the package.
+    with that row's (without them it decodes only); files name their own weights by hash, which are found there, in
+    $LICHEN_WEIGHTS or in the package.
     `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
     `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`.
     """

@@ -65,8 +65,7 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         path = path.resolve()  # a link's target is replaced, not the link
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file; give another output")
-        if not overwrite and path.exists():
-            raise OutputExists(f"{path} exists; use --force to overwrite it")
+        refuse_existing(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _temporary(path) as temporary:
             with temporary.open("wb") as file:
@@ -83,6 +82,12 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     except RuntimeError as error:  # Python's, until 3.12, for links that go round in circles
         raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises `OutputExists` if there is something and `overwrite` is false: before work that would be in vain."""
+    if not overwrite and path.exists():
+        raise OutputExists(f"{path} exists; use --force to overwrite it")
 
 
 def _publish(temporary: Path, path: Path) -> None:

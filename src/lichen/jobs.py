@@ -12,7 +12,7 @@ from PIL import Image
 from lichen.codec import Codec
 from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
-from lichen.files import read_whole, write_atomically
+from lichen.files import read_whole, refuse_existing, write_atomically
 from lichen.memory import typed_memory_errors
 from lichen.picture import MAX_PIXELS, Picture, open_picture, to_pil
 from lichen.rendering import render
@@ -217,8 +217,8 @@ class Decode:
 def _refuse_existing(path: Path, force: bool) -> None:
     if path != STANDARD and path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name")
-    if path != STANDARD and path.exists() and not force:
-        raise OutputExists(f"{path} exists; use --force to overwrite it")
+    if path != STANDARD:
+        refuse_existing(path, force)
 
 
 def _named(error: BadInput, path: Path) -> BadInput:

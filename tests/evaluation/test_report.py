@@ -255,3 +255,10 @@ def test_wrong_calls(kodak, tmp_path, capsys):
     assert run("compare", str(tmp_path / "a.png")) == 3
     assert (tmp_path / "a-compare.html").read_text() == "mine"
     assert "--force" in capsys.readouterr().err
+
+
+def test_a_page_that_is_there_is_not_written_over(kodak, tmp_path):
+    page = tmp_path / "index.html"
+    page.write_text("mine")
+    assert run("report", str(kodak), "-o", str(tmp_path)) == 3 and page.read_text() == "mine"
+    assert run("report", str(kodak), "-o", str(tmp_path), "--force") == 0 and page.read_text() != "mine"

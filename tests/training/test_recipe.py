@@ -44,6 +44,8 @@ def load(folder: Path, text: str) -> Recipe:
         (HEAD + "balance = -1", "line 3: balance must"),
         (HEAD + "[config.rates]\ncount = 0", r"line 4: count must lie in 1 \.\.\. 128"),
         (HEAD + "[config.rates]\ncount = 129", "line 4: count must"),
+        (HEAD + "[config]\n[config.transform]\ncoarse = 0", "line 3: no model can be built"),
+        (HEAD + "[config.transform]\nlatents = -3", "no model can be built"),
         (HEAD + "[config.rates]\nlow = nan", "line 4: low must"),
         (HEAD + "[config.rates]\nhigh = 1e-9", "line 4: high must not be below low"),
         (HEAD + "cooldown = 2", "line 3: cooldown must"),

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from lichen.codec import Codec
-from lichen.errors import BadCheckpoint, BadData, BadRecipe, OutputExists, TrainingDiverged, UsageError
+from lichen.errors import BadCheckpoint, BadData, OutputExists, TrainingDiverged, UsageError
 from lichen.losses.objective import Decorrelation
 from lichen.models import zoo
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
@@ -270,10 +270,3 @@ def test_files_of_others_are_not_written_over(folder, tmp_path, name):
     with pytest.raises(OutputExists, match=r"without the state\.pt"):
         train_session(Run(tmp_path / "r.toml", folder, tmp_path / "run"), Console(quiet=True))
     assert (tmp_path / "run" / name).read_bytes() == b"mine"
-
-
-def test_sizes_that_make_no_network_are_a_bad_recipe(folder, tmp_path):
-    text = 'model = "lichen"\nsteps = 1\ncrop = 64\n[config.transform]\ncoarse = -8'
-    (tmp_path / "r.toml").write_text(text)
-    with pytest.raises(BadRecipe, match="no model can be built"):
-        train_session(Run(tmp_path / "r.toml", folder, tmp_path / "run"), Console(quiet=True))

@@ -33,7 +33,7 @@ Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs th
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave outputs that exist: finishes a job that was stopped.")
 ]
-Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder to look in first.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder with the model's.")]
 Tuned = Annotated[Tune, typer.Option(help="What files are to be good at; decoding knows by itself.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lichen.cli.app import Force, Json, Threads, app, console, set_threads
-from lichen.errors import OutputExists
+from lichen.files import refuse_existing
 
 
 @app.command()
@@ -36,8 +36,7 @@ def inspect(
     from lichen.training.data import open_pictures
 
     set_threads(threads)
-    if output.exists() and not (force or as_json):
-        raise OutputExists(f"{output} exists; use --force to overwrite it")
+    refuse_existing(output, force or as_json)
     opened = open_pictures(pictures, limit)
     inspections = [inspect_model(load_checkpoint(path), opened, quality) for path in weights]
     if as_json:

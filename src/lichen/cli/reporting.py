@@ -22,7 +22,8 @@ from lichen.cli.app import (
     set_threads,
 )
 from lichen.cli.coding import parse_size
-from lichen.errors import OutputError, UsageError
+from lichen.errors import UsageError
+from lichen.files import refuse_existing
 from lichen.models.tune import Tune
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def report(
 
     if picture and data is None:
         raise UsageError("--picture needs --data, the folder that has it")
-    if (output / "index.html").exists() and not force:
-        raise OutputError(f"{output / 'index.html'} exists; use --force to overwrite it")
+    refuse_existing(output / "index.html", force)
     set_threads(threads)
     pairs = []
     if data is not None:
@@ -100,8 +100,7 @@ def compare(
     from lichen.files import write_atomically
 
     target = output or photos[0].with_name(f"{photos[0].stem}-compare.html")
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists; use --force to overwrite it")
+    refuse_existing(target, force)
     size_bytes = parse_size(target_size) if target_size else None
     set_threads(threads)
     codec, pictures = Codec(model, weights, device, max_pixels, tune=tune), []

@@ -66,7 +66,7 @@ def _stored(key: str, value: Tensor, half: bool) -> Tensor:
     return value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Layers built within it draw no random weights, half of the time that building takes: they are loaded anyway."""
 
     def __torch_function__(
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
     try:
-        with _Unfilled():
+        with Unfilled():
             model = config.build()
         model.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

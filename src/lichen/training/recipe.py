@@ -12,6 +12,7 @@ from typing import Any
 from lichen.errors import UnknownWeights, UsageError
 from lichen.losses.distortion import MS_SSIM_SIDE_MIN
 from lichen.losses.objective import Decorrelation, Objective, StageWeights
+from lichen.models.checkpoint import Unfilled
 from lichen.models.config import Distortion, ModelConfig, MsSsimRates, OneMsSsimRate, OneRate
 from lichen.models.prior_configs import FactorizedContext
 from lichen.models.zoo import row
@@ -175,7 +176,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _check_model(recipe: Recipe) -> None:
-    """The row exists and takes the overrides. Raises `Wrong`."""
+    """The row exists, takes the overrides, and is a network with them. Raises `Wrong`."""
     try:
         config = recipe.model_config()
     except UnknownWeights as error:
@@ -183,3 +184,8 @@ def _check_model(recipe: Recipe) -> None:
     if recipe.correlation is not None and isinstance(config.context, FactorizedContext):
         text = f"alpha needs a model with a scale, and {recipe.model!r} has none; leave [correlation] out"
         raise Wrong(("correlation", "alpha"), text)
+    try:
+        with Unfilled():
+            config.build()
+    except (UsageError, ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise Wrong(("config",), f"no model can be built with this [config]: {error}") from error

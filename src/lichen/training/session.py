@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.errors import BadRecipe, TrainingDiverged, UsageError
+from lichen.errors import TrainingDiverged, UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.memory import keep_freed_memory
 from lichen.picture import Picture
@@ -142,7 +142,7 @@ def train_session(run: Run, console: Console) -> None:
     console.quiet = console.quiet or processes.index > 0
     crops = Crops.of_folder(run.data, run.cache, processes.device)
     console.print(f"{crops.count} pictures, {crops.unreadable} unreadable")
-    trainer = _trainer(run, recipe, crops, processes)
+    trainer = Trainer(recipe, crops, processes)
     log = Log(run.output, run.log_steps, Nowhere())
     refuse_others(trainer, log, run.output)
     if resume_run(trainer, log, run.output):
@@ -154,13 +154,6 @@ def train_session(run: Run, console: Console) -> None:
     _train(trainer, log, run, console, processes)
     where = weights_of(trainer, run.output)
     console.print(f"{where} holds the weights of step {trainer.step}; give it to --weights", markup=False)
-
-
-def _trainer(run: Run, recipe: Recipe, crops: Crops, processes: Alone | Together) -> Trainer:
-    try:
-        return Trainer(recipe, crops, processes)
-    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:  # sizes that make no network
-        raise BadRecipe(f"{run.recipe}: no model can be built as its [config] says ({error}); mend it") from error
 
 
 def _train(trainer: Trainer, log: Log, run: Run, console: Console, processes: Alone | Together) -> None:

@@ -35,11 +35,11 @@ SMOKE = {"steps": 30, "crop": (64,), "batch": 1, "warmup": 1, "learning_rate": 5
 def trained(tmp_path_factory):
     """A frozen model's weights, and those with a thumbnail synthesiser trained on top."""
     folder = tmp_path_factory.mktemp("thumbnail")
+    recipe = load_recipe(RECIPE).with_lambda(0.013)  # before the rows are made small: its channels are of the full one
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zoo, "ZOO", tuple(dataclasses.replace(r, config=small(r.config)) for r in zoo.ZOO))
         frozen = small_checkpoint(zoo.row("elic"), folder)
         scene(140, 130).save(folder / "a.png")
-        recipe = load_recipe(RECIPE).with_lambda(0.013)
         recipe = dataclasses.replace(recipe, **SMOKE, config={"thumbnail": {"channels": 14, "width": 12}})
         trainer = Trainer(recipe, Crops.of_folder(folder), Alone(torch.device("cpu")))
         fresh = start_from(trainer, frozen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -260,6 +261,16 @@ def test_threads_share_a_codec(tiny):
         assert list(pool.map(lambda image: tiny.encode(image, 60), images)) == alone
         decoded = list(pool.map(tiny.decode_array, alone))
     assert all(np.array_equal(a, tiny.decode_array(b)) for a, b in zip(decoded, alone, strict=True))
+
+
+def test_a_codec_can_be_sent_to_another_process(tmp_path):
+    weights = small_checkpoint(ZOO[0], tmp_path)
+    codec = Codec(weights=weights, max_pixels=5000, max_memory_bytes=10**12)
+    sent = pickle.loads(pickle.dumps(codec))
+    assert vars(sent).keys() == vars(codec).keys() and sent._max_memory_bytes == 10**12
+    assert sent.encode(scene(40, 30), 30) == codec.encode(scene(40, 30), 30)
+    with pytest.raises(PictureTooLarge):
+        sent.encode(scene(100, 80))
 
 
 def test_truncated_or_altered_files_never_give_a_picture(tiny):

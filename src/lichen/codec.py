@@ -39,7 +39,7 @@ AnyPicture = Picture | Image.Image | NDArray[Any] | Tensor
 
 
 class Codec:
-    """Encodes and decodes pictures. Loads weights once, is safe to use from several threads.
+    """Encodes and decodes pictures. Loads weights once, is safe to use from several threads, can be sent to processes.
 
     `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
     with that row's (without them it decodes only); files name their own weights by hash, which are found there, in
@@ -69,6 +69,11 @@ class Codec:
         self._wanted = model, tune
         if self._extra is None or not self._extra.is_dir():  # a folder may be for decoding only
             self._own  # noqa: B018
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, here or in another process, loads its weights itself."""
+        (model, tune), device = self._wanted, str(self._device)
+        return type(self), (model, self._extra, device, self._max_pixels, self._max_memory_bytes, tune)
 
     @functools.cached_property
     def _own(self) -> Engine:

@@ -176,6 +176,7 @@ def test_version_names_the_weights(folder, capsys):
         (["encode", "in/a.png", "--target-size", "1kB", "--target-bpp", "1"], 2, "one target"),
         (["encode", "in/a.png", "--device", "tpu"], 2, "cpu or cuda"),
         (["frobnicate"], 2, "frobnicate"),
+        (["encode", "in/a.png", ""], 2, "an argument is empty"),
         (["decode", "in/a.lic", "-o", "a.xyz"], 2, ".png"),
         (["encode", "in/a.png", "in/a.png", "-o", "out"], 2, "would both become"),
         (["encode", "absent.png"], 3, "absent.png: cannot be read"),

@@ -46,6 +46,8 @@ def main() -> None:
     """A command: typed errors become one line and an exit code."""
     gc.set_threshold(100_000)  # libraries make many objects when they are loaded, and hardly a cycle
     try:
+        if "" in sys.argv[1:]:  # pathlib would take it for the current folder
+            raise UsageError("an argument is empty; name a file or folder (is a variable of the shell unset?)")
         app()
     except LichenError as error:
         console.print(f"lichen: {error}", markup=False)

@@ -80,12 +80,7 @@ _REFERENCE = ModelConfig(
 )
 
 ZOO: tuple[Row, ...] = (
-    Row(
-        "lichen",
-        1,
-        _fast(Context(Quadtree(), gaussian=Logistic(), centroids=True)),
-        "the default: fast transform, four steps",
-    ),
+    Row("lichen", 1, _fast(_OURS), "the default: fast transform, four steps"),
     Row("lichen-hp", 2, _fast(Context(AllAtOnce())), "fast transform, hyperprior only"),
     Row("lichen-cb", 3, _fast(Context(Checkerboard())), "fast transform, plain checkerboard"),
     Row(

@@ -1,0 +1,346 @@
+"""A second decoder of `.lic` files, up to the latents, as docs/format.md says; it shares no line with lichen.
+
+The product carries fixed point in float64; here an activation is an int64 in units of 2^-12, and a sum one in units
+of 2^-(12 + b). It reads the rows of section 4: `lichen` (the shipped weights of either tune), `lichen-hp`, `lichen-cb`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Tables = list[list[int]]  # for each, where its entries begin, and last 2^24
+Cell = tuple[NDArray[np.bool_], slice]  # where, and which channels
+
+ONE = 2**12  # units of an activation
+MOST = 2**23 - 1  # of an activation, in units: 2048 - 2^-12
+SIDE = 4 * 48  # of a window, in latents
+FOUR = (0, 1, 3, 2)  # of Quadtree: the channels, modulo 4, of phases 0 ... 3
+TURNS = (0, 3, 1, 2)  # and what a phase is exclusive-ored with, step by step
+
+
+class Damaged(Exception):
+    """The bytes are no file that this decoder reads."""
+
+
+def need(fact: bool, what: str) -> None:
+    if not fact:
+        raise Damaged(what)
+
+
+@dataclass
+class File:
+    """Section 1: a header and the payloads of sections by kind."""
+
+    model: int
+    weights: bytes
+    width: int
+    height: int
+    level: int
+    flags: int
+    sections: dict[int, bytes] = field(default_factory=dict)
+
+
+class Cursor:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        need(self.at + count <= len(self.data), "the file is cut")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def varint(self) -> int:
+        value = shift = 0
+        while (byte := self.take(1)[0]) >= 128:
+            value |= (byte & 127) << shift
+            shift += 7
+        need(byte > 0 or shift == 0, "a number is not in its shortest form")
+        return value | byte << shift
+
+
+def parse(data: bytes) -> File:
+    cursor = Cursor(data)
+    need(cursor.take(4) == b"\x8bLC\x01", "not a .lic file of version 1")
+    model, weights = cursor.varint(), cursor.take(4)
+    width, height, level, flags = (cursor.varint() for _ in range(4))
+    need(min(width, height) > 0 and max(width, height) < 2**24 and flags < 2, "an impossible header")
+    file = File(model, weights, width, height, level, flags)
+    start, check, more = 0, 0, True
+    while more:
+        tag = cursor.take(1)[0]
+        kind, more = tag & 127, tag > 127
+        payload = cursor.take(cursor.varint())
+        check = zlib.crc32(data[start : cursor.at], check)  # all bytes so far but earlier checks
+        need(int.from_bytes(cursor.take(4), "little") == check, "a check does not match")
+        need(kind not in file.sections and (kind % 2 == 0 or kind in (1, 3)), f"section {kind} may not be there")
+        file.sections[kind], start = payload, cursor.at
+    need(cursor.at == len(data) and 1 in file.sections, "no latents, or bytes after the last section")
+    return file
+
+
+def starts_of(frequencies: Any) -> list[int]:
+    starts = [0, *np.cumsum(frequencies, dtype=np.int64).tolist()]
+    need(starts[-1] == 2**24, "a table does not sum to 2^24")
+    return starts
+
+
+def read_tables(path: Path) -> Tables:
+    """The frozen tables of one shape."""
+    with np.load(path) as stored:
+        return [starts_of(part) for part in np.split(stored["frequencies"], np.cumsum(stored["sizes"])[:-1])]
+
+
+ESCAPES = starts_of([2 ** (23 - k) for k in range(21)] + [8])
+
+
+class Decoder:
+    """Section 2.1, and the blocks of section 2. `escapes` counts what it met."""
+
+    def __init__(self, payload: bytes) -> None:
+        padded = payload + bytes(-len(payload) % 4)
+        self.words: Iterator[int] = iter(struct.unpack(f"<{len(padded) // 4}I", padded))
+        self.low, self.range, self.escapes = 0, 2**64 - 1, 0
+        self.point = next(self.words, 0) << 32 | next(self.words, 0)
+
+    def _place(self) -> int:
+        place = (self.point - self.low) % 2**64 // (self.range >> 24)
+        need(place < 2**24, "the payload is damaged")
+        return place
+
+    def _accept(self, start: int, frequency: int) -> None:
+        scale = self.range >> 24
+        self.low, self.range = (self.low + scale * start) % 2**64, scale * frequency
+        if self.range < 2**32:
+            self.low, self.range = (self.low << 32) % 2**64, self.range << 32
+            self.point = (self.point << 32) % 2**64 | next(self.words, 0)
+
+    def entry(self, starts: list[int]) -> int:
+        found = bisect_right(starts, self._place()) - 1
+        self._accept(starts[found], starts[found + 1] - starts[found])
+        return found
+
+    def uniform(self, bits: int) -> int:
+        """One of 2^bits entries of equal frequency."""
+        value = self._place() >> 24 - bits
+        self._accept(value << 24 - bits, 1 << 24 - bits)
+        return value
+
+    def block(self, index: Ints, tables: Tables, skip: int) -> Ints:
+        """The symbols of latents of these scale indices; 0 where one is skipped."""
+        symbols, escaped = np.zeros(len(index), np.int64), []
+        order = np.argsort(index, kind="stable")
+        for place in order[index[order] > skip].tolist():
+            starts = tables[index[place]]
+            radius = (len(starts) - 3) // 2  # 2 R + 2 entries and an end
+            symbols[place] = self.entry(starts) - radius
+            if symbols[place] == radius + 1:
+                escaped.append((place, radius))
+        digits = [self.entry(ESCAPES) for _ in escaped]
+        for (place, radius), below in zip(escaped, digits, strict=True):
+            value = (1 << below) + (self.uniform(below) if below else 0)
+            size = (value - 1) // 2 + radius + 1
+            symbols[place] = size if value % 2 else -size
+        self.escapes += len(escaped)
+        return symbols
+
+
+def halved(x: Ints, bits: int) -> Ints:
+    """x / 2^bits, bits at least 1, rounded half to even."""
+    whole, rest, half = x >> bits, x & (1 << bits) - 1, 1 << bits - 1
+    return np.asarray(whole + ((rest > half) | ((rest == half) & (whole & 1 == 1))), np.int64)
+
+
+def clamped(x: Ints) -> Ints:
+    return np.clip(x, -MOST, MOST)
+
+
+def snapped(sums: Ints, bits: int) -> Ints:
+    return clamped(halved(sums, bits))
+
+
+def units(x: NDArray[Any], bits: int) -> Ints:
+    """float32 numbers in units of 2^-bits, rounded half to even.
+
+    Exact although in float64: it holds every float32, and times a power of two; `rint` is half to even (IEEE 754).
+    """
+    return np.rint(x.astype(np.float64) * 2.0**bits).astype(np.int64)
+
+
+def leaky(x: Ints) -> Ints:
+    """LeakyReLU of slope 1/8."""
+    return np.where(x < 0, snapped(clamped(x), 3), clamped(x))
+
+
+def threshold(i: int) -> int:
+    """Of a logarithmic scale; 28 digits leave no doubt about the nearest integer."""
+    low, high = (Decimal(x).ln() / Decimal(2).ln() for x in ("0.11", "256"))
+    return int((ONE * (low + (i + Decimal("0.5")) * (high - low) / 63)).to_integral_value())
+
+
+THRESHOLDS = np.array([threshold(i) for i in range(63)], np.int64)
+
+
+def scale_index(raw: Ints) -> Ints:
+    return np.asarray(np.searchsorted(THRESHOLDS, raw, side="right"), np.int64)
+
+
+@dataclass
+class Weights:
+    """Of a weights file: the prior's tensors, the model's config, the first bytes of its hash. Maps are (h, w, C)."""
+
+    tensors: dict[str, NDArray[Any]]
+    config: dict[str, Any]
+    hash: bytes
+
+    @staticmethod
+    def read(path: Path) -> Weights:
+        data = path.read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        header = json.loads(data[8 : 8 + size])
+        config = json.loads(header.pop("__metadata__")["lichen"])["config"]
+        tensors: dict[str, NDArray[Any]] = {}
+        for name, entry in header.items():
+            if name.startswith("prior."):
+                need(entry["dtype"] == "F32", "the prior's tensors are float32")
+                first, last = (8 + size + offset for offset in entry["data_offsets"])
+                own = name[6:].replace("hyper_mean", "side.mean").replace("hyper_raw", "side.raw")  # older names
+                tensors[own] = np.frombuffer(data[first:last], "<f4").reshape(entry["shape"])
+        return Weights(tensors, config, hashlib.sha256(data).digest()[:4])
+
+    def layer(self, name: str) -> tuple[Ints, Ints, int]:
+        """Weight and bias in units, and b, of a convolution."""
+        weight = self.tensors[name + ".weight"]
+        bits = 14
+        while np.abs(units(weight, bits)).max() >= 2**15:
+            bits -= 1
+        need(bits > 0, "weights beyond all use")
+        return units(weight, bits), clamped(units(self.tensors[name + ".bias"], 12)), bits
+
+    def pointwise(self, name: str, x: Ints) -> Ints:
+        """A 1 x 1 convolution: (h, w, Cin) -> (h, w, Cout)."""
+        weight, bias, bits = self.layer(name)
+        return snapped(clamped(x) @ np.ascontiguousarray(weight[:, :, 0, 0].T) + (bias << bits), bits)
+
+    def depthwise(self, name: str, x: Ints, edge: bool) -> Ints:
+        """A k x k convolution of each channel by itself; beyond the map its edge is repeated, or zeros are read."""
+        weight, bias, bits = self.layer(name)
+        side = weight.shape[2]
+        padded = np.pad(clamped(x), ((side // 2,), (side // 2,), (0,)), mode="edge" if edge else "constant")
+        total = np.zeros_like(x) + (bias << bits)
+        for row, column in np.ndindex(side, side):
+            total += padded[row : row + x.shape[0], column : column + x.shape[1]] * weight[:, 0, row, column]
+        return snapped(total, bits)
+
+    def at(self, name: str, level: int) -> Ints:
+        """A level table at `level` / 512."""
+        table = clamped(units(self.tensors[name + ".table"], 12))
+        need(level <= (len(table) - 1) * 512, "a level beyond its model's")
+        below = min(level // 512, max(len(table) - 2, 0))
+        low, high = table[below], table[min(below + 1, len(table) - 1)]
+        return snapped(low * 512 + (high - low) * (level - below * 512), 9)
+
+
+def hyper_synthesis(weights: Weights, z_hat: Ints, level: int) -> Ints:
+    """(h, w, Z) -> features (4 h, 4 w, F)."""
+    name = "synthesis.body."
+    x = leaky(weights.pointwise("synthesis.enter", z_hat) + weights.at("synthesis.level", level))
+    for place in range(1, 6):
+        if place % 2:
+            x = weights.depthwise(f"{name}{place}.0", x, edge=True)
+            x = leaky(weights.pointwise(f"{name}{place}.1", x))
+        else:  # twice as large by a pixel shuffle
+            height, width = x.shape[:2]
+            cells = weights.pointwise(f"{name}{place}.0", x).reshape(height, width, -1, 2, 2)
+            x = cells.transpose(0, 3, 1, 4, 2).reshape(2 * height, 2 * width, -1)
+    return x
+
+
+def parameters(weights: Weights, step: int, features: Ints, known: Ints) -> tuple[Ints, Ints]:
+    """Mean and raw scale of all latents (h, w, M), as the source of this step sees them."""
+    name, seen = f"context.sources.{step}.", features
+    if step > 0:
+        local = weights.depthwise(name + "gather.1", weights.pointwise(name + "gather.0", known), edge=False)
+        seen = leaky(weights.pointwise(name + "mix.0", np.concatenate([features, local], axis=2)))
+    mean, raw = np.split(weights.pointwise(name + "predict", seen), 2, axis=2)
+    return mean, raw
+
+
+def schedule(kind: str, height: int, width: int) -> list[list[list[Cell]]]:
+    """Parts of blocks of cells."""
+    rows, columns = np.mgrid[:height, :width]
+    phase, odd, every = 2 * (rows % 2) + columns % 2, (rows + columns) % 2 == 1, slice(None)
+    if kind == "Quadtree":
+        return [[[(phase == own ^ turn, slice(FOUR[own], None, 4)) for own in range(4)]] for turn in TURNS]
+    if kind == "DualCheckerboard":
+        evens, odds = slice(0, None, 2), slice(1, None, 2)
+        return [[[(~odd, evens)], [(odd, odds)]], [[(odd, evens)], [(~odd, odds)]]]
+    need(kind in ("AllAtOnce", "Checkerboard"), f"the schedule {kind} is not that of section 4")
+    return [[[(~odd, every)]], [[(odd, every)]]] if kind == "Checkerboard" else [[[(odd | ~odd, every)]]]
+
+
+@dataclass
+class Decoded:
+    """Latents (h, w, C), in units of 2^-12; symbols 0 where skipped; what y's mean and scale index were."""
+
+    file: File
+    z_symbols: Ints
+    z_hat: Ints
+    y_symbols: Ints
+    y_hat: Ints
+    y_mean: Ints
+    y_index: Ints
+    escapes: int
+
+
+def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, features: Ints) -> list[Ints]:
+    """Symbols, y_hat, means and scale indices, (h, w, M) each."""
+    config, base, shift = weights.config["context"], weights.at("context.base_raw", level), np.zeros((64, 3), np.int64)
+    if config.get("centroids"):
+        shift[:, 1:] = np.clip(units(weights.tensors["context.centroids.table"], 12), -1792, 1792)  # 0.4375
+    shape = config.get("gaussian", {"kind": "Gaussian", "skip": 3, "scale": {"kind": "LogScale"}})
+    need(shape["scale"]["kind"] == "LogScale" and not shape.get("inside"), "densities of another kind")
+    tables = read_tables(folder / f"{shape['kind'].lower()}_tables.npz")
+    height, width = features.shape[:2]
+    places = np.arange(height * width * len(base)).reshape(height, width, -1)
+    symbols, y_hat, mean, index = maps = [np.zeros_like(places) for _ in range(4)]
+    for step, blocks in enumerate(schedule(config["schedule"]["kind"], height, width)):
+        means, raws = parameters(weights, step, features, y_hat)
+        indices = scale_index(raws + base)
+        for top, left in product(range(0, height, SIDE), range(0, width, SIDE)):
+            window = slice(top, top + SIDE), slice(left, left + SIDE)
+            for cells in blocks:
+                here = np.concatenate([places[window][where[window]][:, own].ravel() for where, own in cells])
+                mean.flat[here], index.flat[here] = means.flat[here], indices.flat[here]
+                found = decoder.block(index.flat[here], tables, shape["skip"])
+                more = np.sign(found) * shift[index.flat[here], np.minimum(np.abs(found), 2)]
+                symbols.flat[here], y_hat.flat[here] = found, mean.flat[here] + found * ONE + more
+    return maps
+
+
+def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
+    """The latents of a file's bytes; `tables` is the folder of the frozen tables. Raises `Damaged`."""
+    file = parse(data)
+    need(file.weights == weights.hash, "the file is of other weights")
+    need(weights.config.get("side", {"kind": "LevelSide"})["kind"] == "LevelSide", "a z of another kind")
+    height, width = -(-file.height // 64), -(-file.width // 64)
+    decoder = Decoder(file.sections[1])
+    mean, raw = weights.at("side.mean", file.level), weights.at("side.raw", file.level)
+    index = np.tile(scale_index(raw), height * width)
+    z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
+    features = hyper_synthesis(weights, mean + z * ONE, file.level)
+    symbols, y_hat, means, indices = read_y(weights, file.level, tables, decoder, features)
+    return Decoded(file, z, mean + z * ONE, symbols, y_hat, means, indices, decoder.escapes)

@@ -103,6 +103,30 @@ def test_a_gaussian_without_scales_is_said():
     assert hooks(model) == 0
 
 
+def test_a_mixture_is_refused():
+    class GaussianConditional(nn.Module):
+        def forward(self, inputs: Tensor, scales: Tensor) -> Tensor:
+            return inputs
+
+    model, y = GaussianConditional(), torch.rand(1, 2, 4, 4)
+    with pytest.raises(UsageError, match="a mixture"), capture(model):
+        model(y, torch.cat([y, y, y], dim=1))
+
+
+def test_a_compiled_model_is_seen_in_every_block():
+    model, x = Slices(), torch.rand(1, 3, 8, 8)
+    compiled = torch.compile(model, backend="eager")
+    for _ in range(3):
+        with capture(model) as latents:
+            compiled(x)
+        assert len(latents.calls) == 2
+    compiled(x)  # outside of a block: from here on there are no hooks
+    with capture(model) as latents:
+        compiled(x)
+    with pytest.raises(UsageError, match="compiled"):
+        _ = latents.y
+
+
 @pytest.fixture
 def zoo(monkeypatch):
     """CompressAI's models; torchvision, which it imports for its data only, may be absent."""

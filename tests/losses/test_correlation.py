@@ -22,7 +22,7 @@ from lichen.losses.correlation import (
     normalised,
     off_centre,
 )
-from lichen.prior.density import SCALE_MIN
+from lichen.prior.density import SCALE_MIN, LinearScale, LogScale
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 WINDOWS = (3, 5, 7)
@@ -178,6 +178,14 @@ def test_the_scale_is_bounded_like_the_coders():
     y = torch.full((1, 1, 3, 3), 0.05)
     small = Latents(y, torch.zeros_like(y), torch.full_like(y, 1e-6))
     assert torch.allclose(correlation_map(small, Correlation()), torch.full((3, 3), (0.05 / SCALE_MIN) ** 2))
+
+
+@pytest.mark.parametrize("believed", [LogScale(), LinearScale()])
+def test_a_scale_at_its_bound_can_be_raised(believed):
+    y = white(1, 2, 5, 5).float().abs() + 1  # equal signs correlate: a larger scale would lower the loss
+    raw = torch.full_like(y, -10.0, requires_grad=True)
+    correlation_loss(Latents(y, torch.zeros_like(y), believed.scale(raw))).backward()
+    assert raw.grad is not None and (raw.grad < 0).any()
 
 
 def test_small_latents_give_zero_and_one_warning():

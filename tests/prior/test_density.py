@@ -10,7 +10,18 @@ import torch
 from lichen.coding.coders import Estimator
 from lichen.coding.noise import Noise
 from lichen.coding.tables import load_tables
-from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, Logistic, gaussian_bits, logistic_bits
+from lichen.prior.density import (
+    SCALE_MAX,
+    SCALE_MIN,
+    SCALES,
+    Belief,
+    Gaussian,
+    LinearScale,
+    Logistic,
+    LogScale,
+    gaussian_bits,
+    logistic_bits,
+)
 
 SCALE = [SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (i / (SCALES - 1)) for i in range(SCALES)]
 
@@ -59,3 +70,12 @@ def test_training_noise_prices_like_rounding(shape):
     noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
     noisy.code(y, belief), rounded.code(y, belief)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)
+
+
+@pytest.mark.parametrize(("believed", "raw"), [(LogScale(), 20.0), (LinearScale(), 300.0)])
+def test_a_scale_beyond_the_tables_can_fall(believed, raw):
+    raws = torch.tensor([raw], requires_grad=True)
+    scale = believed.scale(raws)
+    assert float(scale.detach()) == SCALE_MAX
+    logistic_bits(torch.tensor([3.0]), scale).backward()  # a smaller scale would be cheaper
+    assert raws.grad is not None and float(raws.grad) > 0

@@ -53,6 +53,13 @@ def test_the_cumulative_is_a_half_at_the_median_and_rises(density):
     assert float(logit[:, :, 300].abs().max()) < 1e-6
 
 
+def test_bits_under_autocast_are_those_without(density):
+    residual = torch.randn(2, 50, 3) * 4
+    with torch.autocast("cpu", torch.bfloat16):
+        bits = density.bits(residual)
+    assert torch.equal(bits, density.bits(residual))
+
+
 def test_medians_learn_with_the_rest():
     torch.manual_seed(0)
     density = LearnedDensity(1, 31, 2.0**-24)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import random
 import signal
@@ -131,19 +132,40 @@ def test_killed_again_and_again(place, whole):
     assert curve(broken) == curve(whole) and same_weights(whole, broken)
 
 
-def test_two_processes_train_like_one_with_the_joint_batch(place, whole):
-    pytest.importorskip("accelerate")
-    together = run_in(place, "together")
+def launch(*arguments: str) -> bytes:
+    """Two processes on this machine, to their end; what they said."""
     with socket.socket() as free:  # --multi_gpu means several processes: with --device cpu they train on CPUs, by gloo
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port), "-m"]  # fmt: skip
+    command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", *launch, *arguments(together)], check=True, env=environment, timeout=300,
-                   capture_output=True)  # fmt: skip
+    ended = subprocess.run([sys.executable, "-m", *command, *arguments], check=True, env=environment, timeout=300,
+                           capture_output=True)  # fmt: skip
+    return ended.stderr
+
+
+def test_two_processes_train_like_one_with_the_joint_batch(place, whole):
+    """Also when they go on with what one process left."""
+    pytest.importorskip("accelerate")
+    together = run_in(place, "together")
+    train_session(dataclasses.replace(together, max_minutes=0), Console(quiet=True))
+    assert b"resumed at step 1" in launch("-m", *arguments(together))
     first, second = curve(whole), curve(together)
     assert len(first) == len(second) == STEPS
     for one, two in zip(first, second, strict=True):
         assert [float(v) for v in two] == pytest.approx([float(v) for v in one], rel=1e-4)
     assert load_checkpoint(together.output / "lichen-hp.safetensors").facts["processes"] == 2
+
+
+def test_processes_notice_that_they_differ(tmp_path):
+    pytest.importorskip("accelerate")
+    (tmp_path / "ask.py").write_text(
+        "import torch\n"
+        "from lichen.training.processes import find_processes\n"
+        "processes = find_processes('cpu')\n"
+        "assert processes.count == 2 and processes.agree(torch.tensor([7, 2**60]))\n"
+        "assert not processes.agree(torch.tensor([7, 2**60 + processes.index]))\n"
+        "processes.finish()\n"
+    )
+    launch(str(tmp_path / "ask.py"))

@@ -71,6 +71,23 @@ def test_resumed_training_repeats_the_same_steps(folder, tmp_path):
     assert not resume_run(trainer_on(folder), log_in(tmp_path), tmp_path / "nowhere")
 
 
+def test_the_digest_is_of_step_and_weights(folder):
+    trainer = trainer_on(folder)
+    before = trainer.digest()
+    assert torch.equal(before, trainer_on(folder).digest())
+    losses(trainer, 1)
+    assert (trainer.digest() != before).all()
+
+
+def test_a_resumed_run_follows_the_recipe_as_it_is_now(folder, tmp_path):
+    first = trainer_on(folder)
+    losses(first, 1)
+    save_run(first, log_in(tmp_path), tmp_path / "run")
+    second = trainer_on(folder, block_rate=0.5)
+    assert resume_run(second, log_in(tmp_path), tmp_path / "run")
+    assert [group["scale"] for group in second.optimiser.param_groups] == [1.0, 0.5]
+
+
 def test_steps_in_bfloat16(folder):
     """What is coded stays float32: the same latents' bits, to the precision of a coarser analysis."""
     whole, half = (losses(trainer_on(folder, bfloat16=coarse), 2) for coarse in (False, True))

@@ -47,10 +47,15 @@ class Captured:
 
     def _merged(self, parts: list[Tensor]) -> Tensor:
         if not parts:
-            raise UsageError("no Gaussian was evaluated within capture(model): run the model inside the with-block")
+            raise UsageError(
+                "no Gaussian was evaluated within capture(model): run the model inside the with-block; "
+                "if it is compiled, never call it outside of one"
+            )
         if len({(part.shape[0], *part.shape[2:]) for part in parts}) > 1:
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise UsageError(f"the recorded calls differ in more than channels ({shapes}): capture one pass at a time")
+        if len({part.device for part in parts}) > 1:
+            raise UsageError("the recorded calls are on several devices: capture each replica, or use one process each")
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
@@ -67,8 +72,12 @@ def _read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> L
         raise UsageError(
             f"{type(module).__name__} was called with {', '.join(arguments)}: no latent or no scales there"
         )
+    mean = torch.zeros_like(y) if mean is None else mean
+    if not y.shape == scale.shape == mean.shape:
+        shapes = ", ".join(str(tuple(part.shape)) for part in (y, mean, scale))
+        raise UsageError(f"{type(module).__name__} has y, mean and scale of {shapes}: a mixture is not one Gaussian")
     bound = getattr(module, "lower_bound_scale", None)
-    return Latents(y, torch.zeros_like(y) if mean is None else mean, bound(scale) if callable(bound) else scale)
+    return Latents(y, mean, bound(scale) if callable(bound) else scale)
 
 
 def _gaussians(model: nn.Module) -> list[nn.Module]:
@@ -81,8 +90,9 @@ def capture(model: nn.Module) -> Iterator[Captured]:
 
     They keep their gradients; the scale is read after the module's own lower bound, a missing mean is 0.
     Nothing of the model is changed and the hooks are gone after the block, also after an exception; blocks
-    may be nested. Compile the model inside the block or not at all: hooks added later are not seen by
-    `torch.compile`. Raises `UsageError` when the model has no such module.
+    may be nested. Call a compiled model inside of such blocks only (validate with the model itself): what
+    `torch.compile` has seen without hooks it runs without hooks ever after. Raises `UsageError` when the model has
+    no such module.
     """
     gaussians = _gaussians(model)
     if not gaussians:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from lichen.errors import UsageError
-from lichen.prior.density import SCALE_MIN
+from lichen.prior.density import SCALE_MIN, lower_bound
 
 Noise = Callable[[Tensor], Tensor]  # x -> uniform noise of its shape in [-1/2, 1/2)
 
@@ -116,7 +116,7 @@ def normalised(latents: Gaussian, how: Correlation, noise: Noise = uniform) -> T
         residual = residual + noise(residual)
     elif how.source is Source.STE:
         residual = residual + (residual.round() - residual).detach()
-    return residual / scale.clamp(min=SCALE_MIN)
+    return residual / lower_bound(scale, SCALE_MIN)
 
 
 def channel_maps(u: Tensor, window: int) -> Tensor:

@@ -55,6 +55,11 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
     return result
 
 
+def upper_bound(x: Tensor, bound: float) -> Tensor:
+    """min(x, bound) elementwise; above the bound only gradients that would lower x pass."""
+    return -lower_bound(-x, -bound)
+
+
 def gaussian_bits(residual: Tensor, scale: Tensor, floor: float = FLOOR) -> Tensor:
     """-log2 P(residual) under N(0, scale^2) * U(-1/2, 1/2), elementwise (paper eq. 3).
 
@@ -104,7 +109,7 @@ class LogScale:
 
     def scale(self, raw: Tensor) -> Tensor:
         bounded = lower_bound(raw.float(), math.log2(SCALE_MIN))
-        return torch.exp2(bounded.clamp(max=math.log2(SCALE_MAX)))
+        return torch.exp2(upper_bound(bounded, math.log2(SCALE_MAX)))
 
     def index(self, raw: Tensor) -> Tensor:
         """The coder's scale index, uint8, of raw on its grid."""
@@ -119,7 +124,7 @@ class LinearScale:
     """raw is the scale itself: the papers' models."""
 
     def scale(self, raw: Tensor) -> Tensor:
-        return lower_bound(raw.float(), SCALE_MIN).clamp(max=SCALE_MAX)
+        return upper_bound(lower_bound(raw.float(), SCALE_MIN), SCALE_MAX)
 
     def index(self, raw: Tensor) -> Tensor:
         """The coder's scale index, uint8, of raw on its grid."""

@@ -75,9 +75,10 @@ class LearnedDensity(Side):
         return LearnedBelief(medians.expand(batch, positions, -1), self, self.frequencies)
 
     def bits(self, residual: Tensor) -> Tensor:
-        """-log2 P of latents at `residual` (B, n, C) from the median."""
+        """-log2 P of latents at `residual` (B, n, C) from the median; never in bfloat16, where it would cancel."""
         flat = residual.flatten(0, -2).t()[:, None]  # C, 1, B n
-        likelihood = lower_bound(self._mass(flat, 0.5), self.floor)
+        with torch.autocast(residual.device.type, enabled=False):
+            likelihood = lower_bound(self._mass(flat, 0.5), self.floor)
         return -torch.log2(likelihood)[:, 0].t().reshape(residual.shape)
 
     def _mass(self, x: Tensor, half: float) -> Tensor:

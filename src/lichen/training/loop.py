@@ -74,6 +74,11 @@ class Trainer:
         filled = [group for group in groups if group["params"]]
         return torch.optim.Adam(filled, lr=self.recipe.learning_rate, fused=True)
 
+    def digest(self) -> Tensor:
+        """The step and a sum over the bits of all weights, (2,) int64: what processes that train together share."""
+        bits = sum(p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self._parameters)
+        return torch.stack([torch.tensor(self.step, device=self.device), torch.as_tensor(bits, device=self.device)])
+
     def run(self, until: int, max_minutes: float, report: Callable[[Figures], None]) -> None:
         """Train to step `until`, or for so many minutes; calls `report` after each step."""
         start, late = time.monotonic(), False

@@ -27,6 +27,10 @@ class Processes(Protocol):
         """The average over processes, without gradient."""
         ...
 
+    def agree(self, state: Tensor) -> bool:
+        """Whether this is the same in all processes."""
+        ...
+
     def finish(self) -> None:
         """Wait for all, and part."""
         ...
@@ -45,6 +49,9 @@ class Alone:
 
     def mean(self, figures: Tensor) -> Tensor:
         return figures
+
+    def agree(self, state: Tensor) -> bool:
+        return True
 
     def finish(self) -> None:
         return
@@ -73,6 +80,10 @@ class Together:
     def mean(self, figures: Tensor) -> Tensor:
         averaged: Tensor = self._accelerator.reduce(figures, reduction="mean")
         return averaged
+
+    def agree(self, state: Tensor) -> bool:
+        gathered: Tensor = self._accelerator.gather(state[None])
+        return bool((gathered == gathered[0]).all())
 
     def finish(self) -> None:
         self._accelerator.wait_for_everyone()

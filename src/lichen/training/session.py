@@ -151,6 +151,8 @@ def train_session(run: Run, console: Console) -> None:
         fresh = sorted({".".join(name.split(".")[:2]) for name in start_from(trainer, recipe.start)})
         said = f"started from {recipe.start}" + (f"; afresh: {', '.join(fresh)}" if fresh else "")
         console.print(said, markup=False)
+    if not processes.agree(trainer.digest()):
+        raise UsageError("the processes begin with different weights: let all see the same --output and --start")
     _train(trainer, log, run, console, processes)
     where = weights_of(trainer, run.output)
     console.print(f"{where} holds the weights of step {trainer.step}; give it to --weights", markup=False)

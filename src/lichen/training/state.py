@@ -82,7 +82,7 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
     if not path.exists():
         return False
     try:
-        state = torch.load(path, map_location=trainer.device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)  # what loads it copies to the device
         name, config = state["recipe"]["model"], state["config"]
         if name != trainer.recipe.model or from_json(config) != trainer.config:
             raise BadCheckpoint(
@@ -92,7 +92,10 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
             raise BadCheckpoint(f"{path} has weights that are not finite; use another --output")
         trainer.model.load_state_dict(state["model"])
         trainer.ema.load_state_dict(state["ema"])
+        scales = [group["scale"] for group in trainer.optimiser.param_groups]
         trainer.optimiser.load_state_dict(state["optimiser"])
+        for group, scale in zip(trainer.optimiser.param_groups, scales, strict=True):
+            group["scale"] = scale  # the recipe's, as its other numbers are, which may have been changed
         trainer.step, trainer.seconds, trainer.lineage = state["step"], state["seconds"], state["lineage"]
         trainer.health.restore(state["health"])
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:

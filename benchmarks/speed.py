@@ -171,6 +171,7 @@ def main() -> None:
             "multiply_adds": work,
             "peak_multiply_adds_per_s": peak,
             "size_bytes": len(data),
+            "weights": codec.checkpoint.hash.hex(),
         },
         [
             Bar("encode, s", whole["encode"], limits["encode"]),

@@ -1,4 +1,4 @@
-"""What the default model was not trained for, text, a screenshot, line art, noise, beside peers at equal bytes.
+"""What the default model was not trained for, text, a screenshot, line art, noise, beside peers at no more bytes.
 
     python -m benchmarks.weaknesses [--tune ms-ssim] [--sheet docs/weaknesses.jpg]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +68,11 @@ def main() -> None:
     rows = [(name, im, compare(im, codec, lambda x: codec.encode(x, QUALITY), peers)) for name, im in pictures.items()]
     table = {name: {r.codec: round(r.psnr_db, 2) for r in results} for name, _, results in rows}
     similar = {name: {r.codec: round(decibels(r.ms_ssim), 2) for r in results} for name, _, results in rows}
-    sizes = {name: results[0].size_bytes for name, _, results in rows}
+    sizes = {name: {r.codec: r.size_bytes for r in results} for name, _, results in rows}
     codecs = list(next(iter(table.values())))
     for measure, found in (("PSNR", table), ("MS-SSIM", similar)):
-        lines = [[n, sizes[n], *found[n].values()] for n in found]
-        show(f"{measure}, dB, at Lichen's bytes", ["", "bytes", *codecs], lines)
+        lines = [[n, *itertools.chain(*zip(sizes[n].values(), found[n].values(), strict=True))] for n in found]
+        show(f"{measure}, dB, at no more than Lichen's bytes", ["", *[h for c in codecs for h in ("bytes", c)]], lines)
     if args.sheet is not None:
         buffer = io.BytesIO()
         draw(rows).save(buffer, "JPEG", quality=70)

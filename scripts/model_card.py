@@ -54,7 +54,8 @@ BD-rate by PSNR and by MS-SSIM (negative: these weights need fewer bytes); peers
 
 * Young: little training, on a CPU. The table says by how much it loses to newer codecs.
 * Trained for {goal} on photographs. {meaning} Text, screenshots and
-  line art were not trained on: use another codec there. {goal} in dB at equal bytes ({command}):
+  line art were not trained on: use another codec there. {goal} in dB, the others by their largest files of no
+  more bytes (how many fewer, in brackets; {command}):
 
 {weaknesses}
 
@@ -105,7 +106,12 @@ def weaknesses(digest: str, tune: Tune) -> str:
     codecs = list(next(iter(table.values())))
     lines = [["", "bytes", *codecs], ["---"] * (2 + len(codecs))]
     for name, quality in table.items():
-        lines.append([name, str(found["size_bytes"][name]), *(f"{quality[codec]:.2f}" for codec in codecs)])
+        sizes = found["size_bytes"][name]
+        ours = sizes[codecs[0]]
+        cells = [
+            f"{quality[codec]:.2f}" + f" ({sizes[codec] / ours - 1:+.1%})" * (codec != codecs[0]) for codec in codecs
+        ]
+        lines.append([name, str(ours), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -26,6 +26,7 @@ _KNOWN = {
     "jpeg-2000": Style("#8a6a3b", "#c9a26a", "triangle"),
     "webp": Style("#c77f00", "#f0ad33", "triangle"),
     "avif": Style("#0068a8", "#56b4e9", "square"),
+    "avif-444-psnr": Style("#0068a8", "#56b4e9", "triangle"),
     "heic": Style("#a8518a", "#dd8fbf", "diamond"),
     "jpeg-xl": Style("#c44a00", "#ff8a4a", "circle"),
     "vtm": Style("#1d231f", "#e9ece8", "circle"),

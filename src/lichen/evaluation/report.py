@@ -27,6 +27,7 @@ GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
 _SCRIPTS = ("slider.js", "charts.js", "report.js")
 _BPP_MAX = 1.6
 _FIRST_SHOWN = frozenset({"jpeg-420", "webp", "avif", "heic", "jpeg-xl", "vtm", "paper-elic2022_mse"})
+_TWINS = {"JPEG 4:4:4", "AVIF 4:4:4 PSNR"}  # of codecs that look better at few bytes
 _FACTS = ("jpeg-420", "webp", "avif", "jpeg-xl", "vtm")
 
 
@@ -51,7 +52,7 @@ def pictures_at_equal_bytes(
     found = []
     for path in paths:
         image = to_pil(Picture(open_picture(path).pixels))
-        peers = [peer for peer in available() if peer.name != "JPEG 4:4:4"]  # its twin is better at few bytes
+        peers = [peer for peer in available() if peer.name not in _TWINS]
         results = compare(image, codec, lambda picture: codec.encode(picture, target_bpp=target_bpp), peers)
         found.append(pair_data(path.stem, image, results))
         done(path.stem)

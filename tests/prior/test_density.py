@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from lichen.coding.coders import Estimator
 from lichen.coding.noise import Noise
@@ -79,3 +80,22 @@ def test_a_scale_beyond_the_tables_can_fall(believed, raw):
     assert float(scale.detach()) == SCALE_MAX
     logistic_bits(torch.tensor([3.0]), scale).backward()  # a smaller scale would be cheaper
     assert raws.grad is not None and float(raws.grad) > 0
+
+
+def test_a_scale_learns_from_what_a_file_has():
+    """Its gradient is that of the rounded latent's cost, which is the value too; the mean's is the noisy one's."""
+    torch.manual_seed(0)
+    y, noise = 2 * torch.randn(1, 40, 3), torch.rand(1, 40, 3) - 0.5
+
+    def gradients(split: bool, rounded: bool) -> tuple[Tensor, Tensor, Tensor]:
+        mean, raw = (torch.zeros_like(y, requires_grad=True) for _ in range(2))
+        belief, residual = Belief(mean, raw, Logistic()), y - mean
+        settled = torch.round(residual.detach())
+        cost = belief.training_bits(settled if rounded else residual + noise, settled if split else None)
+        cost.sum().backward()
+        return cost.detach(), torch.zeros(()) if mean.grad is None else mean.grad, raw.grad
+
+    mixed, noisy, hard = gradients(True, False), gradients(False, False), gradients(False, True)
+    assert torch.equal(mixed[0], hard[0]) and torch.equal(mixed[2], hard[2])
+    assert torch.equal(mixed[1], noisy[1]) and noisy[1].any()
+    assert not torch.equal(mixed[2], noisy[2])

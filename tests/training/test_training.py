@@ -111,8 +111,8 @@ def test_the_correlation_loss_lowers_the_correlation(folder):
 
 
 def test_crops_and_quantisers_differ(folder):
-    plain, noisy = (losses(trainer_on(folder, quantiser=q), 2) for q in Quantiser)
-    assert plain[0] != noisy[0]
+    first = {losses(trainer_on(folder, quantiser=q), 1)[0] for q in Quantiser}
+    assert len(first) == len(Quantiser)
     varying = trainer_on(folder, crop=(64, 128))
     assert [varying._inputs()[0].shape[2], losses(varying, 1) and varying._inputs()[0].shape[2]] == [64, 128]
 

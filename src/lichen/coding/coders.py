@@ -33,7 +33,8 @@ class Estimator:
     earlier stages of the beliefs that have some, a tuple for each such call.
 
     With `noise`, for training, noisy latents are priced (Balle 2017), while y_hat is rounded
-    straight-through (Minnen & Singh 2020) or noisy too, as the noise says; without, both are rounded
+    straight-through (Minnen & Singh 2020) or noisy too, as the noise says, which may also have the scales learn from
+    rounded latents; without, both are rounded
     as in a file, positions of smallest scale being skipped like there.
     """
 
@@ -51,7 +52,8 @@ class Estimator:
         if self.noise is not None:
             noisy = residual.float() + self.noise(residual)
             rounded = noisy if self.noise.in_synthesis else ste_round(residual)
-            self._count(belief, lambda b: b.training_bits(noisy))
+            as_coded = torch.round(residual.detach()) if self.noise.rounded_scales else None
+            self._count(belief, lambda b: b.training_bits(noisy, as_coded))
         else:
             coded = ~belief.skipped
             rounded = torch.where(coded, torch.round(residual), 0.0)

@@ -13,12 +13,15 @@ class Noise:
 
     `noise(x)` for x (B, ...) gives the next numbers of the B streams, float32. A picture's noise depends on
     its seed only, so a batch trains alike however it is split over processes. `in_synthesis`: the noise also
-    reaches the synthesis (Balle 2017), in place of straight-through rounding (Minnen & Singh 2020).
+    reaches the synthesis (Balle 2017), in place of straight-through rounding (Minnen & Singh 2020). `rounded_scales`:
+    the scales of beliefs learn from rounded latents.
     """
 
-    def __init__(self, seeds: Sequence[int], device: torch.device, in_synthesis: bool = False) -> None:
+    def __init__(
+        self, seeds: Sequence[int], device: torch.device, in_synthesis: bool = False, rounded_scales: bool = False
+    ) -> None:
         self._streams = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.in_synthesis = in_synthesis
+        self.in_synthesis, self.rounded_scales = in_synthesis, rounded_scales
 
     def __call__(self, x: Tensor) -> Tensor:
         noise = torch.empty(x.shape, dtype=torch.float32, device=x.device)

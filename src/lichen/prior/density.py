@@ -223,9 +223,17 @@ class Belief:
         """The cost of y_hat = centre + rounded, elementwise."""
         return self.gaussian.bits(self._residual(rounded), self.scale)
 
-    def training_bits(self, noisy: Tensor) -> Tensor:
-        """The cost of centre + noisy, with a useful gradient at any distance."""
-        return self.gaussian.training_bits(self._residual(noisy), self.scale)
+    def training_bits(self, noisy: Tensor, rounded: Tensor | None = None) -> Tensor:
+        """The cost of centre + noisy, with a useful gradient at any distance.
+
+        With `rounded` the cost of that, as in a file: the scale learns from it, mean and y from the noisy one.
+        """
+        price = self.gaussian.training_bits
+        if rounded is None:
+            return price(self._residual(noisy), self.scale)
+        scale = self.scale
+        slope = price(self._residual(noisy), scale.detach())
+        return price(self._residual(rounded).detach(), scale) + (slope - slope.detach())
 
     def _residual(self, value: Tensor) -> Tensor:
         return value.float() - self.mean.float() if self.gaussian.inside else value.float()
@@ -288,8 +296,8 @@ class LearnedBelief:
         """The cost of y_hat = centre + rounded, elementwise."""
         return self.density.bits(rounded.float())
 
-    def training_bits(self, noisy: Tensor) -> Tensor:
-        """The same; a learned density has a gradient wherever it has data."""
+    def training_bits(self, noisy: Tensor, rounded: Tensor | None = None) -> Tensor:
+        """The same of the noisy one; a learned density has a gradient wherever it has data."""
         return self.density.bits(noisy.float())
 
 

@@ -127,7 +127,8 @@ class Trainer:
             torch.randperm(recipe.batch, generator=chance) + torch.rand(recipe.batch, generator=chance)
         ) / recipe.batch
         level = (strata * (self.config.rates.count - 1))[self.mine.start : self.mine.stop].to(self.device)
-        noise = Noise([self._seed(i) for i in self.mine], self.device, recipe.quantiser is Quantiser.NOISE)
+        seeds, how = [self._seed(i) for i in self.mine], recipe.quantiser
+        noise = Noise(seeds, self.device, how is Quantiser.NOISE, how is Quantiser.ROUNDED_SCALES)
         return x.contiguous(memory_format=torch.channels_last), level, noise
 
     def _crops_ahead(self, step: int) -> Future[Tensor]:

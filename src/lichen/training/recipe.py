@@ -24,6 +24,7 @@ class Quantiser(enum.Enum):
 
     MIXED = "mixed"  # noise for the rate, straight-through for the synthesis (Minnen & Singh 2020)
     NOISE = "noise"  # noise for both (Balle 2017)
+    ROUNDED_SCALES = "rounded-scales"  # as mixed, but a scale learns from rounded latents, as files have them
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Pixels of `.lic` files from their latents, as section 5 of docs/format.md says; it shares no line with lichen.
+
+`tests.independent` decodes a file of the rows `lichen`, `lichen-hp` and `lichen-cb` to its latents, exactly; this makes
+the picture of them. The product computes in float32 and this in float64, so that samples may differ by a rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.independent import ONE, File, Ints, Weights, decode, need
+
+Map = NDArray[np.float64]  # (h, w, C)
+Bytes = NDArray[np.uint8]
+Tensors = dict[str, Map]
+
+TYPES = {"F16": "<f2", "F32": "<f4"}
+GREY = 1  # the flag
+
+
+def read_synthesis(path: Path) -> Tensors:
+    """The tensors of a weights file that make pixels: `gains.backward_log` and `synthesis`."""
+    data = path.read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    tensors: Tensors = {}
+    for name, entry in json.loads(data[8 : 8 + size]).items():
+        if name.startswith(("gains.backward_log.", "synthesis.")):
+            need(entry["dtype"] in TYPES, "the transforms' tensors are float16 or float32")
+            first, last = (8 + size + offset for offset in entry["data_offsets"])
+            stored: NDArray[Any] = np.frombuffer(data[first:last], TYPES[entry["dtype"]])
+            tensors[name] = stored.reshape(entry["shape"]).astype(np.float64)
+    return tensors
+
+
+def at_level(table: Map, level: int) -> Map:
+    """(levels, C) -> (C), between two rows."""
+    below = min(level // 512, max(len(table) - 2, 0))
+    above = min(below + 1, len(table) - 1)
+    found: Map = table[below] + (table[above] - table[below]) * (level / 512 - below)
+    return found
+
+
+def leaky(x: Map) -> Map:
+    """LeakyReLU of slope 1/8."""
+    return np.asarray(np.where(x < 0, x / 8, x), np.float64)
+
+
+def convolved(tensors: Tensors, name: str, x: Map) -> Map:
+    """A k x k cross-correlation, k odd, that reads zeros beyond the map; depthwise where it has one input channel."""
+    weight, side = tensors[name + ".weight"], tensors[name + ".weight"].shape[2]
+    padded = np.pad(x, ((side // 2,), (side // 2,), (0,)))
+    total = np.zeros((*x.shape[:2], len(weight))) + tensors.get(name + ".bias", 0.0)
+    for row, column in np.ndindex(side, side):
+        seen, tap = padded[row : row + x.shape[0], column : column + x.shape[1]], weight[:, :, row, column]
+        total += seen * tap[:, 0] if weight.shape[1] == 1 else seen @ tap.T
+    return total
+
+
+def shuffled(x: Map, factor: int) -> Map:
+    """(h, w, C factor^2) -> (factor h, factor w, C)."""
+    height, width = x.shape[:2]
+    cells = x.reshape(height, width, -1, factor, factor).transpose(0, 3, 1, 4, 2)
+    return cells.reshape(factor * height, factor * width, -1)
+
+
+def through(tensors: Tensors, stage: str, x: Map) -> Map:
+    """All residual blocks of a stage, `synthesis.<stage>.0`, `.1`, ...: as many as there are."""
+    number = 0
+    while any(name.startswith(f"{stage}.{number}.") for name in tensors):
+        block = f"{stage}.{number}."
+        if block + "first.weight" in tensors:  # a dense block
+            change = convolved(tensors, block + "second", leaky(convolved(tensors, block + "first", x)))
+        else:
+            hidden = convolved(tensors, block + "expand", convolved(tensors, block + "spatial", x))
+            change = convolved(tensors, block + "project", leaky(hidden))
+        x, number = x + change, number + 1
+    return x
+
+
+def synthesised(tensors: Tensors, y_hat: Map, level: int) -> Map:
+    """(4 h, 4 w, M) in steps of the quantiser -> (64 h, 64 w, 3), black 0 and white 1, neither clamped nor cut."""
+    y = y_hat * np.exp(at_level(tensors["gains.backward_log.table"], level))
+    deep = convolved(tensors, "synthesis.enter", y) + at_level(tensors["synthesis.level.table"], level)
+    deep = through(tensors, "synthesis.coarse", deep)
+    deep = shuffled(convolved(tensors, "synthesis.up.0", deep), 2)
+    deep = through(tensors, "synthesis.fine", through(tensors, "synthesis.dense", deep))
+    deep = shuffled(convolved(tensors, "synthesis.leave", deep), 8)
+    return shuffled(convolved(tensors, "synthesis.linear", y), 16) + deep + 0.5
+
+
+def pixels(file: File, y_hat: Ints, tensors: Tensors) -> Bytes:
+    """The picture of latents in units of 2^-12: (H, W, 3), or (H, W, 1) of a greyscale file."""
+    x = synthesised(tensors, y_hat / ONE, file.level)[: file.height, : file.width]
+    samples = np.rint(255 * np.clip(x, 0, 1)).astype(np.int64)
+    if file.flags & GREY:
+        samples = (samples.sum(axis=2, keepdims=True) + 1) // 3
+    return samples.astype(np.uint8)
+
+
+def decode_pixels(data: bytes, path: Path, tables: Path) -> Bytes:
+    """The picture of a file's bytes, its alpha left out: `path` is its weights, `tables` the frozen tables' folder."""
+    decoded = decode(data, Weights.read(path), tables)
+    return pixels(decoded.file, decoded.y_hat, read_synthesis(path))

@@ -198,6 +198,19 @@ def scale_index(raw: Ints) -> Ints:
     return np.asarray(np.searchsorted(THRESHOLDS, raw, side="right"), np.int64)
 
 
+def stored_tensors(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What the bytes of a weights file say of themselves, and its tensors."""
+    size = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + size])
+    about = json.loads(header.pop("__metadata__")["lichen"])
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, entry in header.items():
+        first, last = (8 + size + offset for offset in entry["data_offsets"])
+        kind = {"F16": "<f2", "F32": "<f4"}[entry["dtype"]]
+        tensors[name] = np.frombuffer(data[first:last], kind).reshape(entry["shape"])
+    return about, tensors
+
+
 @dataclass
 class Weights:
     """Of a weights file: the prior's tensors, the model's config, the first bytes of its hash. Maps are (h, w, C)."""
@@ -209,17 +222,14 @@ class Weights:
     @staticmethod
     def read(path: Path) -> Weights:
         data = path.read_bytes()
-        size = struct.unpack("<Q", data[:8])[0]
-        header = json.loads(data[8 : 8 + size])
-        config = json.loads(header.pop("__metadata__")["lichen"])["config"]
+        about, stored = stored_tensors(data)
         tensors: dict[str, NDArray[Any]] = {}
-        for name, entry in header.items():
+        for name, tensor in stored.items():
             if name.startswith("prior."):
-                need(entry["dtype"] == "F32", "the prior's tensors are float32")
-                first, last = (8 + size + offset for offset in entry["data_offsets"])
+                need(tensor.dtype == np.float32, "the prior's tensors are float32")
                 own = name[6:].replace("hyper_mean", "side.mean").replace("hyper_raw", "side.raw")  # older names
-                tensors[own] = np.frombuffer(data[first:last], "<f4").reshape(entry["shape"])
-        return Weights(tensors, config, hashlib.sha256(data).digest()[:4])
+                tensors[own] = tensor
+        return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4])
 
     def layer(self, name: str) -> tuple[Ints, Ints, int]:
         """Weight and bias in units, and b, of a convolution."""

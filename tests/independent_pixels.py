@@ -6,36 +6,25 @@ the picture of them. The product computes in float32 and this in float64, so tha
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.independent import ONE, File, Ints, Weights, decode, need
+from tests.independent import ONE, File, Ints, Weights, decode, stored_tensors
 
 Map = NDArray[np.float64]  # (h, w, C)
 Bytes = NDArray[np.uint8]
 Tensors = dict[str, Map]
 
-TYPES = {"F16": "<f2", "F32": "<f4"}
 GREY = 1  # the flag
 
 
 def read_synthesis(path: Path) -> Tensors:
     """The tensors of a weights file that make pixels: `gains.backward_log` and `synthesis`."""
-    data = path.read_bytes()
-    size = struct.unpack("<Q", data[:8])[0]
-    tensors: Tensors = {}
-    for name, entry in json.loads(data[8 : 8 + size]).items():
-        if name.startswith(("gains.backward_log.", "synthesis.")):
-            need(entry["dtype"] in TYPES, "the transforms' tensors are float16 or float32")
-            first, last = (8 + size + offset for offset in entry["data_offsets"])
-            stored: NDArray[Any] = np.frombuffer(data[first:last], TYPES[entry["dtype"]])
-            tensors[name] = stored.reshape(entry["shape"]).astype(np.float64)
-    return tensors
+    _, stored = stored_tensors(path.read_bytes())
+    wanted = ("gains.backward_log.", "synthesis.")
+    return {name: tensor.astype(np.float64) for name, tensor in stored.items() if name.startswith(wanted)}
 
 
 def at_level(table: Map, level: int) -> Map:

@@ -163,6 +163,39 @@ def test_other_weights_under_one_name_are_refused(weights, pictures, tmp_path):
     assert versions == set(model(other).versions.values())
 
 
+def test_other_weights_are_refused_also_at_settings_not_asked_for(weights, pictures, tmp_path):
+    """A curve of one model is of one file: new points between old ones would be a curve of nobody."""
+    old, new = model(weights), model(small_checkpoint(ZOO[0], tmp_path, seed=5), 70)
+    out = tmp_path / "out"
+    run([old], pictures, out)
+    with pytest.raises(BadInput, match="--replace"):
+        run([new], pictures, out)
+    assert run([new], pictures, out, replace=True).new_rows == 3
+    assert {(r.setting, r.version) for r in Table(out / "table.tsv").of("lichen")} == set(new.versions.items())
+    summary = json.loads((out / "lichen.json").read_text())
+    assert (summary["results"]["quality"], summary["meta"]["versions"]) == ([70], list(new.versions.values()))
+
+
+def test_rows_of_other_weights_go_though_nothing_is_missing(weights, pictures, tmp_path):
+    """A table in which two sets of weights have met is mended by --replace, its summary too."""
+    run([model(weights)], pictures, tmp_path)
+    table = Table(tmp_path / "table.tsv")
+    table.rows |= {r.key: dataclasses.replace(r, version="old") for r in table.of("lichen") if r.setting == 100}
+    table.save()
+    assert run([model(weights, 0, 50)], pictures, tmp_path, replace=True).new_rows == 0
+    assert json.loads((tmp_path / "lichen.json").read_text())["results"]["quality"] == [0, 50]
+
+
+def test_of_a_family_only_the_replaced_member_is_measured_anew(weights, pictures, tmp_path):
+    path = model(weights).members[0][1]
+    old, new = (ModelEntry("f", ((1.0, path, "a"), (2.0, path, second)), "cpu") for second in "bc")
+    run([old], pictures, tmp_path)
+    with pytest.raises(BadInput, match="by b, not by a, c"):
+        run([new], pictures, tmp_path)
+    assert run([new], pictures, tmp_path, replace=True).new_rows == 3
+    assert json.loads((tmp_path / "f.json").read_text())["meta"]["versions"] == ["a", "c"]
+
+
 def test_other_pictures_under_one_name_are_refused(weights, pictures, tmp_path):
     out = tmp_path / "out"
     run([model(weights, 0)], pictures, out)

@@ -72,8 +72,9 @@ def evaluate(
         raise OutputError(f"{output} is not a folder; give another --output")
     readable, skipped = _readable(data)
     table = Table(output / TABLE)
-    for entry in entries:
-        _check_versions(table, entry, replace)
+    others = [row for entry in entries for row in _of_others(table, entry, replace)]
+    _retract([row.model for row in others], output)
+    table.drop(others)
     _check_pixels(table, readable)
     tasks = _tasks(entries, readable, table)
     _retract([task.entry.name for task in tasks], output)
@@ -111,19 +112,16 @@ def _readable(data: Path) -> tuple[dict[str, _Source], list[str]]:
     return found, skipped
 
 
-def _check_versions(table: Table, entry: Entry, replace: bool) -> None:
-    """Results of different weights must not meet under one name."""
-    wanted = entry.versions
-    others = {r.version for r in table.of(entry.name) if r.version != wanted.get(r.setting, r.version)}
-    if not others:
-        return
-    if not replace:
+def _of_others(table: Table, entry: Entry, replace: bool) -> list[Row]:
+    """Rows under the entry's name that none of its weights made, whatever their setting; refused unless replaced."""
+    wanted = set(entry.versions.values())
+    others = [row for row in table.of(entry.name) if row.version not in wanted]
+    if others and not replace:
         raise BadInput(
-            f"{table.path} has results of {entry.name!r} by {', '.join(sorted(others))}, not by "
-            f"{', '.join(sorted(set(wanted.values())))}; use --replace to measure them anew, or another --output"
+            f"{table.path} has results of {entry.name!r} by {', '.join(sorted({r.version for r in others}))}, not by "
+            f"{', '.join(sorted(wanted))}; use --replace to drop them and measure anew, or another --output"
         )
-    table.drop(entry.name)
-    table.save()
+    return others
 
 
 def _check_pixels(table: Table, readable: dict[str, _Source]) -> None:

@@ -198,6 +198,9 @@ class Table:
         """The rows of one model."""
         return [row for row in self.rows.values() if row.model == model]
 
-    def drop(self, model: str) -> None:
-        """Forget a model's rows."""
-        self.rows = {key: row for key, row in self.rows.items() if row.model != model}
+    def drop(self, rows: list[Row]) -> None:
+        """Forget rows, in the file too."""
+        gone = {row.key for row in rows}
+        if gone:
+            self.rows = {key: row for key, row in self.rows.items() if key not in gone}
+            self.save()

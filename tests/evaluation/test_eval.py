@@ -207,6 +207,17 @@ def test_other_pictures_under_one_name_are_refused(weights, pictures, tmp_path):
         run([model(weights, 0)], pictures, out)
 
 
+def test_replacing_with_the_wrong_folder_loses_nothing(weights, pictures, tmp_path):
+    out, wrong = tmp_path / "out", tmp_path / "wrong"
+    run([model(weights, 0)], pictures, out)
+    before = [(out / name).read_bytes() for name in ("table.tsv", "lichen.json")]
+    wrong.mkdir()
+    scene(80, 64, 9).save(wrong / "z.png")
+    with pytest.raises(BadInput, match="not in this folder"):
+        run([model(small_checkpoint(ZOO[0], tmp_path, seed=5), 0)], wrong, out, replace=True)
+    assert [(out / name).read_bytes() for name in ("table.tsv", "lichen.json")] == before
+
+
 def test_a_folder_without_pictures(weights, tmp_path):
     with pytest.raises(BadData, match="no pictures"):
         run([model(weights)], tmp_path, tmp_path / "out")

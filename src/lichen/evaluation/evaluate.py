@@ -73,9 +73,9 @@ def evaluate(
     readable, skipped = _readable(data)
     table = Table(output / TABLE)
     others = [row for entry in entries for row in _of_others(table, entry, replace)]
+    _check_pixels(table, readable)
     _retract([row.model for row in others], output)
     table.drop(others)
-    _check_pixels(table, readable)
     tasks = _tasks(entries, readable, table)
     _retract([task.entry.name for task in tasks], output)
     total, done, processes = sum(len(task.settings) for task in tasks), 0, jobs or _jobs_for_memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import typer.testing
@@ -11,8 +12,12 @@ import typer.testing
 from lichen import cli
 from lichen.errors import BadInput
 from lichen.evaluation.bdrate import delta
-from lichen.evaluation.curves import Curve, Points, find_points, load_points, published_names
+from lichen.evaluation.curves import PUBLISHED, Curve, Points, find_points, load_points, published_names
+from lichen.evaluation.data_set import KODAK, DataSet
+from lichen.evaluation.measure import Table
 from tests.conftest import SHARED
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,40 @@ def test_curves_without_an_overlap_are_refused():
     dear = Curve("dear", (1.0, 2.0, 3.0, 4.0), (20, 21, 22, 23))
     with pytest.raises(BadInput, match="no rate in common"):
         delta(low, dear)
+
+
+def summary(path: Path, data_set: str | None, pictures: int) -> str:
+    """A file of ours; older ones have no digest."""
+    data = json.loads((RESULTS / "kodak/webp.json").read_text())
+    data["meta"] |= {"data_set": data_set, "pictures": pictures}
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+def test_curves_of_different_pictures_are_refused(tmp_path):
+    ours = summary(tmp_path / "ours.json", "0123456789abcdef", 24)
+    old, other = summary(tmp_path / "old.json", None, 24), summary(tmp_path / "other.json", None, 41)
+    copied = str(PUBLISHED / "clic2020-professional/vtm.json")
+    for anchor, test in (("vtm", ours), ("vtm", other), ("vtm", "clic2020-professional/vtm"), ("vtm", copied)):
+        with pytest.raises(BadInput, match="compare curves of the same pictures"):
+            delta(find_points(anchor).by_psnr(), find_points(test).by_psnr().up_to(3))
+    for anchor, test in (("vtm", old), (ours, old), ("clic2020-professional/vtm", other)):
+        assert delta(find_points(anchor).by_psnr(), find_points(test).by_psnr().up_to(3))
+    assert run("clic2020-professional/vtm", ours, "--json").exit_code == 3
+
+
+def test_other_tools_files_are_compared_as_they_are(tmp_path):
+    data = json.loads((PUBLISHED / "clic2020-professional/vtm.json").read_text())
+    for meta in ({}, {"meta": {"pictures": ["a"], "data_set": 7}}, {"meta": "by hand"}):
+        (tmp_path / "a.json").write_text(json.dumps(data | meta))
+        assert delta(find_points("vtm").by_psnr(), load_points(tmp_path / "a.json").by_psnr())
+
+
+def test_our_results_are_of_kodak():
+    pixels = {row.picture: row.pixels for row in Table(RESULTS / "kodak/table.tsv").rows.values()}
+    assert DataSet.of(pixels.values()) == KODAK
+    for path in (RESULTS / "kodak").glob("*.json"):
+        assert not load_points(path).data_set.differs(KODAK)
 
 
 def test_all_published_curves_load():

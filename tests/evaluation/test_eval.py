@@ -17,6 +17,7 @@ from lichen.errors import BadData, BadInput
 from lichen.evaluation import peers
 from lichen.evaluation.contestants import ModelEntry, PeerEntry
 from lichen.evaluation.curves import load_points
+from lichen.evaluation.data_set import DataSet
 from lichen.evaluation.evaluate import Outcome, evaluate, file_name
 from lichen.evaluation.measure import HEAD, Row, Table
 from lichen.evaluation.metrics import psnr_db
@@ -96,6 +97,7 @@ def test_the_summary_is_the_mean_of_rows(weights, pictures, tmp_path):
     assert summary["name"] == "lichen"
     assert summary["results"]["bpp"][1] == pytest.approx(sum(r.bpp for r in rows) / 3)
     assert summary["results"]["psnr-rgb"][1] == pytest.approx(sum(r.psnr_db for r in rows) / 3)
+    assert load_points(tmp_path / "lichen.json").data_set == DataSet.of(r.pixels for r in rows)
     assert summary["meta"]["pictures"] == 3
     assert "first 0 pictures" in summary["meta"]["timing"]
 

@@ -29,7 +29,15 @@ class Delta:
 
 
 def delta(anchor: Curve, test: Curve) -> Delta:
-    """Bjontegaard deltas by Akima interpolation of log rate. Raises `BadInput` without an overlap."""
+    """Bjontegaard deltas by Akima interpolation of log rate.
+
+    Raises `BadInput` for curves of different pictures, or without an overlap.
+    """
+    if anchor.data_set.differs(test.data_set):
+        raise BadInput(
+            f"{anchor.name} is of {anchor.data_set}, {test.name} of other ones, {test.data_set}; "
+            "compare curves of the same pictures"
+        )
     low = max(anchor.quality_db[0], test.quality_db[0])
     high = min(anchor.quality_db[-1], test.quality_db[-1])
     if high <= low:

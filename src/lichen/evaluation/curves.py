@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from lichen.errors import BadInput
+from lichen.evaluation.data_set import PUBLISHED_SETS, UNKNOWN, DataSet
 from lichen.evaluation.metrics import decibels
 
-PUBLISHED = Path(__file__).parent / "published_curves"
+PUBLISHED = Path(__file__).resolve().parent / "published_curves"
 POINTS_MIN = 4
 
 _LABELS = {
@@ -42,9 +43,10 @@ class Curve:
     name: str
     bpp: tuple[float, ...]
     quality_db: tuple[float, ...]
+    data_set: DataSet = UNKNOWN
 
     @staticmethod
-    def of(name: str, points: list[tuple[float, float]]) -> Curve:
+    def of(name: str, points: list[tuple[float, float]], data_set: DataSet = UNKNOWN) -> Curve:
         """A curve of (bpp, dB) points in any order. Raises `BadInput` when quality does not rise with rate."""
         ordered = sorted(points)
         if len(ordered) < POINTS_MIN:
@@ -60,20 +62,21 @@ class Curve:
         if ordered[0][0] <= 0 or not np.isfinite(ordered).all():
             raise BadInput(f"{name}: rates must be positive and all values finite; measure it anew")
         rates, quality = zip(*ordered, strict=True)
-        return Curve(name, tuple(rates), tuple(quality))
+        return Curve(name, tuple(rates), tuple(quality), data_set)
 
     @staticmethod
-    def rising(name: str, points: list[tuple[float, float]]) -> Curve:
+    def rising(name: str, points: list[tuple[float, float]], data_set: DataSet = UNKNOWN) -> Curve:
         """`of`, without the points that cost no less than another and are no better."""
         kept: list[tuple[float, float]] = []
         for bpp, db in sorted(points, key=lambda p: (p[0], -p[1])):
             if not kept or db > kept[-1][1]:
                 kept.append((bpp, db))
-        return Curve.of(name, kept)
+        return Curve.of(name, kept, data_set)
 
     def up_to(self, bpp_max: float) -> Curve:
         """The part of at most this rate."""
-        return Curve.of(self.name, [p for p in zip(self.bpp, self.quality_db, strict=True) if p[0] <= bpp_max])
+        kept = [p for p in zip(self.bpp, self.quality_db, strict=True) if p[0] <= bpp_max]
+        return Curve.of(self.name, kept, self.data_set)
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,15 @@ class Points:
     bpp: tuple[float, ...]
     psnr_db: tuple[float, ...] = ()
     ms_ssim_db: tuple[float, ...] = ()
+    data_set: DataSet = UNKNOWN
 
     def by_psnr(self) -> Curve:
         """Raises `BadInput` when there is no PSNR, or it does not rise with the rate."""
-        return Curve.of(self.name, self._pairs(self.psnr_db, "PSNR"))
+        return Curve.of(self.name, self._pairs(self.psnr_db, "PSNR"), self.data_set)
 
     def by_ms_ssim(self) -> Curve:
         """Raises `BadInput` when there is no MS-SSIM, or it does not rise with the rate."""
-        return Curve.of(self.name, self._pairs(self.ms_ssim_db, "MS-SSIM"))
+        return Curve.of(self.name, self._pairs(self.ms_ssim_db, "MS-SSIM"), self.data_set)
 
     def _pairs(self, quality: tuple[float, ...], what: str) -> list[tuple[float, float]]:
         if not quality:
@@ -111,7 +115,8 @@ def load_points(path: Path, name: str | None = None) -> Points:
         psnr = _floats(results.get("psnr-rgb", results.get("psnr", [])))
         similarity = results.get("ms-ssim-rgb", results.get("ms-ssim", []))
         in_db = _floats(results.get("ms-ssim-db-rgb", [])) or tuple(decibels(v) for v in _floats(similarity))
-        points = Points(name or str(data.get("name", path.stem)), bpp, psnr, in_db)
+        of = _published_set(path) or DataSet.of_meta(data.get("meta"))
+        points = Points(name or str(data.get("name", path.stem)), bpp, psnr, in_db, of)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -121,6 +126,12 @@ def load_points(path: Path, name: str | None = None) -> Points:
     if any(quality and len(quality) != len(bpp) for quality in (psnr, in_db)):
         raise BadInput(f"{path}: its lists are of different lengths; write it anew")
     return points
+
+
+def _published_set(path: Path) -> DataSet | None:
+    """Packaged curves do not say which pictures they are of; their folder does."""
+    folder = path.resolve().parent
+    return PUBLISHED_SETS[folder.name] if folder.parent == PUBLISHED else None
 
 
 def _floats(values: list[float | None]) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from scipy.interpolate import Akima1DInterpolator
 from lichen.errors import BadInput
 from lichen.evaluation.bdrate import Delta, delta
 from lichen.evaluation.curves import Curve, Points, find_points, load_points
+from lichen.evaluation.data_set import KODAK, DataSet
 from lichen.evaluation.evaluate import TABLE, file_name
 from lichen.evaluation.measure import Row, Table
 from lichen.evaluation.peers import PEERS
@@ -30,7 +31,6 @@ SHOWN = (
     "hm",
     "compressai-bmshj2018-hyperprior_mse_cuda",
 )  # published curves for Kodak that stand beside ours
-KODAK = frozenset(f"kodim{i:02}" for i in range(1, 25))
 
 
 class Kind(Enum):
@@ -113,7 +113,7 @@ def read_league(folder: Path) -> League:
             left_out.append(str(error))
     if not found:
         raise BadInput(f"{folder}: no finished evaluation in it ({'; '.join(left_out) or 'an empty table'})")
-    if pictures == KODAK:
+    if DataSet.of({row.picture: row.pixels for row in table.rows.values()}.values()) == KODAK:
         found += [_published(name) for name in SHOWN]
     names = {competitor.points.name for competitor in found}
     return League(tuple(found), tuple(r for r in table.rows.values() if r.model in names), tuple(left_out))
@@ -143,14 +143,14 @@ def _published(name: str) -> Competitor:
 
 
 def _competitor(key: str, kind: Kind, points: Points, measured: Measured | None) -> Competitor:
-    by_psnr = _rising(points.name, points.bpp, points.psnr_db)
-    return Competitor(key, kind, points, by_psnr, _rising(points.name, points.bpp, points.ms_ssim_db), measured)
+    by_psnr, by_ms_ssim = (_rising(points, quality) for quality in (points.psnr_db, points.ms_ssim_db))
+    return Competitor(key, kind, points, by_psnr, by_ms_ssim, measured)
 
 
-def _rising(name: str, bpp: Iterable[float], quality_db: Iterable[float]) -> Curve | None:
+def _rising(points: Points, quality_db: Iterable[float]) -> Curve | None:
     """A peer's last settings may add bytes for nothing: those are left out. None when too little is left."""
     try:
-        return Curve.rising(name, list(zip(bpp, quality_db, strict=False)))
+        return Curve.rising(points.name, list(zip(points.bpp, quality_db, strict=False)), points.data_set)
     except BadInput:
         return None
 

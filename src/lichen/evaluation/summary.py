@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lichen.errors import BadInput
+from lichen.evaluation.data_set import DataSet
 from lichen.evaluation.measure import Row
 
 TIMING_DROPPED = 6  # pictures, the papers' warm-up
@@ -42,6 +43,7 @@ def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, 
     }
     meta = {
         "versions": sorted({row.version for row in rows}),
+        "data_set": DataSet.of(row.pixels for row in chosen[0]).digest,
         "pictures": len(pictures),
         "sizes": sorted({f"{row.width}x{row.height}" for row in rows})[:8],
         "timing": f"whole files, entropy coding inside, means without the first {dropped} pictures",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -151,9 +152,24 @@ def test_ms_ssim_is_compared_in_db(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(data))
     points = load_points(tmp_path / "a.json")
     assert points.ms_ssim_db == pytest.approx((10, 20))
-    assert points.psnr_db == ()
-    with pytest.raises(BadInput, match="has no PSNR"):
+    assert points.psnr_db[0] == 30 and math.isnan(points.psnr_db[1])
+    with pytest.raises(BadInput, match="too few"):
         points.by_psnr()
+
+
+def test_points_of_infinite_psnr_are_left_out_and_named(tmp_path):
+    data = json.loads((RESULTS / "kodak/webp.json").read_text())
+    data["results"]["psnr-rgb"][-1] = None
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    whole = load_points(RESULTS / "kodak/webp.json").by_psnr()
+    assert load_points(tmp_path / "a.json").by_psnr().quality_db == whole.quality_db[:-1]
+    result = run("vtm", str(tmp_path / "a.json"), "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["deltas"][0]["points"] == [8, 9]
+    assert "1 of 10 points by PSNR, which is infinite there" in json.loads(result.stdout)["left_out"][0]
+    data["results"]["psnr-rgb"] = [None] * 10
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(BadInput, match="came back exactly each time"):
+        load_points(tmp_path / "a.json").by_psnr()
 
 
 def run(*arguments: str) -> typer.testing.Result:

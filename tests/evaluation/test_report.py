@@ -39,7 +39,16 @@ def made_up(picture: str, model: str, setting: float, factor: float) -> Row:
     quality = {"psnr_db": psnr, "ms_ssim": similarity, "ms_ssim_db": -10 * math.log10(1 - similarity)}
     pixels = KODAK.get(picture, picture)
     return Row(
-        picture, model, f"{model} 1", setting, pixels, **sizes, **estimate, **quality, encode_s=0.2, decode_s=0.1
+        picture,
+        model,
+        f"{model} 1",
+        setting,
+        pixels,
+        **sizes,
+        **estimate,
+        **quality,
+        encode_s=0.2,
+        decode_s=0.1 * factor,
     )
 
 
@@ -107,6 +116,27 @@ def test_what_it_saves_follows_the_curves(kodak):
     a, b = log_rates(ours.psnr, grid), log_rates(webp.psnr, grid)
     assert a[0] is None
     assert 10 ** (a[1] - b[1]) == pytest.approx(0.8 / 1.25, rel=1e-3)
+
+
+def reproduce_exactly(folder: Path, model: str, picture: str, settings: range) -> None:
+    """Make PSNR infinite in a results folder."""
+    table = Table(folder / TABLE)
+    for setting in settings:
+        exact = table.rows[model, picture, float(setting)]
+        table.rows[exact.key] = dataclasses.replace(exact, psnr_db=math.inf)
+    table.save()
+    (folder / file_name(model)).write_text(json.dumps(summarise(model, table.of(model), {}), allow_nan=False))
+
+
+def test_a_picture_that_came_back_exactly_costs_a_point_not_the_curve(kodak, tmp_path):
+    reproduce_exactly(kodak, "WebP", "kodim07", range(6, 7))
+    left_out = report(kodak, tmp_path, [], "t")
+    assert left_out == ["WebP: 1 of 7 points by PSNR, which is infinite there: a picture came back exactly"]
+    data = data_of(tmp_path / "index.html")
+    webp = next(s for s in data["series"] if s["key"] == "webp")
+    assert webp["psnr"][-1] is None and None not in webp["psnr"][:-1] + webp["ms"]
+    assert data["deltas"]["webp"]["lichen"]["psnr"]["rate"] == pytest.approx(-36, abs=0.05)
+    assert f"Left out: {left_out[0]}" in data["how"]
 
 
 def test_other_pictures_have_no_published_curves(tmp_path):
@@ -234,6 +264,17 @@ def test_the_report_in_a_browser(browser, site):
     tab.locator("#theme").click()
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
     assert complaints == []
+
+
+def test_what_is_missing_is_said_in_a_browser(browser, tmp_path):
+    for exact, lines, said in ((range(2), 4, ""), (range(7), 2, "came back exactly")):
+        folder = results(tmp_path / f"results-{len(exact)}", {"lichen": 0.8, "WebP": 1.25}, ["a"])
+        reproduce_exactly(folder, "lichen", "a", exact)
+        reproduce_exactly(folder, "WebP", "a", exact)
+        report(folder, tmp_path / f"report-{len(exact)}", [], "t")
+        tab, complaints = opened(browser, tmp_path / f"report-{len(exact)}" / "index.html")
+        assert tab.locator("#psnr path.line, #ms path.line").count() == lines
+        assert said in tab.locator("#psnr").inner_text() and complaints == []
 
 
 def test_the_slider_in_a_browser(browser, tmp_path):

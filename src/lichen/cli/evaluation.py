@@ -40,25 +40,32 @@ def bdrate(
     names = ([over] if over else []) + (curves or [])
     if len(names) < 2:
         raise UsageError("give an anchor and at least one test, e.g. lichen bdrate vtm results/kodak/lichen.json")
-    rows, refused = _deltas(names, by_ms_ssim, max_bpp)
+    rows, refused, left_out = _deltas(names, by_ms_ssim, max_bpp)
     rows.sort(key=lambda row: row["bd_rate_percent"]) if over else None
     if as_json:
-        typer.echo(json.dumps({"deltas": rows, "refused": refused}, indent=2))
+        typer.echo(json.dumps({"deltas": rows, "refused": refused, "left_out": left_out}, indent=2))
     elif rows:
         _print_deltas(rows, "MS-SSIM" if by_ms_ssim else "PSNR", max_bpp)
+    for reason in left_out:
+        console.print(f"lichen: left out: {reason}", markup=False)
     for reason in refused:
         console.print(f"lichen: {reason}", markup=False)
     if refused:
         raise typer.Exit(EXIT_INPUT)
 
 
-def _deltas(names: list[str], by_ms_ssim: bool, max_bpp: float | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """A row for each test, and why others were refused. Raises `BadInput` when the anchor is unfit."""
+def _deltas(
+    names: list[str], by_ms_ssim: bool, max_bpp: float | None
+) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """A row for each test, why others were refused, and points left out. Raises `BadInput` when the anchor is unfit."""
     from lichen.evaluation.bdrate import METHOD, delta
     from lichen.evaluation.curves import Curve, find_points
 
+    left_out: list[str] = []
+
     def curve(name: str) -> Curve:
         points = find_points(name)
+        left_out.extend(points.left_out)
         found = points.by_ms_ssim() if by_ms_ssim else points.by_psnr()
         return found if max_bpp is None else found.up_to(max_bpp)
 
@@ -81,7 +88,7 @@ def _deltas(names: list[str], by_ms_ssim: bool, max_bpp: float | None) -> tuple[
                 "method": METHOD,
             }
         )
-    return rows, refused
+    return rows, refused, left_out
 
 
 def _print_deltas(rows: list[dict[str, Any]], measure: str, max_bpp: float | None) -> None:

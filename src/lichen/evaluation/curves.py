@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Points:
-    """Mean results of a codec over a data set, one entry a quality; an empty tuple where nothing is known.
+    """Mean results of a codec over a data set, one entry a quality; an empty tuple where a measure was not taken.
 
+    nan and inf stand for what no curve can have: a picture too small for MS-SSIM, one that came back exactly.
     `ms_ssim_db` is -10 log10(1 - MS-SSIM).
     """
 
@@ -100,10 +102,28 @@ class Points:
         """Raises `BadInput` when there is no MS-SSIM, or it does not rise with the rate."""
         return Curve.of(self.name, self._pairs(self.ms_ssim_db, "MS-SSIM"), self.data_set)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Points that curves do without, in words; nothing of MS-SSIM where pictures are too small for any."""
+        psnr, ms_ssim = (sum(not math.isfinite(db) for db in each) for each in (self.psnr_db, self.ms_ssim_db))
+        missing = {"PSNR": psnr, "MS-SSIM": ms_ssim if ms_ssim < len(self.bpp) else 0}
+        return tuple(
+            f"{self.name}: {count} of {len(self.bpp)} points by {what}, which is infinite there: "
+            "a picture came back exactly"
+            for what, count in missing.items()
+            if count
+        )
+
     def _pairs(self, quality: tuple[float, ...], what: str) -> list[tuple[float, float]]:
         if not quality:
             raise BadInput(f"{self.name}: has no {what}; take another curve or measure")
-        return list(zip(self.bpp, quality, strict=True))
+        pairs = [pair for pair in zip(self.bpp, quality, strict=True) if math.isfinite(pair[1])]
+        if not pairs:
+            raise BadInput(
+                f"{self.name}: at no point the mean {what} is finite: a picture came back exactly each time, or is too "
+                "small; measure without it"
+            )
+        return pairs
 
 
 def load_points(path: Path, name: str | None = None) -> Points:
@@ -135,8 +155,7 @@ def _published_set(path: Path) -> DataSet | None:
 
 
 def _floats(values: list[float | None]) -> tuple[float, ...]:
-    """Empty when a value is missing: pictures too small for MS-SSIM."""
-    return () if any(v is None for v in values) else tuple(float(v) for v in values)  # type: ignore[arg-type]
+    return tuple(math.nan if v is None else float(v) for v in values)
 
 
 def published_names() -> list[str]:

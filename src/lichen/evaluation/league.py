@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -115,6 +116,7 @@ def read_league(folder: Path) -> League:
         raise BadInput(f"{folder}: no finished evaluation in it ({'; '.join(left_out) or 'an empty table'})")
     if DataSet.of({row.picture: row.pixels for row in table.rows.values()}.values()) == KODAK:
         found += [_published(name) for name in SHOWN]
+    left_out += [line for competitor in found for line in competitor.points.left_out]
     names = {competitor.points.name for competitor in found}
     return League(tuple(found), tuple(r for r in table.rows.values() if r.model in names), tuple(left_out))
 
@@ -148,9 +150,13 @@ def _competitor(key: str, kind: Kind, points: Points, measured: Measured | None)
 
 
 def _rising(points: Points, quality_db: Iterable[float]) -> Curve | None:
-    """A peer's last settings may add bytes for nothing: those are left out. None when too little is left."""
+    """Without points of infinite quality, and a peer's last settings that add bytes for nothing.
+
+    None when too little is left.
+    """
     try:
-        return Curve.rising(points.name, list(zip(points.bpp, quality_db, strict=False)), points.data_set)
+        pairs = [pair for pair in zip(points.bpp, quality_db, strict=False) if math.isfinite(pair[1])]
+        return Curve.rising(points.name, pairs, points.data_set)
     except BadInput:
         return None
 

@@ -114,8 +114,7 @@ def _grid(curves: Sequence[Curve | None], step: float) -> np.ndarray:
 
 def _series(c: Competitor, style: Style, grid: np.ndarray, grid_ms: np.ndarray) -> dict[str, Any]:
     measured = c.measured
-    order = np.argsort(c.points.bpp)
-    finite = lambda values: [round(values[i], 5) for i in order] if values and np.isfinite(values).all() else None  # noqa: E731
+    order = np.argsort(c.points.bpp).tolist()
     return {
         "key": c.key,
         "name": c.points.name,
@@ -124,9 +123,9 @@ def _series(c: Competitor, style: Style, grid: np.ndarray, grid_ms: np.ndarray) 
         "shown": c.kind is Kind.OURS or c.key in _FIRST_SHOWN,
         "colour": [style.light, style.dark],
         "marker": style.marker,
-        "bpp": finite(c.points.bpp),
-        "psnr": finite(c.points.psnr_db),
-        "ms": finite(c.points.ms_ssim_db),
+        "bpp": _finite(c.points.bpp, order),
+        "psnr": _finite(c.points.psnr_db, order),
+        "ms": _finite(c.points.ms_ssim_db, order),
         "settings": [measured.settings[i] for i in order] if measured else [],
         "versions": list(measured.versions) if measured else [],
         "encode": float(np.mean(measured.encode_s)) if measured else None,
@@ -134,6 +133,12 @@ def _series(c: Competitor, style: Style, grid: np.ndarray, grid_ms: np.ndarray) 
         "log_rates": log_rates(c.psnr, grid) if c.psnr else None,
         "log_rates_ms": log_rates(c.ms_ssim, grid_ms) if c.ms_ssim else None,
     }
+
+
+def _finite(values: Sequence[float], order: Sequence[int]) -> list[float | None] | None:
+    """For the page: null where there is no figure, and for all of them when there is none."""
+    found = [round(values[i], 5) if np.isfinite(values[i]) else None for i in order] if values else []
+    return found if any(value is not None for value in found) else None
 
 
 def _gain_series(name: str, index: int) -> dict[str, Any]:

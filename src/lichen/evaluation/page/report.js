@@ -46,11 +46,19 @@ for (const [title, kinds] of [["Measured here", ["ours", "peer"]], ["As publishe
 
 /* rate and distortion */
 const bppMax = data.bpp_max;
-const around = (values, pad) => { const low = Math.min(...values), high = Math.max(...values); return [low - pad * (high - low), high + pad * (high - low)]; };
+const around = (values, pad) => { const low = Math.min(...values), high = Math.max(...values), more = pad * (high - low || 1); return [low - more, high + more]; };
 const within = (key) => data.series.filter((s) => s.kind !== "published" && s[key]).flatMap((s) => s[key].filter((_, i) => s[key === "psnr" ? "bpp" : "bpp"][i] <= bppMax));
-for (const [host, key, label] of [["psnr", "psnr", "PSNR, dB"], ["ms", "ms", "−10 log₁₀(1 − MS-SSIM), dB"]]) {
+const curves = [
+  ["psnr", "psnr", "PSNR, dB", "a picture came back exactly at each point: its PSNR is infinite"],
+  ["ms", "ms", "−10 log₁₀(1 − MS-SSIM), dB", "a picture is too small for MS-SSIM"],
+];
+for (const [host, key, label, why] of curves) {
   const values = within(key).filter((v) => v !== null);
-  if (!values.length) { at(host).textContent = "n/a: the pictures are too small"; continue; }
+  if (!values.length) {
+    const there = data.series.some((s) => s.kind !== "published" && s[key]);
+    at(host).textContent = `n/a: ${there ? `no point of at most ${bppMax} bpp` : why}`;
+    continue;
+  }
   charts.push(new Chart(at(host), {
     title: `Rate and distortion by ${label}`, lines: true,
     x: { label: `bits per pixel → ${label} ↑`, domain: [0, bppMax], format: String },
@@ -58,7 +66,7 @@ for (const [host, key, label] of [["psnr", "psnr", "PSNR, dB"], ["ms", "ms", "�
     series: () => visible().filter((s) => s[key]).map((series) => ({
       series,
       points: series.bpp.map((x, i) => ({ x, y: series[key][i], tip: [
-        `${x.toFixed(3)} bpp · ${series[key][i].toFixed(2)} dB`, ...(series.settings.length ? [`setting ${+series.settings[i].toPrecision(4)}`] : [])] })),
+        `${x.toFixed(3)} bpp · ${series[key][i]?.toFixed(2)} dB`, ...(series.settings.length ? [`setting ${+series.settings[i].toPrecision(4)}`] : [])] })).filter((p) => p.y !== null),
     })),
   }));
 }

@@ -280,6 +280,14 @@ def test_the_command(weights, pictures, tmp_path, capsys):
     assert load_points(tmp_path / "out/webp.json").psnr_db
 
 
+def test_a_picture_beyond_a_peer_s_limit_is_one_line(tmp_path, capsys):
+    (tmp_path / "long").mkdir()
+    scene(16500, 8).save(tmp_path / "long/a.png")
+    assert lichen("eval", "--peer", "WebP", "--data", str(tmp_path / "long"), "-o", str(tmp_path / "out")) == 3
+    said = "".join(capsys.readouterr().err.split("\n"))
+    assert "WebP on " in said and "a.png: WebP's library fails (ValueError" in said
+
+
 def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, capsys):
     absent = peers.Peer("Nothing", (1,), lambda image, setting: b"", ("no_such_module", "no-such-package"))
     monkeypatch.setattr(peers, "PEERS", (peer("WebP"), absent))

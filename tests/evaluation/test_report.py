@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lichen.errors import BadInput
+from lichen.errors import BadInput, BadPicture
 from lichen.evaluation.compare import compare
 from lichen.evaluation.evaluate import TABLE, file_name
 from lichen.evaluation.league import Kind, log_rates, read_league
@@ -189,6 +189,34 @@ def test_seconds_of_a_crowded_machine_are_named(kodak):
     }
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("meta", "versions", None),
+        ("meta", "cpus", "two"),
+        ("results", "quality", [1.0]),
+        ("results", "encoding_time", [None] * 7),
+        ("results", "decoding_time", None),
+        ("results", "bpp", None),
+    ],
+)
+def test_a_summary_that_lacks_something_is_left_out_by_name(kodak, section, key, value):
+    summary = json.loads((kodak / "webp.json").read_text())
+    summary[section][key] = value
+    (kodak / "webp.json").write_text(json.dumps(summary))
+    league = read_league(kodak)
+    assert "webp.json: not a " in league.left_out[0]
+    assert "webp" not in {c.key for c in league.competitors}
+
+
+def test_a_broken_summary_is_one_line(tmp_path, capsys):
+    folder = results(tmp_path / "results", {"lichen": 1.0}, ["a"])
+    for broken in ("{", "[]", '{"results": {}}'):
+        (folder / "lichen.json").write_text(broken)
+        assert run("report", str(folder), "-o", str(tmp_path / "out")) == 3
+        assert "lichen.json: not a results file" in capsys.readouterr().err
+
+
 def test_folders_without_results_are_refused(tmp_path):
     with pytest.raises(BadInput, match="lichen eval"):
         read_league(tmp_path)
@@ -205,9 +233,15 @@ def test_strange_gains_are_refused(tmp_path):
 
 def test_no_peer_gets_more_bytes(tiny):
     image = scene(96, 64)
-    ours, *others = compare(image, tiny, lambda i: tiny.encode(i, 100), [peer("WebP"), peer("JPEG 2000")])
+    ours, *others = compare("a.png", image, tiny, lambda i: tiny.encode(i, 100), [peer("WebP"), peer("JPEG 2000")])
     assert ours.size_bytes == len(tiny.encode(image, 100))
     assert all(r.size_bytes <= ours.size_bytes and r.psnr_db > 10 for r in others)
+
+
+def test_what_a_peer_cannot_code_is_named(tiny):
+    """WebP ends at 16383 pixels; its library's errors are not ours."""
+    with pytest.raises(BadPicture, match=r"long\.png: WebP's library fails.*crop the picture"):
+        compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP")])
 
 
 def test_of_a_large_picture_the_busiest_part_is_shown():

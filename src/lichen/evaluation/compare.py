@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lichen.codec import Codec
+from lichen.evaluation.contestants import peer_errors
 from lichen.evaluation.metrics import ms_ssim, psnr_db
 from lichen.evaluation.peers import Peer
 
@@ -32,23 +33,30 @@ class Result:
 
 
 def compare(
-    image: Image.Image, codec: Codec, encode: Callable[[Image.Image], bytes], peers: Sequence[Peer]
+    name: str, image: Image.Image, codec: Codec, encode: Callable[[Image.Image], bytes], peers: Sequence[Peer]
 ) -> list[Result]:
-    """`image` (RGB) by Lichen as `encode` does it, then by each peer at no more bytes (see `Peer.at_most`)."""
+    """`image` (RGB) by Lichen as `encode` does it, then by each peer at no more bytes (see `Peer.at_most`).
+
+    Raises `BadPicture`, which names the picture and the peer, for what a peer cannot code.
+    """
     start = time.perf_counter()
     data = encode(image)
     encoded = time.perf_counter()
     decoded = codec.decode(data)
     results = [_result("Lichen", image, data, decoded, encoded - start, time.perf_counter() - encoded)]
     for peer in peers:
-        found = peer.at_most(image, len(data))
-        start = time.perf_counter()
-        peer.encode(image, found.setting)
-        encoded = time.perf_counter()
-        decoded = peer.decode(found.data)
-        seconds = (encoded - start, time.perf_counter() - encoded)
-        results.append(_result(peer.name, image, found.data, decoded, *seconds))
+        with peer_errors(f"{name}: {peer.name}"):
+            results.append(_at_most(peer, image, len(data)))
     return results
+
+
+def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> Result:
+    found = peer.at_most(image, size_bytes)
+    start = time.perf_counter()
+    peer.encode(image, found.setting)
+    encoded = time.perf_counter()
+    decoded = peer.decode(found.data)
+    return _result(peer.name, image, found.data, decoded, encoded - start, time.perf_counter() - encoded)
 
 
 def _result(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.engine import find_device
-from lichen.errors import BadInput
+from lichen.errors import BadInput, BadPicture
 from lichen.evaluation.peers import Peer, peer
 from lichen.models.checkpoint import find_by_name, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
@@ -131,15 +132,29 @@ def family(name: str, files: Sequence[Path], device: str) -> ModelEntry:
     return ModelEntry(name, members, device)
 
 
+@contextlib.contextmanager
+def peer_errors(name: str) -> Iterator[None]:
+    """A peer's library raises what it likes, e.g. for sides beyond its limit: here that becomes `BadPicture`."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise BadPicture(f"{name}'s library fails ({said}); crop the picture or leave it out") from error
+
+
 class _RunningPeer:
     def __init__(self, codec: Peer) -> None:
         self._codec = codec
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
-        return self._codec.encode(image, int(setting))
+        with peer_errors(self._codec.name):
+            return self._codec.encode(image, int(setting))
 
     def decode(self, data: bytes, setting: float) -> Image.Image:
-        return self._codec.decode(data)
+        with peer_errors(self._codec.name):
+            return self._codec.decode(data)
 
     def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
         return None

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
@@ -129,15 +130,27 @@ def _measured(path: Path, name: str, rows: list[Row], pictures: set[str]) -> Com
         raise BadInput(
             f"{name}: measured on {len(pictures) - len(lacking)} of {len(pictures)} pictures; measure it on all"
         )
-    data = json.loads(path.read_text())
-    versions, results = tuple(data["meta"]["versions"]), data["results"]
-    if set(versions) != {row.version for row in rows}:
+    points = load_points(path, name)
+    try:
+        measured = _facts(json.loads(path.read_text(encoding="utf-8")), len(points.bpp))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(
+            f"{path}: not a summary of lichen eval ({error!r}); remove it, and the same lichen eval writes it anew"
+        ) from error
+    if set(measured.versions) != {row.version for row in rows}:
         raise BadInput(f"{name}: its summary is of other weights than its rows; measure it with lichen eval --replace")
     kind = Kind.PEER if name in {peer.name for peer in PEERS} else Kind.OURS
-    times = tuple(results["encoding_time"]), tuple(results["decoding_time"])
-    crowded = data["meta"].get("load_average", 0) > data["meta"].get("cpus", 1) + 1
-    measured = Measured(tuple(results["quality"]), *times, versions, crowded)
-    return _competitor(path.stem, kind, load_points(path), measured)
+    return _competitor(path.stem, kind, points, measured)
+
+
+def _facts(data: dict[str, Any], points: int) -> Measured:
+    """What a summary says beside the points. Raises what a missing or strange figure raises."""
+    keys, meta = ("quality", "encoding_time", "decoding_time"), data["meta"]
+    settings, encode_s, decode_s = (tuple(float(value) for value in data["results"][key]) for key in keys)
+    if not len(settings) == len(encode_s) == len(decode_s) == points:
+        raise ValueError("its lists are of different lengths")
+    crowded = meta.get("load_average", 0) > meta.get("cpus", 1) + 1
+    return Measured(settings, encode_s, decode_s, tuple(map(str, meta["versions"])), crowded)
 
 
 def _published(name: str) -> Competitor:

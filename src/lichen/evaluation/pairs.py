@@ -72,7 +72,7 @@ def photo_by_all(path: Path, codec: Codec, quality: float, size_bytes: int | Non
     """A photograph by Lichen, at a quality or for a size, and by every peer here at no more bytes."""
     image = to_pil(Picture(open_picture(path, max_pixels).pixels))
     encode = lambda picture: codec.encode(picture, quality, target_size_bytes=size_bytes)  # noqa: E731
-    return path.name, image, compare(image, codec, encode, available())
+    return path.name, image, compare(str(path), image, codec, encode, available())
 
 
 def comparison_page(pictures: Sequence[Photo]) -> bytes:

@@ -53,7 +53,7 @@ def pictures_at_equal_bytes(
     for path in paths:
         image = to_pil(Picture(open_picture(path).pixels))
         peers = [peer for peer in available() if peer.name not in _TWINS]
-        results = compare(image, codec, lambda picture: codec.encode(picture, target_bpp=target_bpp), peers)
+        results = compare(str(path), image, codec, lambda picture: codec.encode(picture, target_bpp=target_bpp), peers)
         found.append(pair_data(path.stem, image, results))
         done(path.stem)
     return found

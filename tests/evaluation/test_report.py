@@ -128,6 +128,13 @@ def reproduce_exactly(folder: Path, model: str, picture: str, settings: range) -
     (folder / file_name(model)).write_text(json.dumps(summarise(model, table.of(model), {}), allow_nan=False))
 
 
+def test_only_what_was_left_out_of_the_seconds_is_said(kodak, tmp_path):
+    few = results(tmp_path / "few", {"lichen": 0.8, "WebP": 1.25}, ["a", "b"])
+    for folder, said in ((kodak, "means over pictures without the first 6, and"), (few, "means over pictures, and")):
+        report(folder, tmp_path / "out", [], "t")
+        assert any(said in line for line in data_of(tmp_path / "out/index.html")["how"])
+
+
 def test_a_picture_that_came_back_exactly_costs_a_point_not_the_curve(kodak, tmp_path):
     reproduce_exactly(kodak, "WebP", "kodim07", range(6, 7))
     left_out = report(kodak, tmp_path, [], "t")

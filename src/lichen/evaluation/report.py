@@ -20,6 +20,7 @@ from lichen.evaluation.league import Competitor, Kind, League, log_rates, read_l
 from lichen.evaluation.pairs import pair_data
 from lichen.evaluation.palette import Style, styles
 from lichen.evaluation.peers import available
+from lichen.evaluation.summary import without_first
 from lichen.files import write_atomically
 from lichen.picture import Picture, open_picture, to_pil
 
@@ -190,8 +191,8 @@ def _how(league: League) -> list[str]:
         f"Pictures: {len(league.pictures)}, {', '.join(sizes[:6])}.",
         "BD-rate: Akima interpolation of log rate (package bjontegaard) over the qualities that both curves reach. "
         "Points that cost more than another and give no more are left out of a curve.",
-        "Seconds: from pixels to file bytes and back, entropy coding inside; means over pictures without the first "
-        "six, and over settings.",
+        "Seconds: from pixels to file bytes and back, entropy coding inside; means over "
+        f"pictures{without_first(len(league.pictures))}, and over settings.",
         f"Too long are the seconds of {', '.join(crowded)}: the machine had more to do than it has processors."
         if crowded
         else "",

@@ -29,8 +29,7 @@ def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, 
     pictures = [row.picture for row in chosen[0]]
     if any([row.picture for row in group] != pictures for group in chosen):
         raise BadInput(f"{name}: an unfinished run; finish it with the same `lichen eval`")
-    dropped = TIMING_DROPPED if len(pictures) > TIMING_DROPPED else 0
-    timed = [group[dropped:] for group in chosen]
+    timed = [group[_dropped(len(pictures)) :] for group in chosen]
     results = {
         "quality": settings,
         "bpp": [_mean([r.bpp for r in g]) for g in chosen],
@@ -46,13 +45,22 @@ def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, 
         "data_set": DataSet.of(row.pixels for row in chosen[0]).digest,
         "pictures": len(pictures),
         "sizes": sorted({f"{row.width}x{row.height}" for row in rows})[:8],
-        "timing": f"whole files, entropy coding inside, means without the first {dropped} pictures",
+        "timing": f"whole files, entropy coding inside, means over pictures{without_first(len(pictures))}",
         **run,
         **_load([r.load_average for g in timed for r in g]),
         **machine(),
     }
     description = f"{name} by lichen eval: whole files, 8-bit RGB, mean over {len(pictures)} pictures"
     return {"name": name, "description": description, "results": results, "meta": meta}
+
+
+def _dropped(pictures: int) -> int:
+    return TIMING_DROPPED if pictures > TIMING_DROPPED else 0
+
+
+def without_first(pictures: int) -> str:
+    """What is said of mean seconds over so many pictures; nothing where none was left out."""
+    return f" without the first {_dropped(pictures)}" if _dropped(pictures) else ""
 
 
 def _mean(values: Sequence[float]) -> float | None:

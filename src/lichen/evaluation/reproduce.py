@@ -186,7 +186,7 @@ def _line(variant: Variant, experiment: Experiment, results: Path, pictures: int
     seconds = pictures * (_mean(times["encoding_time"]) + _mean(times["decoding_time"]))
     line: dict[str, Any] = {"name": variant.name, "over": variant.over, "seconds": round(seconds, 2)}
     line |= {"paper_seconds": variant.paper_s, "paper_percent": variant.paper_percent}
-    line |= {"paper_ms_ssim_percent": variant.paper_ms_ssim_percent}
+    line |= {"paper_ms_ssim_percent": variant.paper_ms_ssim_percent, "paper_derived": variant.derived}
     if variant.over:
         line |= _deltas(_anchor(variant.over, experiment, results), load_points(path), experiment.bpp_max)
     return line
@@ -309,6 +309,9 @@ def as_text(experiment: Experiment, facts: dict[str, Any]) -> str:
     for line in facts["published"]:
         cells = [_cell(line.get(key)) for key in keys]
         lines.append(f"| {line['name']}, published points `{line['curve']}` | vtm | {' | '.join(cells)} |")
+    for line in facts["variants"]:
+        if line.get("paper_derived"):
+            lines += ["", f"The paper's {line['paper_percent']:g} for {line['name']}: {line['paper_derived']}."]
     if facts["comparisons"]:
         lines += ["", "| what its text says | over | BD-rate, % | the paper's |", "|---|---|---|---|"]
     for line in facts["comparisons"]:

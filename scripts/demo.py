@@ -35,7 +35,7 @@ def main() -> None:
     rows = []
     for path in paths:
         image = rgb(path)
-        results = compare(image, codec, lambda picture: codec.encode(picture, QUALITY), peers)
+        results = compare(path.name, image, codec, lambda picture: codec.encode(picture, QUALITY), peers)
         rows.append((path.name, image, results))
         raw_bytes = image.width * image.height * 3
         title = f"{path.name}, {image.width} x {image.height}: {path.stat().st_size} bytes, {raw_bytes} as raw pixels"

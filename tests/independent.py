@@ -1,4 +1,4 @@
-"""A second decoder of `.lic` files, up to the latents, as docs/format.md says; it shares no line with lichen.
+"""A second decoder of `.lic` files, up to the latents, as docs/format.md says; it imports nothing of lichen.
 
 The product carries fixed point in float64; here an activation is an int64 in units of 2^-12, and a sum one in units
 of 2^-(12 + b). It reads the rows of section 4: `lichen` (the shipped weights of either tune), `lichen-hp`, `lichen-cb`.

@@ -1,4 +1,4 @@
-"""Pixels of `.lic` files from their latents, as section 5 of docs/format.md says; it shares no line with lichen.
+"""Pixels of `.lic` files from their latents, as section 5 of docs/format.md says; it imports nothing of lichen.
 
 `tests.independent` decodes a file of the rows `lichen`, `lichen-hp` and `lichen-cb` to its latents, exactly; this makes
 the picture of them. The product computes in float32 and this in float64, so that samples may differ by a rounding.

@@ -1,4 +1,4 @@
-"""Files survive their program: an integer decoder that shares no line with it gets the same latents."""
+"""Files survive their program: an integer decoder that imports nothing of it gets the same latents."""
 
 from __future__ import annotations
 

@@ -114,10 +114,14 @@ class Points:
             if count
         )
 
+    def finite(self, quality: tuple[float, ...]) -> list[tuple[float, float]]:
+        """(bpp, dB) of the points that a curve can have."""
+        return [pair for pair in zip(self.bpp, quality, strict=False) if math.isfinite(pair[1])]
+
     def _pairs(self, quality: tuple[float, ...], what: str) -> list[tuple[float, float]]:
         if not quality:
             raise BadInput(f"{self.name}: has no {what}; take another curve or measure")
-        pairs = [pair for pair in zip(self.bpp, quality, strict=True) if math.isfinite(pair[1])]
+        pairs = self.finite(quality)
         if not pairs:
             raise BadInput(
                 f"{self.name}: at no point the mean {what} is finite: a picture came back exactly each time, or is too "

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -162,14 +160,13 @@ def _competitor(key: str, kind: Kind, points: Points, measured: Measured | None)
     return Competitor(key, kind, points, by_psnr, by_ms_ssim, measured)
 
 
-def _rising(points: Points, quality_db: Iterable[float]) -> Curve | None:
+def _rising(points: Points, quality_db: tuple[float, ...]) -> Curve | None:
     """Without points of infinite quality, and a peer's last settings that add bytes for nothing.
 
     None when too little is left.
     """
     try:
-        pairs = [pair for pair in zip(points.bpp, quality_db, strict=False) if math.isfinite(pair[1])]
-        return Curve.rising(points.name, pairs, points.data_set)
+        return Curve.rising(points.name, points.finite(quality_db), points.data_set)
     except BadInput:
         return None
 

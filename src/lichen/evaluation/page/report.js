@@ -47,7 +47,7 @@ for (const [title, kinds] of [["Measured here", ["ours", "peer"]], ["As publishe
 /* rate and distortion */
 const bppMax = data.bpp_max;
 const around = (values, pad) => { const low = Math.min(...values), high = Math.max(...values), more = pad * (high - low || 1); return [low - more, high + more]; };
-const within = (key) => data.series.filter((s) => s.kind !== "published" && s[key]).flatMap((s) => s[key].filter((_, i) => s[key === "psnr" ? "bpp" : "bpp"][i] <= bppMax));
+const within = (key) => data.series.filter((s) => s.kind !== "published" && s[key]).flatMap((s) => s[key].filter((_, i) => s.bpp[i] <= bppMax));
 const curves = [
   ["psnr", "psnr", "PSNR, dB", "a picture came back exactly at each point: its PSNR is infinite"],
   ["ms", "ms", "−10 log₁₀(1 − MS-SSIM), dB", "a picture is too small for MS-SSIM"],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import lichen
+from lichen import precision
 from lichen.codec import Codec
 from tests.independent import Decoded, Weights, decode
 from tests.independent_pixels import Bytes, Tensors, decode_pixels, pixels, read_synthesis
@@ -26,6 +27,12 @@ FEW = 0.002  # of all samples: those that a rounding may move; about 0.00002 are
 @functools.cache
 def latents_of(data: bytes, path: Path) -> Decoded:
     return decode(data, Weights.read(path), PACKAGE / "coding")
+
+
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16, where a processor has it, moves more samples (tests/test_precision.py)."""
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from lichen.memory import Needs, keep_freed_memory
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
 from lichen.picture import extend_to, to_float, to_uint8
+from lichen.precision import coding_precision
 from lichen.prior.context import Coder, Prior
 from lichen.prior.parts import ChannelSlices, SpaceChannel
 from lichen.refinement import HALO, refine
@@ -127,7 +129,8 @@ class Engine:
         y = empty_map(self.prior.context.latents, whole, unit)
         for window in windows:
             outer = window.grown(halos.analysis, whole)
-            part = model.analyse(self._cut(pixels, outer), position)
+            with self._precision():
+                part = model.analyse(self._cut(pixels, outer), position)
             window.of(y, unit).copy_(window.seen_from(outer).of(part, unit))
         return y
 
@@ -223,7 +226,8 @@ class Engine:
                 continue
             outer = window.grown(halos.synthesis, whole)
             near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
-            part = model.synthesise(near, position, *(side * stride for side in outer.shape))
+            with self._precision():
+                part = model.synthesise(near, position, *(side * stride for side in outer.shape))
             rows, columns = (
                 slice(top - outer.top * stride, bottom - outer.top * stride),
                 slice(left - outer.left * stride, right - outer.left * stride),
@@ -238,6 +242,9 @@ class Engine:
         if small is None:
             raise UsageError(f"these weights of {self.checkpoint.name} make no thumbnails; train the part (recipes/)")
         return to_uint8(small)
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        return coding_precision(self.device, self.checkpoint.config.transform.tolerant)
 
     def _position(self, level: int) -> Tensor:
         return torch.tensor([level / LEVEL_STEPS], device=self.device)

@@ -3,7 +3,7 @@
 A transform's `build(levels)` gives (analysis, synthesis), called with (tensor, level); `start(lams)` is what
 training starts from. A hyper transform's `build(latents, levels)` gives the same pair between y and z, and
 `outputs(latents)` says how many features its synthesis hands to the context model. `stride` counts input
-positions for each output position.
+positions for each output position. A `tolerant` transform codes in bfloat16 where the processor has it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class FastTransform:
     encoder_dense: int = 0
     decoder_dense: int = 0
     stride: ClassVar[int] = BLOCK
+    tolerant: ClassVar[bool] = True  # bfloat16 costs 0.001 dB at most: docs/decisions/0016-bfloat16.md
 
     def build(self, levels: int) -> Pair:
         widths = (self.latents, self.fine, self.coarse)
@@ -76,6 +77,7 @@ class MinnenTransform:
     width: int = 128
     subtractive: bool = False
     stride: ClassVar[int] = 16
+    tolerant: ClassVar[bool] = False
 
     def build(self, levels: int) -> Pair:
         norm, inverse = (GSDN, IGSDN) if self.subtractive else (GDN, IGDN)
@@ -93,6 +95,7 @@ class ChengTransform:
     latents: int = 192
     attention: bool = True
     stride: ClassVar[int] = 16
+    tolerant: ClassVar[bool] = False
 
     def build(self, levels: int) -> Pair:
         analysis = cheng_analysis(self.latents, self.attention)
@@ -111,6 +114,7 @@ class ElicTransform:
     blocks: int = 3
     attention: bool = True
     stride: ClassVar[int] = 16
+    tolerant: ClassVar[bool] = False
 
     def build(self, levels: int) -> Pair:
         sizes = (self.width, self.latents, self.blocks, self.attention)
@@ -127,6 +131,7 @@ class SwinTransform:
     widths: tuple[int, ...] = (128, 192, 256, 320)
     depths: tuple[int, ...] = (2, 2, 6, 2)
     window: int = 8
+    tolerant: ClassVar[bool] = False
 
     @property
     def latents(self) -> int:

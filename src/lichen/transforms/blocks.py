@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypeVar
 
 import torch
@@ -14,6 +15,19 @@ SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin
 
 
 CHUNK = 2**20  # values at a time where a block codes: 4 MB
+
+
+def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """A context without autocast on x's device; nothing where there is none (shapes on the meta device)."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
+
+
+def in_full(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """layer(x) without autocast: where bfloat16's 8 bits would show in latents or pixels, or gain nothing."""
+    with no_autocast(x):
+        out: Tensor = layer(x.to(layer.weight.dtype))
+        return out
 
 
 class Pointwise(nn.Conv2d):
@@ -42,9 +56,10 @@ class Pointwise(nn.Conv2d):
         return out
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r)."""
+        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r), without autocast."""
         bias = None if self.bias is None else self.bias[rows]
-        return F.linear(x, self.weight[rows, :, 0, 0], bias)
+        with no_autocast(x):
+            return F.linear(x.to(self.weight.dtype), self.weight[rows, :, 0, 0], bias)
 
 
 class DepthwiseBlock(nn.Module):
@@ -64,7 +79,7 @@ class DepthwiseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if coding(x):
             return self._in_chunks(x)
-        change: Tensor = self.project(self.act(self.expand(self.spatial(x))))
+        change: Tensor = self.project(self.act(self.expand(in_full(self.spatial, x))))
         return x + change
 
     def _in_chunks(self, x: Tensor) -> Tensor:
@@ -93,7 +108,7 @@ class DenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         change: Tensor = self.second(self.act(self.first(x)))
-        return change.add_(x)
+        return change.add_(x) if change.dtype == x.dtype else x + change
 
 
 class LevelTable(nn.Module):

@@ -13,7 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.transforms.blocks import DenseBlock, DepthwiseBlock, LevelTable, Pointwise, down, unshuffled, up, zero_
+from lichen.transforms.blocks import (
+    DenseBlock,
+    DepthwiseBlock,
+    LevelTable,
+    Pointwise,
+    down,
+    in_full,
+    unshuffled,
+    up,
+    zero_,
+)
 
 BLOCK = 16  # pixels: the stride of the latents
 
@@ -68,7 +78,7 @@ class FastAnalysis(nn.Module):
         x = x - 0.5
         deep = self.fine(self.dense(self.enter(unshuffled(x, 8)) + self.level(level)))
         deep = self.leave(self.coarse(self.down(deep)))
-        y: Tensor = deep + self.linear(x)
+        y: Tensor = deep + in_full(self.linear, x)
         return y
 
 
@@ -90,5 +100,5 @@ class FastSynthesis(nn.Module):
 
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
         deep = self.coarse(self.enter(y_hat) + self.level(level))
-        deep = self.leave(self.fine(self.dense(self.up(deep))))
-        return F.pixel_shuffle(self.linear(y_hat), BLOCK).add_(F.pixel_shuffle(deep, 8)).add_(0.5)
+        deep = in_full(self.leave, self.fine(self.dense(self.up(deep).float())))
+        return F.pixel_shuffle(in_full(self.linear, y_hat), BLOCK).add_(F.pixel_shuffle(deep, 8)).add_(0.5)

@@ -1,0 +1,95 @@
+"""Transforms in bfloat16: other pixels by a rounding, latents that are read the same, wherever they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from lichen import precision
+from lichen.bitstream.container import read_container
+from lichen.codec import Codec
+from lichen.precision import coding_precision
+
+MOVED = 0.1  # of all samples; 0.02 to 0.04 are seen to be another by 1
+
+
+@pytest.fixture(params=[True, False], ids=["bfloat16", "float32"])
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the processor is taken to have bfloat16; PyTorch emulates it where it has not."""
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: request.param)
+    return bool(request.param)
+
+
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setattr(precision, "native_bfloat16", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Image.Image:
+    return Image.fromarray(data.astronaut()).crop((100, 0, 356, 192))
+
+
+@pytest.mark.parametrize("quality", [5, 100])
+def test_a_picture_differs_by_roundings(native, in_float32, photograph, quality):
+    codec = Codec()
+    here = codec.decode_array(codec.encode(photograph, quality))
+    file = codec.encode(photograph, quality)
+    in_float32()
+    there = codec.decode_array(file)
+    off = np.abs(here.astype(int) - there)
+    assert off.max() <= 1
+    assert (off > 0).any() == native, "or bfloat16 is not what ran"
+    assert (off > 0).mean() < MOVED
+
+
+def test_encoding_costs_nothing(native, in_float32, photograph):
+    codec = Codec()
+    ours = [codec.encode(photograph, quality) for quality in (20, 95)]
+    in_float32()
+    theirs = [codec.encode(photograph, quality) for quality in (20, 95)]
+    assert (ours != theirs) == native
+    for one, other in zip(ours, theirs, strict=True):
+        assert len(one) == pytest.approx(len(other), rel=2e-3)
+        errors = [_squared_error(codec.decode_array(file), photograph) for file in (one, other)]
+        assert errors[0] == pytest.approx(errors[1], rel=5e-3)
+
+
+@torch.inference_mode()
+def test_latents_are_read_alike(native, in_float32, photograph):
+    codec = Codec()
+    container = read_container(codec.encode(photograph, 50))
+    arguments = (container.latents, container.header.level, photograph.height, photograph.width)
+    here = codec._own.read(*arguments)
+    in_float32()
+    assert torch.equal(here, codec._own.read(*arguments))
+
+
+def test_only_where_it_is_known_to_be_harmless(native):
+    cpu = torch.device("cpu")
+    with coding_precision(cpu, tolerant=False):
+        assert not torch.is_autocast_enabled("cpu")
+    with coding_precision(torch.device("cuda"), tolerant=True):
+        assert not torch.is_autocast_enabled("cuda")
+    with coding_precision(cpu, tolerant=True):
+        assert torch.is_autocast_enabled("cpu") == native
+
+
+def test_this_processor_is_asked():
+    listed = Path("/proc/cpuinfo")
+    flags = listed.read_text() if listed.exists() else ""
+    if "flags" not in flags:
+        pytest.skip("no list of this processor's features")
+    if not hasattr(torch.cpu, "_is_avx512_bf16_supported"):
+        pytest.skip("this PyTorch does not say")
+    assert precision.native_bfloat16() == ("avx512_bf16" in flags)
+
+
+def _squared_error(pixels: np.ndarray, image: Image.Image) -> float:
+    return float(((pixels.astype(float) - np.asarray(image)) ** 2).mean())

@@ -249,6 +249,10 @@ def test_what_a_peer_cannot_code_is_named(tiny):
     """WebP ends at 16383 pixels; its library's errors are not ours."""
     with pytest.raises(BadPicture, match=r"long\.png: WebP's library fails.*crop the picture"):
         compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP")])
+    told: list[str] = []
+    results = compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP"), peer("JPEG 4:2:0")], told.append)
+    assert [result.codec for result in results] == ["Lichen", "JPEG 4:2:0"]
+    assert len(told) == 1 and told[0].startswith("long.png: WebP's library fails")
 
 
 def test_of_a_large_picture_the_busiest_part_is_shown():

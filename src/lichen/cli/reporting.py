@@ -66,9 +66,7 @@ def report(
             raise UsageError(f"no picture {min(unknown)!r} in {data}")
         chosen = [path for path in paths if path.stem in picture] if picture else paths[:PICTURES]
         codec = Codec(weights=weights, device=device)
-        pairs = pictures_at_equal_bytes(
-            chosen, codec, bpp, lambda name: console.print(f"{name} by all codecs", markup=False)
-        )
+        pairs = pictures_at_equal_bytes(chosen, codec, bpp, lambda said: console.print(f"lichen: {said}", markup=False))
     for reason in write(results, output, pairs, title):
         console.print(f"lichen: left out: {reason}", markup=False)
     console.print(f"{output / 'index.html'}", markup=False)
@@ -106,12 +104,16 @@ def compare(
     codec, pictures = Codec(model, weights, device, max_pixels, tune=tune), []
     name_missing()
     for path in photos:
-        pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels))
+        pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels, _leave_out))
         _print_results(pictures[-1][2])
     write_atomically(target, comparison_page(pictures), overwrite=force)
     console.print(f"{target}", markup=False)
     if show:
         webbrowser.open(target.resolve().as_uri())
+
+
+def _leave_out(why: str) -> None:
+    console.print(f"lichen: left out: {why}", markup=False)
 
 
 def _print_results(results: list[Any]) -> None:

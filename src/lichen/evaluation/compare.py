@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lichen.codec import Codec
+from lichen.errors import BadPicture
 from lichen.evaluation.contestants import peer_errors
 from lichen.evaluation.metrics import ms_ssim, psnr_db
 from lichen.evaluation.peers import Peer
@@ -33,11 +34,17 @@ class Result:
 
 
 def compare(
-    name: str, image: Image.Image, codec: Codec, encode: Callable[[Image.Image], bytes], peers: Sequence[Peer]
+    name: str,
+    image: Image.Image,
+    codec: Codec,
+    encode: Callable[[Image.Image], bytes],
+    peers: Sequence[Peer],
+    left_out: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """`image` (RGB) by Lichen as `encode` does it, then by each peer at no more bytes (see `Peer.at_most`).
 
-    Raises `BadPicture`, which names the picture and the peer, for what a peer cannot code.
+    What a peer cannot code (WebP ends at 16383 pixels a side) is told to `left_out`, with the picture's name and the
+    reason. Without it `BadPicture` is raised.
     """
     start = time.perf_counter()
     data = encode(image)
@@ -45,8 +52,13 @@ def compare(
     decoded = codec.decode(data)
     results = [_result("Lichen", image, data, decoded, encoded - start, time.perf_counter() - encoded)]
     for peer in peers:
-        with peer_errors(f"{name}: {peer.name}"):
-            results.append(_at_most(peer, image, len(data)))
+        try:
+            with peer_errors(f"{name}: {peer.name}"):
+                results.append(_at_most(peer, image, len(data)))
+        except BadPicture as error:
+            if left_out is None:
+                raise
+            left_out(str(error))
     return results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,21 @@ def _embedded(image: Image.Image) -> str:
 Photo = tuple[str, Image.Image, list[Result]]  # a name, the original, and what each codec made of it
 
 
-def photo_by_all(path: Path, codec: Codec, quality: float, size_bytes: int | None, max_pixels: int) -> Photo:
-    """A photograph by Lichen, at a quality or for a size, and by every peer here at no more bytes."""
+def photo_by_all(
+    path: Path,
+    codec: Codec,
+    quality: float,
+    size_bytes: int | None,
+    max_pixels: int,
+    left_out: Callable[[str], None] | None = None,
+) -> Photo:
+    """A photograph by Lichen, at a quality or for a size, and by every peer here at no more bytes.
+
+    `left_out` is told of a peer that cannot code it, which is an error otherwise.
+    """
     image = to_pil(Picture(open_picture(path, max_pixels).pixels))
     encode = lambda picture: codec.encode(picture, quality, target_size_bytes=size_bytes)  # noqa: E731
-    return path.name, image, compare(str(path), image, codec, encode, available())
+    return path.name, image, compare(str(path), image, codec, encode, available(), left_out)
 
 
 def comparison_page(pictures: Sequence[Photo]) -> bytes:

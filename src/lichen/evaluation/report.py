@@ -47,16 +47,20 @@ def report(folder: Path, output: Path, pairs: list[dict[str, Any]], title: str) 
 
 
 def pictures_at_equal_bytes(
-    paths: Sequence[Path], codec: Codec, target_bpp: float, done: Callable[[str], None]
+    paths: Sequence[Path], codec: Codec, target_bpp: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Each picture by Lichen at `target_bpp` and by every peer here at no more bytes, for the slider."""
+    """Each picture by Lichen at `target_bpp` and by every peer here at no more bytes, for the slider.
+
+    `tell` hears of each picture that is done, and of the peers that cannot code it.
+    """
     found = []
     for path in paths:
         image = to_pil(Picture(open_picture(path).pixels))
         peers = [peer for peer in available() if peer.name not in _TWINS]
-        results = compare(str(path), image, codec, lambda picture: codec.encode(picture, target_bpp=target_bpp), peers)
+        encode = lambda picture: codec.encode(picture, target_bpp=target_bpp)  # noqa: E731
+        results = compare(str(path), image, codec, encode, peers, lambda why: tell(f"left out: {why}"))
         found.append(pair_data(path.stem, image, results))
-        done(path.stem)
+        tell(f"{path.stem} by all codecs")
     return found
 
 

@@ -165,6 +165,18 @@ class Codec:
             pixels = engine.thumbnail(y_hat, header.level, header.height, header.width)
             return to_pil(unpack_extras(container, pixels, None))
 
+    def memory_bytes(self, picture: Picture | bytes, refined: bool = False, first: FirstGroups | None = None) -> int:
+        """About how much memory the whole process needs to encode a picture, or to decode the bytes of a file.
+
+        Raises as `encode` and `decode` do.
+        """
+        if isinstance(picture, Picture):
+            engine, (height, width) = self._own, picture.pixels.shape[:2]
+        else:
+            header = _container(picture, first).header
+            engine, height, width = self._engine_of(header), header.height, header.width
+        return engine.memory_bytes(height, width, refined)
+
     def decode_latents(self, data: bytes) -> Tensor:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""
         with typed_memory_errors(), torch.inference_mode():

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from lichen.codec import Codec
 from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import read_whole, refuse_existing, write_atomically
-from lichen.memory import typed_memory_errors
+from lichen.memory import Room, physical_bytes, typed_memory_errors
 from lichen.picture import MAX_PIXELS, Picture, open_picture, to_pil
 from lichen.rendering import render
 
@@ -132,23 +138,71 @@ def _write(path: Path, data: bytes, force: bool) -> None:
         write_atomically(path, data, overwrite=force)
 
 
-def run(tasks: list[Task], work: Callable[[Task], Done], skip_existing: bool = False) -> Iterator[Done]:
-    """Do the tasks in turn; an error of one is in its `Done`, and the next goes on.
+@dataclass(frozen=True)
+class Pace:
+    """How many pictures are worked on at once, the threads of each, and the memory that they share.
+
+    Several pictures with a thread each are done sooner than one after the other with all threads: only a part of the
+    work on a picture can be shared by threads.
+    """
+
+    at_once: int
+    threads: int
+    room: Room
+
+    @staticmethod
+    def of(tasks: int, threads: int = 0, max_memory_bytes: int | None = None, device: str = "cpu") -> Pace:
+        """For so many tasks; `threads` in all, 0: as many as PyTorch would take."""
+        threads = threads or torch.get_num_threads()
+        physical = physical_bytes()
+        room = max_memory_bytes or (0 if physical is None else physical // 2)
+        at_once = min(tasks, threads) if room and device == "cpu" else 1
+        return Pace(at_once, threads // at_once, Room(room))
+
+
+def run(
+    tasks: list[Task],
+    work: Callable[[Task], Done],
+    skip_existing: bool = False,
+    at_once: int = 1,
+    stop: threading.Event | None = None,
+) -> Iterator[Done]:
+    """Do the tasks, so many at once; results come in their order. An error of one is in its `Done`, others go on.
 
     With `skip_existing` a task whose output is there already, perhaps from a run that was stopped, or
-    written meanwhile by another process, counts as skipped.
+    written meanwhile by another process, counts as skipped. When `stop` is set no other task is begun.
     """
-    for task in tasks:
-        try:
-            with typed_memory_errors():
-                done = work(task)
-        except OutputExists as error:
-            done = Done(task, skipped=True) if skip_existing else Done(task, error=error)
-        except LichenError as error:
-            done = Done(task, error=error)
-        except OSError as error:  # names too long, folders without access
-            done = Done(task, error=BadInput(f"{task.source}: {error.strerror}"))
-        yield done
+    stop = stop or threading.Event()
+    one = functools.partial(_one, work=work, skip_existing=skip_existing, stop=stop)
+    found = map(one, tasks) if at_once == 1 else _side_by_side(tasks, one, at_once)
+    yield from (done for done in found if done is not None)
+
+
+def _side_by_side(tasks: list[Task], one: Callable[[Task], Done | None], at_once: int) -> Iterator[Done | None]:
+    with warnings.catch_warnings(), ThreadPoolExecutor(at_once) as pool:
+        warnings.simplefilter("ignore")  # as reading a picture does, which threads would undo for one another
+        begun: deque[Future[Done | None]] = deque()
+        for task in tasks:
+            begun.append(pool.submit(one, task))
+            if len(begun) > at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+
+
+def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: threading.Event) -> Done | None:
+    """What becomes of a task; None: it was not begun."""
+    if stop.is_set():
+        return None
+    try:
+        with typed_memory_errors():
+            return work(task)
+    except OutputExists as error:
+        return Done(task, skipped=True) if skip_existing else Done(task, error=error)
+    except LichenError as error:
+        return Done(task, error=error)
+    except OSError as error:  # names too long, folders without access
+        return Done(task, error=BadInput(f"{task.source}: {error.strerror}"))
 
 
 @dataclass(frozen=True)
@@ -156,6 +210,7 @@ class Encode:
     """Encodes one task's picture, at a quality or for a target, refined or not; `strip` drops its metadata."""
 
     codec: Codec
+    room: Room
     quality: float
     target_size_bytes: int | None = None
     target_bpp: float | None = None
@@ -169,19 +224,23 @@ class Encode:
         _refuse_existing(task.target, self.force)
         try:
             size, picture = _open(task.source, self.max_pixels)
-            data = self.codec.encode(
-                picture.stripped() if self.strip else picture,
-                self.quality,
-                target_size_bytes=self.target_size_bytes,
-                target_bpp=self.target_bpp,
-                target_psnr_db=self.target_psnr_db,
-                refine_steps=self.refine_steps,
-            )
+            with self.room.taken(self.codec.memory_bytes(picture, self.refine_steps > 0)):
+                data = self._encoded(picture)
         except BadInput as error:
             raise _named(error, task.source) from error
         _write(task.target, data, self.force)
         height, width = picture.pixels.shape[:2]
         return Done(task, size, len(data), width, height, notices=picture.notices)
+
+    def _encoded(self, picture: Picture) -> bytes:
+        return self.codec.encode(
+            picture.stripped() if self.strip else picture,
+            self.quality,
+            target_size_bytes=self.target_size_bytes,
+            target_bpp=self.target_bpp,
+            target_psnr_db=self.target_psnr_db,
+            refine_steps=self.refine_steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -189,6 +248,7 @@ class Decode:
     """Decodes one task's file, a part of it or its thumbnail, into whatever its target's ending (or `ending`) says."""
 
     codec: Codec
+    room: Room
     ending: str
     force: bool = False
     crop: Crop | None = None
@@ -199,7 +259,8 @@ class Decode:
         _refuse_existing(task.target, self.force)
         raw = read_whole(task.source)
         try:
-            image, said = self._decoded(raw)
+            with self.room.taken(self.codec.memory_bytes(raw, first=self.first)):
+                image, said = self._decoded(raw)
         except BadInput as error:
             raise _named(error, task.source) from error
         data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import os
 import sys
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -91,6 +93,35 @@ def keep_freed_memory() -> None:
             mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
             mallopt(_M_ARENA_MAX, 1)
             return
+
+
+def physical_bytes() -> int | None:
+    """The memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has none of it
+        return None
+
+
+class Room:
+    """Memory that pictures share which are worked on at once: each waits until it fits, or until it is alone."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size, self._taken, self._pictures = size_bytes, 0, 0
+        self._freed = threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, need_bytes: int) -> Iterator[None]:
+        """Hold so much of it."""
+        with self._freed:
+            self._freed.wait_for(lambda: not self._pictures or self._taken + need_bytes <= self._size)
+            self._taken, self._pictures = self._taken + need_bytes, self._pictures + 1
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._taken, self._pictures = self._taken - need_bytes, self._pictures - 1
+                self._freed.notify_all()
 
 
 @contextlib.contextmanager

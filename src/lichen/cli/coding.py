@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 from typing import Annotated, Any
 
 import typer
@@ -63,19 +65,27 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any], str], skip_existing: bool) -> None:
+def _steps(tasks: list[Any], prepare: Callable[[], Any], skip_existing: bool, at_once: int, stop: Event) -> Any:
+    from lichen import jobs
+
+    yield from jobs.run(tasks, prepare(), skip_existing, at_once, stop)
+
+
+def _run_jobs(
+    tasks: list[Any], prepare: Callable[[], Any], line: Callable[[Any], str], skip_existing: bool, at_once: int
+) -> None:
     """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped.
 
     The work has a thread of its own: in ours Ctrl-C would be felt between two steps of Python only, and one
-    may take long (a large picture as WebP is one). A picture that is nearly done when it comes is finished.
+    may take long (a large picture as WebP is one). What is nearly done when it comes is finished. `prepare`, which
+    loads the codec, runs there too: OpenMP's threads would spin less, and take half as long again, were there two
+    threads with helpers of their own.
     """
-    from lichen import jobs
-
-    count = Counter[str]()
+    count, stop = Counter[str](), Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=len(tasks) < 2) as progress:
         bar = progress.add_task("", total=len(tasks))
-        worker, steps = ThreadPoolExecutor(1), jobs.run(tasks, work, skip_existing)
+        worker, steps = ThreadPoolExecutor(1), _steps(tasks, prepare, skip_existing, at_once, stop)
         at_work, told = worker.submit(next, steps, None), None
         try:
             while done := at_work.result():
@@ -84,8 +94,12 @@ def _run_jobs(tasks: list[Any], work: Callable[[Any], Any], line: Callable[[Any]
                 progress.advance(bar)
                 at_work = worker.submit(next, steps, None)
         except KeyboardInterrupt:
-            if wait([at_work], FINISH_SECONDS).done and (done := at_work.result()) and done is not told:
-                _print_done(done, line, count)
+            stop.set()
+            until = time.monotonic() + FINISH_SECONDS
+            while wait([at_work], max(until - time.monotonic(), 0)).done and (done := at_work.result()):
+                if done is not told:
+                    _print_done(done, line, count)
+                at_work = worker.submit(next, steps, None)
             left = len(tasks) - count["done"] - count["failed"] - count["skipped"]
             console.print(f"stopped: {_summary(count)}, {left} left; to go on, add --skip-existing", markup=False)
             raise typer.Exit(EXIT_STOPPED) from None
@@ -167,10 +181,15 @@ def encode(
     if len(targets) > 1 or not all(0 < target < 1e15 for target in targets):
         raise UsageError("give one target, and a positive one")
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
-    set_threads(threads)
-    codec = Codec(model, weights, device, max_pixels, _memory(max_memory), tune)
-    work = jobs.Encode(codec, quality, size_bytes, target_bpp, target_psnr, refine, strip, force, max_pixels)
-    _run_jobs(tasks, work, _encoded, skip_existing)
+    memory = _memory(max_memory)
+    pace = jobs.Pace.of(len(tasks), threads, memory, device)
+    set_threads(pace.threads)
+
+    def prepare() -> jobs.Encode:
+        codec, targets = Codec(model, weights, device, max_pixels, memory, tune), (size_bytes, target_bpp, target_psnr)
+        return jobs.Encode(codec, pace.room, quality, *targets, refine, strip, force, max_pixels)
+
+    _run_jobs(tasks, prepare, _encoded, skip_existing, pace.at_once)
 
 
 def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool) -> tuple[Any, Any]:
@@ -224,9 +243,15 @@ def decode(
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
-    set_threads(threads)
-    codec = Codec("lichen", weights, device, max_pixels, _memory(max_memory))
-    _run_jobs(tasks, jobs.Decode(codec, ending, force, part, first, thumbnail), _decoded, skip_existing)
+    memory = _memory(max_memory)
+    pace = jobs.Pace.of(len(tasks), threads, memory, device)
+    set_threads(pace.threads)
+
+    def prepare() -> jobs.Decode:
+        codec = Codec("lichen", weights, device, max_pixels, memory)
+        return jobs.Decode(codec, pace.room, ending, force, part, first, thumbnail)
+
+    _run_jobs(tasks, prepare, _decoded, skip_existing, pace.at_once)
 
 
 @app.command()

@@ -7,10 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from lichen import windows
+from lichen.bitstream.container import read_container
 from lichen.codec import Codec
+from lichen.coding.coders import Reader
 from lichen.errors import BadFile
+from lichen.models.config import LEVEL_STEPS
 
 HERE = Path(__file__).parent
 DIGESTS = json.loads((HERE / "digests.json").read_text())
@@ -25,6 +29,23 @@ def test_old_files_decode_to_the_same_latents(name):
     y_hat = codec.decode_latents(data).contiguous().numpy().astype("<f8")
     assert hashlib.sha256(y_hat.tobytes()).hexdigest() == DIGESTS[name]
     assert codec.decode(data).mode == MODES.get(path.stem, "RGB")
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+@torch.inference_mode()
+def test_their_latents_are_written_to_the_same_bytes(name):
+    """Files of another machine: from the same y and z this one writes them again."""
+    path = HERE / name
+    codec = Codec(weights=next(path.parent.glob("*.safetensors")))
+    container, engine = read_container(path.read_bytes()), codec._own
+    header, stride = container.header, engine.checkpoint.model.hyper_stride
+    shape = (-(-header.height // stride), -(-header.width // stride))
+    position = torch.tensor([header.level / LEVEL_STEPS], dtype=torch.float64)
+    z_hat = engine.prior.code_hyper(Reader(container.latents[0]), position, shape, None)
+    y_hat = engine.read(container.latents, header.level, header.height, header.width)
+    payloads, again = engine.write(y_hat, z_hat, header.level)
+    assert payloads == tuple(container.latents)
+    assert torch.equal(again, y_hat)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in DIGESTS if Path(name).stem in {"wide", "tall"}))

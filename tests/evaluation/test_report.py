@@ -196,6 +196,18 @@ def test_seconds_of_a_crowded_machine_are_named(kodak):
     }
 
 
+def test_seconds_of_several_machines_are_told_apart(kodak, tmp_path):
+    said = "of several machines"
+    report(kodak, tmp_path / "one", [], "t")
+    assert said not in (tmp_path / "one" / "index.html").read_text()
+    summary = json.loads((kodak / "webp.json").read_text())
+    summary["meta"]["cpu"] = "another"
+    (kodak / "webp.json").write_text(json.dumps(summary))
+    report(kodak, tmp_path / "two", [], "t")
+    page = (tmp_path / "two" / "index.html").read_text()
+    assert said in page and "another: WebP" in page
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [

@@ -52,8 +52,14 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}[match[2]])
 
 
-def _memory(text: str | None) -> int | None:
-    return parse_size(text) if text is not None else None
+def _pace(tasks: list[Any], threads: int, max_memory: str | None, device: str) -> tuple[Any, int | None]:
+    """How to work on the tasks, for which PyTorch is set, and the memory in bytes that is allowed."""
+    from lichen.jobs import Pace
+
+    memory = parse_size(max_memory) if max_memory is not None else None
+    pace = Pace.of(len(tasks), threads, memory, device)
+    set_threads(pace.threads)
+    return pace, memory
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
@@ -176,20 +182,26 @@ def encode(
     from lichen import jobs
     from lichen.codec import Codec
 
-    size_bytes = parse_size(target_size) if target_size is not None else None
-    targets = [target for target in (target_bpp, size_bytes, target_psnr) if target is not None]
-    if len(targets) > 1 or not all(0 < target < 1e15 for target in targets):
-        raise UsageError("give one target, and a positive one")
+    targets = _targets(target_size, target_bpp, target_psnr)
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
-    memory = _memory(max_memory)
-    pace = jobs.Pace.of(len(tasks), threads, memory, device)
-    set_threads(pace.threads)
+    pace, memory = _pace(tasks, threads, max_memory, device)
 
     def prepare() -> jobs.Encode:
-        codec, targets = Codec(model, weights, device, max_pixels, memory, tune), (size_bytes, target_bpp, target_psnr)
+        codec = Codec(model, weights, device, max_pixels, memory, tune)
         return jobs.Encode(codec, pace.room, quality, *targets, refine, strip, force, max_pixels)
 
     _run_jobs(tasks, prepare, _encoded, skip_existing, pace.at_once)
+
+
+def _targets(
+    size: str | None, bpp: float | None, psnr_db: float | None
+) -> tuple[int | None, float | None, float | None]:
+    """A size in bytes, a rate or a PSNR. Raises `UsageError` for more than one."""
+    targets = parse_size(size) if size is not None else None, bpp, psnr_db
+    given = [target for target in targets if target is not None]
+    if len(given) > 1 or not all(0 < target < 1e15 for target in given):
+        raise UsageError("give one target, and a positive one")
+    return targets
 
 
 def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool) -> tuple[Any, Any]:
@@ -243,9 +255,7 @@ def decode(
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     for task in tasks:
         writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
-    memory = _memory(max_memory)
-    pace = jobs.Pace.of(len(tasks), threads, memory, device)
-    set_threads(pace.threads)
+    pace, memory = _pace(tasks, threads, max_memory, device)
 
     def prepare() -> jobs.Decode:
         codec = Codec("lichen", weights, device, max_pixels, memory)

@@ -50,6 +50,7 @@ class Measured:
     decode_s: tuple[float, ...]
     versions: tuple[str, ...]
     crowded: bool  # whether more ran on the machine than it has processors
+    cpu: str  # the processor of the seconds; empty where it was not kept
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _facts(data: dict[str, Any], points: int) -> Measured:
     if not len(settings) == len(encode_s) == len(decode_s) == points:
         raise ValueError("its lists are of different lengths")
     crowded = meta.get("load_average", 0) > meta.get("cpus", 1) + 1
-    return Measured(settings, encode_s, decode_s, tuple(map(str, meta["versions"])), crowded)
+    return Measured(settings, encode_s, decode_s, tuple(map(str, meta["versions"])), crowded, str(meta.get("cpu", "")))
 
 
 def _published(name: str) -> Competitor:

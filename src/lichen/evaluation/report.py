@@ -104,6 +104,7 @@ def _data(
         "gains": [{"series": _gain_series(g["name"], i), "points": g["points"]} for i, g in enumerate(gains)],
         "pictures": pairs,
         "crowded": any(c.measured and c.measured.crowded for c in competitors),
+        "several": len(_processors(league)) > 1,
         "how": _how(league),
     }
 
@@ -184,11 +185,21 @@ def _facts(league: League) -> tuple[list[dict[str, Any]], str]:
     return facts, f"Bytes that {ours.points.name} needs at equal PSNR (BD-rate). {lead}"
 
 
+def _processors(league: League) -> dict[str, list[str]]:
+    """Whose seconds were taken on which processor."""
+    found: dict[str, list[str]] = {}
+    for c in league.competitors:
+        if c.measured:
+            found.setdefault(c.measured.cpu or "an unknown processor", []).append(c.points.name)
+    return found
+
+
 def _how(league: League) -> list[str]:
     sizes = sorted({f"{row.width} x {row.height}" for row in league.rows})
     versions = {v for c in league.competitors if c.measured and c.kind is Kind.PEER for v in c.measured.versions}
     crowded = [c.points.name for c in league.competitors if c.measured and c.measured.crowded]
     published = any(c.kind is Kind.PUBLISHED for c in league.competitors)
+    processors = [f"{cpu}: {', '.join(names)}" for cpu, names in _processors(league).items()]
     lines = [
         "Bits per pixel: 8 times the bytes of the whole file, over the pixels of the picture. "
         "PSNR and MS-SSIM: on 8-bit RGB, the mean over pictures of each picture's value. "
@@ -200,6 +211,7 @@ def _how(league: League) -> list[str]:
         f"Too long are the seconds of {', '.join(crowded)}: the machine had more to do than it has processors."
         if crowded
         else "",
+        f"Seconds are of several machines and do not compare. {'; '.join(processors)}." if len(processors) > 1 else "",
         f"Peers, through Pillow: {'; '.join(sorted(versions))}." if versions else "",
         "Published curves are from CompressAI's results (BSD 3-Clause Clear); nobody here measured them."
         if published

@@ -168,6 +168,7 @@ if (data.pictures.length) {
   slider(at("slider"), data.pictures);
 }
 at("crowded").hidden = !data.crowded;
+at("several").hidden = !data.several;
 for (const line of data.how) make("li", {}, at("how"), line);
 at("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = theme() ? "light" : "dark";

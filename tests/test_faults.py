@@ -184,7 +184,7 @@ def test_interrupted_in_a_long_call_of_a_library(folder):
     for name in names("in")[2:]:
         Path("in", name).unlink()
     assert run("encode", "in", "-o", "lic") == 0
-    command = [sys.executable, "-c", SLOW, "decode", "lic", "-o", "out"]
+    command = [sys.executable, "-c", SLOW, "decode", "lic", "-o", "out", "--threads", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     wait_for("out", "*.png", process)
     assert b"stopped: 1 done, 0 failed, 1 left" in interrupted(process)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from lichen import jobs
+from lichen import jobs, memory
+from lichen.codec import Codec
 from lichen.errors import BadInput
-from lichen.jobs import Done, Pace, Task
-from lichen.memory import Room, physical_bytes
+from lichen.jobs import Done, Task
+from lichen.memory import PROGRAM_BYTES, Room, machine_bytes
 from tests.command import run
 from tests.small import scene
 
@@ -61,29 +64,75 @@ def test_nothing_is_begun_after_a_stop(at_once):
     assert 1 <= len(begun) <= at_once
 
 
-def test_pictures_wait_for_room():
-    room, held, most = Room(100), [0], [0]
+def test_after_a_stop_what_is_done_is_told_behind_what_is_not():
+    stop, end = threading.Event(), threading.Event()
 
-    def hold(need: int) -> None:
-        with room.taken(need):
-            held[0] += need
-            most[0] = max(most[0], held[0])
+    def slow_first(task: Task) -> Done:
+        if task.source.stem == "0":
+            end.wait(PATIENCE)
+        elif task.source.stem == "2":
+            stop.set()
+        return Done(task)
+
+    steps = jobs.run(TASKS, slow_first, at_once=2, stop=stop)
+    assert [next(steps).task, next(steps).task] == TASKS[1:3]
+    end.set()
+    assert list(steps) == []
+
+
+def test_a_slow_picture_holds_up_no_other():
+    others = threading.Barrier(2)
+
+    def slow_first(task: Task) -> Done:
+        if task.source.stem in {"0", "6"}:
+            others.wait(PATIENCE)  # the first ends when the last has come
+        return Done(task)
+
+    assert [done.task for done in jobs.run(TASKS, slow_first, at_once=2)] == TASKS
+
+
+class Watch:
+    """Who is in a room at once."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.room, self.held, self.most, self.lock = Room(PROGRAM_BYTES + size_bytes), [], [], threading.Lock()
+
+    def hold(self, need: int, meet: threading.Barrier | None = None) -> None:
+        with self.room.taken(need):
+            with self.lock:
+                self.held.append(need)
+                self.most = max(self.most, self.held, key=sum).copy()
+            if meet is not None:
+                meet.wait(PATIENCE)
             time.sleep(0.01)
-            held[0] -= need
+            with self.lock:
+                self.held.remove(need)
 
-    threads = [threading.Thread(target=hold, args=(need,)) for need in (60, 30, 50, 40, 10, 90, 20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-    assert 50 < most[0] <= 100 and held == [0]
+    def all(self, *needs: int, meet: threading.Barrier | None = None) -> None:
+        threads = [threading.Thread(target=self.hold, args=(need, meet)) for need in needs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+def test_pictures_wait_for_room():
+    watch = Watch(100)
+    watch.all(60, 30, 50, 40, 10, 90, 20, 70, 80)
+    assert sum(watch.most) <= 100 and watch.held == []
+
+
+def test_what_fits_is_there_at_once():
+    watch = Watch(100)
+    watch.all(60, 40, meet=threading.Barrier(2))
+    assert sorted(watch.most) == [40, 60]
 
 
 def test_one_alone_needs_no_room():
-    room = Room(0)
-    with room.taken(10**12):
-        other = threading.Thread(target=lambda: room.taken(1).__enter__(), daemon=True)
+    watch = Watch(0)
+    with watch.room.taken(10**12):
+        other = threading.Thread(target=watch.hold, args=(1,), daemon=True)
         other.start()
         other.join(0.1)
         assert other.is_alive(), "it waits until it is alone"
@@ -92,28 +141,50 @@ def test_one_alone_needs_no_room():
 
 
 def test_a_failure_gives_its_room_back():
-    room = Room(10)
+    room = Room(PROGRAM_BYTES + 10)
     with pytest.raises(BadInput), room.taken(10):
         raise BadInput("no")
     with room.taken(10):
         pass
 
 
-def test_threads_are_shared(monkeypatch):
-    assert (Pace.of(1, 8).at_once, Pace.of(1, 8).threads) == (1, 8)
-    assert (Pace.of(3, 8).at_once, Pace.of(3, 8).threads) == (3, 2)
-    assert (Pace.of(99, 8).at_once, Pace.of(99, 8).threads) == (8, 1)
-    assert (Pace.of(99, 8, device="cuda").at_once, Pace.of(99, 1).at_once) == (1, 1)
-    assert Pace.of(99).at_once == torch.get_num_threads()
-    monkeypatch.setattr(jobs, "physical_bytes", lambda: None)
-    assert Pace.of(99, 8).at_once == 1, "where nothing is known of memory"
-    assert Pace.of(99, 8, 10**9).at_once == 8
+@dataclass(frozen=True)
+class Needing:
+    """Work that needs 100 bytes for each picture, but for one that cannot be read."""
+
+    room: Room
+
+    def need_bytes(self, raw: bytes) -> int:
+        if raw == b"2":
+            raise BadInput("no")
+        return 100
 
 
-def test_the_memory_of_this_machine():
+@pytest.mark.parametrize(
+    ("size", "threads", "expected"),
+    [(10**6, 8, (7, 1)), (10**6, 3, (3, 1)), (399, 8, (3, 2)), (99, 8, (1, 8)), (10**6, 1, (1, 1))],
+)
+def test_threads_are_shared_by_as_many_as_fit(tmp_path, size, threads, expected):
+    tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(7)]
+    for i, task in enumerate(tasks[:-1]):  # the last is missing
+        task.source.write_bytes(str(i).encode())
+    assert jobs.pace(tasks, Needing(Room(PROGRAM_BYTES + size)), threads) == expected
+    assert jobs.pace(tasks[:1], Needing(Room(0)), threads) == (1, threads)
+
+
+def test_the_memory_of_this_machine(monkeypatch, tmp_path):
     if not hasattr(os, "sysconf"):
         pytest.skip("this system does not say")
-    assert physical_bytes() > 10**8
+    have = machine_bytes()
+    assert have > 10**8
+    assert Room.of(None).size_bytes == have // 2 - PROGRAM_BYTES
+    assert Room.of(10**9).size_bytes == 10**9 - PROGRAM_BYTES
+    (tmp_path / "limit").write_text("12345678\n")
+    (tmp_path / "none").write_text("max\n")
+    monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (tmp_path / "none", tmp_path / "absent", tmp_path / "limit"))
+    assert machine_bytes() == 12345678
+    monkeypatch.setattr(memory, "machine_bytes", lambda: None)
+    assert Room.of(None).size_bytes == 0
 
 
 def test_a_folder_makes_the_files_that_its_pictures_make(tmp_path, monkeypatch):
@@ -135,12 +206,39 @@ def test_a_folder_makes_the_files_that_its_pictures_make(tmp_path, monkeypatch):
         assert all(Path(one, name).read_bytes() == Path(other, name).read_bytes() for name in names)
 
 
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_pictures_take_their_room(tmp_path, monkeypatch, command):
+    """What they need beside the program, from before a picture is opened until its result is written."""
+    monkeypatch.chdir(tmp_path)
+    scene(200, 100, seed=1).save("a.png")
+    codec = Codec()
+    Path("a.lic").write_bytes(codec.encode(scene(200, 100, seed=1)))
+    taken: list[tuple[int, bool]] = []
+
+    class Noting(Room):
+        @contextlib.contextmanager
+        def taken(self, need_bytes):
+            taken.append((need_bytes, Path("out.png").exists()))
+            yield
+            taken.append((0, Path("out.png").exists()))
+
+    if command == "encode":
+        jobs.Encode(codec, Noting(0), 50)(Task(Path("a.png"), Path("out.lic")))
+        assert taken == [(codec.memory_to_encode_bytes(200, 100) - PROGRAM_BYTES, False), (0, False)]
+        return
+    jobs.Decode(codec, Noting(0), ".png")(Task(Path("a.lic"), Path("out.png")))
+    assert taken == [(codec.memory_to_decode_bytes(Path("a.lic").read_bytes()) - PROGRAM_BYTES, False), (0, True)]
+
+
 def test_little_memory_is_enough_for_many(tmp_path, monkeypatch):
-    """Pictures that need all that is allowed go one after the other."""
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     for i in range(3):
         scene(64, 64, seed=i).save(f"in/{i}.png")
-    assert run("encode", "in", "-o", "out", "--threads", "3", "--max-memory", "600MB") == 0
-    assert run("encode", "in", "-o", "none", "--threads", "3", "--max-memory", "100MB") == 3
+    before = torch.get_num_threads()
+    try:
+        assert run("encode", "in", "-o", "out", "--threads", "3", "--max-memory", "600MB") == 0
+        assert run("encode", "in", "-o", "none", "--threads", "3", "--max-memory", "100MB") == 3
+    finally:
+        torch.set_num_threads(before)
     assert len(list(Path("out").iterdir())) == 3 and not list(Path("none").glob("*.lic"))

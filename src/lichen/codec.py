@@ -165,17 +165,15 @@ class Codec:
             pixels = engine.thumbnail(y_hat, header.level, header.height, header.width)
             return to_pil(unpack_extras(container, pixels, None))
 
-    def memory_bytes(self, picture: Picture | bytes, refined: bool = False, first: FirstGroups | None = None) -> int:
-        """About how much memory the whole process needs to encode a picture, or to decode the bytes of a file.
+    def memory_to_encode_bytes(self, width: int, height: int, refined: bool = False) -> int:
+        """About how much memory the whole process needs to encode a picture of so many pixels. Raises as `encode`."""
+        self._check(self._own, height, width, refined)
+        return self._own.memory_bytes(height, width, refined)
 
-        Raises as `encode` and `decode` do.
-        """
-        if isinstance(picture, Picture):
-            engine, (height, width) = self._own, picture.pixels.shape[:2]
-        else:
-            header = _container(picture, first).header
-            engine, height, width = self._engine_of(header), header.height, header.width
-        return engine.memory_bytes(height, width, refined)
+    def memory_to_decode_bytes(self, data: bytes, first: FirstGroups | None = None) -> int:
+        """The same to decode the bytes of a file. Raises as `decode`."""
+        header = _container(data, first).header
+        return self._engine_of(header).memory_bytes(header.height, header.width)
 
     def decode_latents(self, data: bytes) -> Tensor:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""

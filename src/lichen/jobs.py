@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from lichen.codec import Codec
 from lichen.engine import Crop, FirstGroups
 from lichen.errors import BadInput, LichenError, OutputError, OutputExists, UsageError
 from lichen.files import read_whole, refuse_existing, write_atomically
-from lichen.memory import Room, physical_bytes, typed_memory_errors
-from lichen.picture import MAX_PIXELS, Picture, open_picture, to_pil
+from lichen.memory import PROGRAM_BYTES, Room, typed_memory_errors
+from lichen.picture import MAX_PIXELS, Picture, open_picture, picture_size, to_pil
 from lichen.rendering import render
 
 STANDARD = Path("-")
 LIC = ".lic"
+_SAMPLE = 32  # files by which memory is foreseen, at most
+_LOOK_SECONDS, _FINISH_SECONDS = 0.05, 0.2  # between looks whether to stop; then for what is nearly done
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,6 @@ def _refuse_collisions(tasks: list[Task]) -> None:
         raise UsageError("standard input and output take one picture at a time")
 
 
-def _open(path: Path, max_pixels: int) -> tuple[int, Picture]:
-    """The size of a file in bytes, and its picture; the bytes themselves are not kept."""
-    raw = read_whole(path)
-    return len(raw), open_picture(raw, max_pixels)
-
-
 def _write(path: Path, data: bytes, force: bool) -> None:
     if path == STANDARD:
         try:
@@ -138,26 +134,21 @@ def _write(path: Path, data: bytes, force: bool) -> None:
         write_atomically(path, data, overwrite=force)
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How many pictures are worked on at once, the threads of each, and the memory that they share.
+def pace(tasks: list[Task], work: Encode | Decode, threads: int) -> tuple[int, int]:
+    """How many pictures to work on at once, and the threads of each; `threads` is of all together.
 
     Several pictures with a thread each are done sooner than one after the other with all threads: only a part of the
-    work on a picture can be shared by threads.
+    work on a picture can be shared by threads. But there are no more at once than fit into memory, by some of them.
     """
-
-    at_once: int
-    threads: int
-    room: Room
-
-    @staticmethod
-    def of(tasks: int, threads: int = 0, max_memory_bytes: int | None = None, device: str = "cpu") -> Pace:
-        """For so many tasks; `threads` in all, 0: as many as PyTorch would take."""
-        threads = threads or torch.get_num_threads()
-        physical = physical_bytes()
-        room = max_memory_bytes or (0 if physical is None else physical // 2)
-        at_once = min(tasks, threads) if room and device == "cpu" else 1
-        return Pace(at_once, threads // at_once, Room(room))
+    if len(tasks) == 1 or threads == 1:
+        return 1, threads
+    needs = []
+    for task in tasks[:: -(-len(tasks) // _SAMPLE)]:
+        with contextlib.suppress(LichenError, OSError):  # it will be told of in its turn
+            needs.append(work.need_bytes(read_whole(task.source)))
+    fitting = work.room.size_bytes * len(needs) // max(sum(needs), 1)
+    at_once = max(min(len(tasks), threads, fitting), 1)
+    return at_once, threads // at_once
 
 
 def run(
@@ -170,24 +161,26 @@ def run(
     """Do the tasks, so many at once; results come in their order. An error of one is in its `Done`, others go on.
 
     With `skip_existing` a task whose output is there already, perhaps from a run that was stopped, or
-    written meanwhile by another process, counts as skipped. When `stop` is set no other task is begun.
+    written meanwhile by another process, counts as skipped. When `stop` is set no other task is begun, and what is
+    nearly done comes still.
     """
     stop = stop or threading.Event()
     one = functools.partial(_one, work=work, skip_existing=skip_existing, stop=stop)
-    found = map(one, tasks) if at_once == 1 else _side_by_side(tasks, one, at_once)
+    found = map(one, tasks) if at_once == 1 else _side_by_side(tasks, one, at_once, stop)
     yield from (done for done in found if done is not None)
 
 
-def _side_by_side(tasks: list[Task], one: Callable[[Task], Done | None], at_once: int) -> Iterator[Done | None]:
+def _side_by_side(
+    tasks: list[Task], one: Callable[[Task], Done | None], at_once: int, stop: threading.Event
+) -> Iterator[Done | None]:
     with warnings.catch_warnings(), ThreadPoolExecutor(at_once) as pool:
         warnings.simplefilter("ignore")  # as reading a picture does, which threads would undo for one another
-        begun: deque[Future[Done | None]] = deque()
-        for task in tasks:
-            begun.append(pool.submit(one, task))
-            if len(begun) > at_once:
+        begun = deque(pool.submit(one, task) for task in tasks)
+        while begun and not stop.is_set():
+            if wait([begun[0]], _LOOK_SECONDS).done:
                 yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+        wait(begun, _FINISH_SECONDS if begun else 0)
+        yield from (future.result() for future in begun if future.done())
 
 
 def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: threading.Event) -> Done | None:
@@ -223,14 +216,22 @@ class Encode:
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         try:
-            size, picture = _open(task.source, self.max_pixels)
-            with self.room.taken(self.codec.memory_bytes(picture, self.refine_steps > 0)):
+            raw = read_whole(task.source)
+            size = len(raw)
+            with self.room.taken(self.need_bytes(raw)):
+                picture = open_picture(raw, self.max_pixels)
+                del raw
                 data = self._encoded(picture)
         except BadInput as error:
             raise _named(error, task.source) from error
         _write(task.target, data, self.force)
         height, width = picture.pixels.shape[:2]
         return Done(task, size, len(data), width, height, notices=picture.notices)
+
+    def need_bytes(self, raw: bytes) -> int:
+        """Memory beside the program's for the picture of a file, whose head only is read."""
+        size = picture_size(raw, self.max_pixels)
+        return self.codec.memory_to_encode_bytes(*size, self.refine_steps > 0) - PROGRAM_BYTES
 
     def _encoded(self, picture: Picture) -> bytes:
         return self.codec.encode(
@@ -259,13 +260,17 @@ class Decode:
         _refuse_existing(task.target, self.force)
         raw = read_whole(task.source)
         try:
-            with self.room.taken(self.codec.memory_bytes(raw, first=self.first)):
+            with self.room.taken(self.need_bytes(raw)):
                 image, said = self._decoded(raw)
+                data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
+                _write(task.target, data, self.force)
         except BadInput as error:
             raise _named(error, task.source) from error
-        data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
-        _write(task.target, data, self.force)
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
+
+    def need_bytes(self, raw: bytes) -> int:
+        """Memory beside the program's for the picture of a file."""
+        return self.codec.memory_to_decode_bytes(raw, self.first) - PROGRAM_BYTES
 
     def _decoded(self, raw: bytes) -> tuple[Image.Image, tuple[str, ...]]:
         """What was asked for, and what is to be said of it."""

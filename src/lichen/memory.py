@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from lichen.errors import OutOfMemory
 from lichen.models.model import Model
 from lichen.windows import TRANSFORM_SIDE
 
-_PROGRAM_BYTES = 290_000_000  # Python and PyTorch
+PROGRAM_BYTES = 290_000_000  # Python and PyTorch
 _COPIES = 4  # of the weights: as read, as floats, in fixed point, and what was freed between
 _MAPS = 5  # of the largest size that a transform holds at once, or leaves in pieces too small for the next
 _WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without its halo
@@ -26,6 +27,7 @@ _REFINED_MIN = 4
 _MAPS_KEPT = 5  # how much smaller the sides of windows are when every map is kept
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
 _KEPT_BYTES = (2**27, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
+_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
@@ -46,7 +48,7 @@ class Needs:
         """For a picture of which so many pixels are transformed, walked and refined at once."""
         maps = _MAPS * self.widest
         passing = max(maps * transformed + self.walk * walked, _MAPS_KEPT**2 * maps * refined)
-        return round(_PROGRAM_BYTES + _COPIES * self.weights + self.held * pixels + passing)
+        return round(PROGRAM_BYTES + _COPIES * self.weights + self.held * pixels + passing)
 
     def transform_side(self, stride: int) -> int:
         """The side of the transforms' windows, in hyper-latents: smaller for wide models, whatever the machine."""
@@ -95,26 +97,39 @@ def keep_freed_memory() -> None:
             return
 
 
-def physical_bytes() -> int | None:
-    """The memory of this machine; None where the system does not say."""
+def machine_bytes() -> int | None:
+    """The memory of this machine, or what its container may have of it; None where the system does not say."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, ValueError, OSError):  # Windows has none of it
         return None
+    for limit in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            found.append(int(Path(limit).read_text()))
+    return min(found)
 
 
 class Room:
-    """Memory that pictures share which are worked on at once: each waits until it fits, or until it is alone."""
+    """Memory that pictures share which are worked on at once: each waits until it fits, or until it is alone.
+
+    `size_bytes` is that of the whole process. Whoever waits is the next: a large picture is not passed by for ever.
+    """
 
     def __init__(self, size_bytes: int) -> None:
-        self._size, self._taken, self._pictures = size_bytes, 0, 0
-        self._freed = threading.Condition()
+        self.size_bytes = max(size_bytes - PROGRAM_BYTES, 0)
+        self._taken, self._pictures = 0, 0
+        self._door, self._freed = threading.Lock(), threading.Condition()
+
+    @staticmethod
+    def of(max_memory_bytes: int | None) -> Room:
+        """All that is allowed, or half of what there is; none where nothing is known."""
+        return Room((machine_bytes() or 0) // 2 if max_memory_bytes is None else max_memory_bytes)
 
     @contextlib.contextmanager
     def taken(self, need_bytes: int) -> Iterator[None]:
-        """Hold so much of it."""
-        with self._freed:
-            self._freed.wait_for(lambda: not self._pictures or self._taken + need_bytes <= self._size)
+        """Hold so much of it, which does not count the program."""
+        with self._door, self._freed:
+            self._freed.wait_for(lambda: not self._pictures or self._taken + need_bytes <= self.size_bytes)
             self._taken, self._pictures = self._taken + need_bytes, self._pictures + 1
         try:
             yield

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,15 +75,29 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise PictureTooLarge(f"{width} x {height}: no side may have over {SIDE_MAX} pixels; split it")
 
 
+def picture_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height in pixels that a file claims, before it is turned. Raises as `open_picture`."""
+    with _reading("standard input"), Image.open(io.BytesIO(data)) as image:
+        check_size(*image.size, max_pixels)
+        return image.size
+
+
 def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read any file that Pillow reads. Raises `BadPicture` or `PictureTooLarge`."""
     name = "standard input" if isinstance(source, bytes) else str(source)
+    with _reading(name):
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        check_size(*image.size, max_pixels)
+        return from_pil(image)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """What Pillow raises on files becomes errors of ours, which name the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's hints on odd files; errors still raise
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            check_size(*image.size, max_pixels)
-            return from_pil(image)
+            yield
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(f"{name}: {error}; split it") from error
     except UnidentifiedImageError as error:

@@ -36,9 +36,7 @@ SkipExisting = Annotated[
 Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder with the model's.")]
 Tuned = Annotated[Tune, typer.Option(help="What files are to be good at; decoding knows by itself.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[
-    int, typer.Option(min=0, max=1024, help="CPU threads; pictures share them. 0 leaves it to PyTorch.")
-]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
 MaxMemory = Annotated[
     str | None, typer.Option(help="Refuse pictures that would need more, e.g. 2GB; the result never depends on it.")

@@ -6,8 +6,9 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from threading import Event
 from typing import Annotated, Any
 
@@ -52,14 +53,8 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}[match[2]])
 
 
-def _pace(tasks: list[Any], threads: int, max_memory: str | None, device: str) -> tuple[Any, int | None]:
-    """How to work on the tasks, for which PyTorch is set, and the memory in bytes that is allowed."""
-    from lichen.jobs import Pace
-
-    memory = parse_size(max_memory) if max_memory is not None else None
-    pace = Pace.of(len(tasks), threads, memory, device)
-    set_threads(pace.threads)
-    return pace, memory
+def _memory(text: str | None) -> int | None:
+    return parse_size(text) if text is not None else None
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
@@ -71,27 +66,41 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def _steps(tasks: list[Any], prepare: Callable[[], Any], skip_existing: bool, at_once: int, stop: Event) -> Any:
-    from lichen import jobs
+@dataclass(frozen=True)
+class _How:
+    """How tasks are worked on; `threads` 0: as many as PyTorch takes."""
 
-    yield from jobs.run(tasks, prepare(), skip_existing, at_once, stop)
+    skip_existing: bool
+    threads: int
+    device: str
+
+    def steps(self, tasks: list[Any], prepare: Callable[[], Any], stop: Event) -> Iterator[Any]:
+        """What becomes of them. `prepare` gives the work, and what it loads."""
+        import torch
+
+        from lichen import jobs
+
+        set_threads(self.threads)
+        work = prepare()
+        shared = torch.get_num_threads() if self.device == "cpu" else 1  # a graphics card's memory is not foreseen
+        at_once, each = jobs.pace(tasks, work, shared)
+        if at_once > 1:
+            set_threads(each)
+        yield from jobs.run(tasks, work, self.skip_existing, at_once, stop)
 
 
-def _run_jobs(
-    tasks: list[Any], prepare: Callable[[], Any], line: Callable[[Any], str], skip_existing: bool, at_once: int
-) -> None:
+def _run_jobs(tasks: list[Any], prepare: Callable[[], Any], line: Callable[[Any], str], how: _How) -> None:
     """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped.
 
     The work has a thread of its own: in ours Ctrl-C would be felt between two steps of Python only, and one
-    may take long (a large picture as WebP is one). What is nearly done when it comes is finished. `prepare`, which
-    loads the codec, runs there too: OpenMP's threads would spin less, and take half as long again, were there two
-    threads with helpers of their own.
+    may take long (a large picture as WebP is one). What is nearly done when it comes is finished. The codec is loaded
+    there too: each thread that computes has helpers of OpenMP's, and these wake slowly where there are too many.
     """
     count, stop = Counter[str](), Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=len(tasks) < 2) as progress:
         bar = progress.add_task("", total=len(tasks))
-        worker, steps = ThreadPoolExecutor(1), _steps(tasks, prepare, skip_existing, at_once, stop)
+        worker, steps = ThreadPoolExecutor(1), how.steps(tasks, prepare, stop)
         at_work, told = worker.submit(next, steps, None), None
         try:
             while done := at_work.result():
@@ -181,16 +190,17 @@ def encode(
     without_tracing(device, refine)
     from lichen import jobs
     from lichen.codec import Codec
+    from lichen.memory import Room
 
     targets = _targets(target_size, target_bpp, target_psnr)
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
-    pace, memory = _pace(tasks, threads, max_memory, device)
+    memory = _memory(max_memory)
 
     def prepare() -> jobs.Encode:
         codec = Codec(model, weights, device, max_pixels, memory, tune)
-        return jobs.Encode(codec, pace.room, quality, *targets, refine, strip, force, max_pixels)
+        return jobs.Encode(codec, Room.of(memory), quality, *targets, refine, strip, force, max_pixels)
 
-    _run_jobs(tasks, prepare, _encoded, skip_existing, pace.at_once)
+    _run_jobs(tasks, prepare, _encoded, _How(skip_existing, threads, device))
 
 
 def _targets(
@@ -215,6 +225,15 @@ def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, 
         raise UsageError("give --groups or --partial, not both; --zero-fill goes with one of them")
     part = parse_crop(crop) if crop is not None else None
     return part, FirstGroups(count, not zero_fill) if wanted else None
+
+
+def _refuse_endings(tasks: list[Any], ending: str) -> None:
+    """Raises `UsageError` for a format that cannot be written, before anything is."""
+    from lichen import jobs
+    from lichen.rendering import writable_format
+
+    for wanted in (ending, *(task.target.suffix for task in tasks if task.target != jobs.STANDARD)):
+        writable_format(wanted)
 
 
 @app.command()
@@ -247,21 +266,19 @@ def decode(
     without_tracing(device)
     from lichen import jobs
     from lichen.codec import Codec
-    from lichen.rendering import writable_format
+    from lichen.memory import Room
 
     ending = to if to.startswith(".") else f".{to}"
-    writable_format(ending)
     part, first = _asked(crop, groups, partial, zero_fill, thumbnail)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
-    for task in tasks:
-        writable_format(ending if task.target == jobs.STANDARD else task.target.suffix)
-    pace, memory = _pace(tasks, threads, max_memory, device)
+    _refuse_endings(tasks, ending)
+    memory = _memory(max_memory)
 
     def prepare() -> jobs.Decode:
         codec = Codec("lichen", weights, device, max_pixels, memory)
-        return jobs.Decode(codec, pace.room, ending, force, part, first, thumbnail)
+        return jobs.Decode(codec, Room.of(memory), ending, force, part, first, thumbnail)
 
-    _run_jobs(tasks, prepare, _decoded, skip_existing, pace.at_once)
+    _run_jobs(tasks, prepare, _decoded, _How(skip_existing, threads, device))
 
 
 @app.command()

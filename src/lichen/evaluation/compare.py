@@ -54,21 +54,24 @@ def compare(
     for peer in peers:
         try:
             with peer_errors(f"{name}: {peer.name}"):
-                results.append(_at_most(peer, image, len(data)))
+                made = _at_most(peer, image, len(data))
         except BadPicture as error:
             if left_out is None:
                 raise
             left_out(str(error))
+        else:
+            results.append(_result(peer.name, image, *made))
     return results
 
 
-def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> Result:
+def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> tuple[bytes, Image.Image, float, float]:
+    """A peer's file of no more bytes, what it decodes to, and the seconds of both ways."""
     found = peer.at_most(image, size_bytes)
     start = time.perf_counter()
     peer.encode(image, found.setting)
     encoded = time.perf_counter()
     decoded = peer.decode(found.data)
-    return _result(peer.name, image, found.data, decoded, encoded - start, time.perf_counter() - encoded)
+    return found.data, decoded, encoded - start, time.perf_counter() - encoded
 
 
 def _result(

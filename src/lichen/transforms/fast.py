@@ -77,7 +77,7 @@ class FastAnalysis(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         x = x - 0.5
         deep = self.fine(self.dense(self.enter(unshuffled(x, 8)) + self.level(level)))
-        deep = self.leave(self.coarse(self.down(deep)))
+        deep = self.leave(self.coarse(self.down(deep).to(x.dtype)))
         y: Tensor = deep + in_full(self.linear, x)
         return y
 
@@ -100,5 +100,5 @@ class FastSynthesis(nn.Module):
 
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
         deep = self.coarse(self.enter(y_hat) + self.level(level))
-        deep = in_full(self.leave, self.fine(self.dense(self.up(deep).float())))
+        deep = in_full(self.leave, self.fine(self.dense(self.up(deep).to(y_hat.dtype))))
         return F.pixel_shuffle(in_full(self.linear, y_hat), BLOCK).add_(F.pixel_shuffle(deep, 8)).add_(0.5)

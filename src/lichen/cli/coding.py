@@ -68,20 +68,22 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True)
 class _How:
-    """How tasks are worked on; `threads` 0: as many as PyTorch takes."""
+    """How tasks are worked on; `threads` 0: as many as PyTorch takes; `memory_bytes` None: no picture is refused."""
 
     skip_existing: bool
     threads: int
     device: str
+    memory_bytes: int | None
 
-    def steps(self, tasks: list[Any], prepare: Callable[[], Any], stop: Event) -> Iterator[Any]:
-        """What becomes of them. `prepare` gives the work, and what it loads."""
+    def steps(self, tasks: list[Any], prepare: Callable[[Any], Any], stop: Event) -> Iterator[Any]:
+        """What becomes of them. `prepare` gives the work, for which it is given the room."""
         import torch
 
         from lichen import jobs
+        from lichen.memory import Room
 
         set_threads(self.threads)
-        work = prepare()
+        work = prepare(Room.of(self.memory_bytes))
         shared = torch.get_num_threads() if self.device == "cpu" else 1  # a graphics card's memory is not foreseen
         at_once, each = jobs.pace(tasks, work, shared)
         if at_once > 1:
@@ -89,7 +91,7 @@ class _How:
         yield from jobs.run(tasks, work, self.skip_existing, at_once, stop)
 
 
-def _run_jobs(tasks: list[Any], prepare: Callable[[], Any], line: Callable[[Any], str], how: _How) -> None:
+def _run_jobs(tasks: list[Any], prepare: Callable[[Any], Any], line: Callable[[Any], str], how: _How) -> None:
     """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped.
 
     The work has a thread of its own: in ours Ctrl-C would be felt between two steps of Python only, and one
@@ -190,17 +192,16 @@ def encode(
     without_tracing(device, refine)
     from lichen import jobs
     from lichen.codec import Codec
-    from lichen.memory import Room
 
     targets = _targets(target_size, target_bpp, target_psnr)
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
-    memory = _memory(max_memory)
+    how = _How(skip_existing, threads, device, _memory(max_memory))
 
-    def prepare() -> jobs.Encode:
-        codec = Codec(model, weights, device, max_pixels, memory, tune)
-        return jobs.Encode(codec, Room.of(memory), quality, *targets, refine, strip, force, max_pixels)
+    def prepare(room: Any) -> jobs.Encode:
+        codec = Codec(model, weights, device, max_pixels, how.memory_bytes, tune)
+        return jobs.Encode(codec, room, quality, *targets, refine, strip, force, max_pixels)
 
-    _run_jobs(tasks, prepare, _encoded, _How(skip_existing, threads, device))
+    _run_jobs(tasks, prepare, _encoded, how)
 
 
 def _targets(
@@ -259,26 +260,24 @@ def decode(
 
     Examples: `lichen decode small.lic` · `lichen decode small.lic -o photo.jpg` ·
     `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
-    `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
-
-    Files of models with channel groups decode by their first groups too, even if what follows is cut off.
+    `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial` (of models with channel
+    groups: by those that arrived)
     """
     without_tracing(device)
     from lichen import jobs
     from lichen.codec import Codec
-    from lichen.memory import Room
 
     ending = to if to.startswith(".") else f".{to}"
     part, first = _asked(crop, groups, partial, zero_fill, thumbnail)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
     _refuse_endings(tasks, ending)
-    memory = _memory(max_memory)
+    how = _How(skip_existing, threads, device, _memory(max_memory))
 
-    def prepare() -> jobs.Decode:
-        codec = Codec("lichen", weights, device, max_pixels, memory)
-        return jobs.Decode(codec, Room.of(memory), ending, force, part, first, thumbnail)
+    def prepare(room: Any) -> jobs.Decode:
+        codec = Codec("lichen", weights, device, max_pixels, how.memory_bytes)
+        return jobs.Decode(codec, room, ending, force, part, first, thumbnail)
 
-    _run_jobs(tasks, prepare, _decoded, _How(skip_existing, threads, device))
+    _run_jobs(tasks, prepare, _decoded, how)
 
 
 @app.command()

@@ -94,4 +94,4 @@ def test_nothing_large_is_tracked():
     assert len(tracked) > 100
     weights = {path for path in tracked if path.parent == ROOT / "src/lichen/weights"}
     assert {path for path in tracked if path.stat().st_size > 1_000_000} <= weights
-    assert sum(path.stat().st_size for path in weights) < 28_000_000
+    assert sum(path.stat().st_size for path in weights) < 30_000_000  # two sets of about 7 million parameters

@@ -170,7 +170,8 @@ def _run(tasks: Sequence[Task], jobs: int, threads: int) -> Iterator[list[Row]]:
         yield from map(_work, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _prepare, (threads,)) as pool:
+    each = threads or max(torch.get_num_threads() // jobs, 1)  # with all threads each they would wait for one another
+    with ProcessPoolExecutor(jobs, context, _prepare, (each,)) as pool:
         futures = [pool.submit(_work, task) for task in tasks]
         try:
             for future in as_completed(futures):

@@ -14,7 +14,8 @@ import torch
 @functools.cache
 def native_bfloat16() -> bool:
     """Whether this processor has products of bfloat16 (AVX512-BF16, AMX). Elsewhere PyTorch emulates them, slowly."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # of PyTorch before 2.13 not all have it
+    # Not part of PyTorch's promises: another version may lack it.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return supported is not None and bool(supported())
 
 

@@ -69,9 +69,9 @@ def _options(name: str, blocks: dict[str, bytes]) -> dict[str, Any]:
         options["quality"] = 95
     if name == "PNG":
         options["compress_level"] = _PNG_LEVEL
-    if name == "PNG" and "xmp" in options:
-        options["pnginfo"] = text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
+        if "xmp" in options:
+            options["pnginfo"] = text = PngImagePlugin.PngInfo()
+            text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
     if name == "TIFF" and "xmp" in options:
         tags = Image.Exif()
         tags.load(options.get("exif", b""))

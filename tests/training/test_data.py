@@ -90,7 +90,7 @@ def test_bad_folders(folder, tmp_path, monkeypatch):
     (tmp_path / "broken/a.png").write_bytes(b"")
     with pytest.raises(BadData, match="none of its 1 pictures"):
         Crops.of_folder(tmp_path / "broken")
-    monkeypatch.setattr(data.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(data, "machine_bytes", lambda: 10_000)
     with pytest.raises(BadData, match="--cache none"):
         Crops.of_folder(folder)
     assert Crops.of_folder(folder, Cache.NONE).count == 3

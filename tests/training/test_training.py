@@ -15,7 +15,7 @@ from lichen.errors import BadCheckpoint, BadData, OutputExists, TrainingDiverged
 from lichen.losses.objective import Decorrelation
 from lichen.models import zoo
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
-from lichen.training import health
+from lichen.training import health, session
 from lichen.training.data import Crops
 from lichen.training.health import Health
 from lichen.training.log import NAMES, Figures, Log, Nowhere
@@ -132,6 +132,15 @@ def test_the_session_writes_weights_that_code(folder, tmp_path, capsys):
     assert "resumed at step 3" in capsys.readouterr().out
     lines = list(csv.DictReader((tmp_path / "run/log.csv").read_text().splitlines()))
     assert [line["step"] for line in lines] == ["2", "4", "6"] and tuple(lines[0]) == NAMES
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_it_says_where_bfloat16_is_only_emulated(native, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(session, "native_bfloat16", lambda: native)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "lichen"\nsteps = 1\ncrop = 64\nbatch = 1\nbfloat16 = true\n')
+    train_session(Run(recipe, folder, tmp_path / "run", device="cpu"), Console(width=200))
+    assert ("only emulates bfloat16" in capsys.readouterr().out) is not native
 
 
 def test_tensorboard(folder, tmp_path):

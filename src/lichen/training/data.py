@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from lichen.errors import BadData, BadPicture
+from lichen.memory import machine_bytes
 from lichen.picture import Picture, from_pil, open_picture
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
@@ -91,8 +91,8 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 
 def _check_memory(folder: Path, need_bytes: int) -> None:
-    have_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if need_bytes > 0.8 * have_bytes:
+    have_bytes = machine_bytes()
+    if have_bytes is not None and need_bytes > 0.8 * have_bytes:
         raise BadData(
             f"{folder}: decoded it takes {need_bytes / 1e9:.0f} GB, more than this machine's memory; use --cache none"
         )

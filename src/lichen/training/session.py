@@ -17,6 +17,7 @@ from lichen.errors import TrainingDiverged, UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.memory import keep_freed_memory
 from lichen.picture import Picture
+from lichen.precision import native_bfloat16
 from lichen.training.data import Cache, Crops, open_pictures
 from lichen.training.log import Figures, Log, Nowhere, TensorBoard
 from lichen.training.loop import Trainer
@@ -142,6 +143,8 @@ def train_session(run: Run, console: Console) -> None:
     console.quiet = console.quiet or processes.index > 0
     crops = Crops.of_folder(run.data, run.cache, processes.device)
     console.print(f"{crops.count} pictures, {crops.unreadable} unreadable")
+    if recipe.bfloat16 and processes.device.type == "cpu" and not native_bfloat16():
+        console.print("this processor only emulates bfloat16: bfloat16 = false in the recipe is faster here")
     trainer = Trainer(recipe, crops, processes)
     log = Log(run.output, run.log_steps, Nowhere())
     refuse_others(trainer, log, run.output)

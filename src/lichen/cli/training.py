@@ -37,7 +37,7 @@ def train(
     Vimeo-90k's and CLIC's folders are known by their layout. For several GPUs or machines see the last example.
 
     Examples: `lichen train recipes/lichen.toml --data photos/ --valid others/ -o runs/a --max-minutes 60` ·
-    `lichen train recipes/mean-scale-hyperprior/mse.toml --lambda 0.013 --data vimeo_septuplet/ --cache none` ·
+    `lichen train recipes/correlation-2023/minnen-hp.toml --lambda 0.013 --data vimeo_septuplet/ --cache none` ·
     `accelerate launch -m lichen train recipes/lichen.toml --data photos/ --device cuda`
     """
     from lichen.training.data import Cache

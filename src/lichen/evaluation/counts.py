@@ -28,9 +28,12 @@ SIDE = 256  # pixels: whole windows and whole hyper-latents of every row
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
-    """Multiply-adds of all convolutions and matrix products in one call of `module`, GDN left out."""
+    """Multiply-adds of all convolutions and matrix products in one call of `module`, GDN left out.
+
+    Also where inference mode is on: layers would take their fast ways there, whose products go uncounted.
+    """
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         module(*inputs)
     root, counts = type(module).__name__, counter.get_flop_counts()
     norms = [f"{root}.{name}" for name, part in module.named_modules() if isinstance(part, Normalisation)]

@@ -361,3 +361,10 @@ def test_info_of_good_files_beside_a_bad_one(folder, capsys):
     assert run("encode", "in/a.png") == 0 and run("info", "in/a.lic", "in/a.png") == 3
     shown = capsys.readouterr()
     assert "weights" in shown.out and "in/a.png: not a .lic file" in shown.err
+
+
+@pytest.mark.parametrize("ending", ["pictures/", ".", "doc"])
+def test_an_ending_that_is_none(ending, tmp_path, capsys):
+    (tmp_path / "a.lic").write_bytes(b"")
+    assert run("decode", str(tmp_path / "a.lic"), "--to", ending) == 2
+    assert "no picture format for the ending" in capsys.readouterr().err

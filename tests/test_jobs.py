@@ -14,7 +14,7 @@ import torch
 
 from lichen import jobs, memory
 from lichen.codec import Codec
-from lichen.errors import BadInput
+from lichen.errors import BadInput, OutOfMemory, OutputError, UsageError
 from lichen.jobs import Done, Task
 from lichen.memory import PROGRAM_BYTES, Room, machine_bytes
 from tests.command import run
@@ -170,6 +170,27 @@ def test_threads_are_shared_by_as_many_as_fit(tmp_path, size, threads, expected)
         task.source.write_bytes(str(i).encode())
     assert jobs.pace(tasks, Needing(Room(PROGRAM_BYTES + size)), threads) == expected
     assert jobs.pace(tasks[:1], Needing(Room(0)), threads) == (1, threads)
+
+
+def test_pipes_are_left_to_who_reads_them(tmp_path):
+    """What is read to foresee memory would be gone."""
+    tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(2)]
+    for task in tasks:
+        os.mkfifo(task.source)
+    assert jobs.pace(tasks, Needing(Room(PROGRAM_BYTES + 1000)), 2) == (1, 2)
+
+
+@pytest.mark.parametrize("kind", [OutputError, OutOfMemory, UsageError, BadInput])
+def test_an_error_names_its_input(kind):
+    def work(task: Task) -> Done:
+        raise kind("no transparency" if task.source.stem != "1" else f"{task.target}: the disk is full")
+
+    said = [str(done.error) for done in jobs.run(TASKS[:2], work)]
+    assert said == ["0.png: no transparency", "1.lic: the disk is full"]
+
+
+def test_one_file_to_standard_output():
+    assert jobs.plan([Path("a.png")], jobs.STANDARD, ".lic", {".png"}, False) == [Task(Path("a.png"), jobs.STANDARD)]
 
 
 def test_the_memory_of_this_machine(monkeypatch, tmp_path):

@@ -130,8 +130,8 @@ class Codec:
     def decode(self, data: bytes, crop: Crop | None = None, first: FirstGroups | None = None) -> Image.Image:
         """The bytes of a `.lic` file as a Pillow image (L, LA, RGB or RGBA), profile, EXIF and XMP in `info`.
 
-        With `crop` (x, y, width, height in pixels) only that part, computed from all latents but not all pixels; with `first`
-        by its first channel groups, where its model has some: then the file may be cut behind them. Raises
+        With `crop` (x, y, width, height in pixels) only that part, computed from all latents but not all pixels; with
+        `first` by its first channel groups, where its model has some: then the file may be cut behind them. Raises
         `UsageError` if there are no such pixels or groups, `BadFile`, `PictureTooLarge`, `UnknownWeights`.
         """
         return to_pil(self.decode_picture(data, crop, first))

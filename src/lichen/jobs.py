@@ -97,6 +97,8 @@ def _plan(given: list[Path], output: Path | None, ending: str, accepted: set[str
             name = source.with_suffix(ending)
             if output is None:
                 tasks.append(Task(source, name))
+            elif output == STANDARD:
+                tasks.append(Task(source, STANDARD))
             elif single and not output.is_dir():
                 if not output.suffix:  # perhaps a folder's name: several pictures in turn would become one file
                     raise UsageError(f"{output} has no ending like {ending}; give it one, or make that folder first")
@@ -145,7 +147,8 @@ def pace(tasks: list[Task], work: Encode | Decode, threads: int) -> tuple[int, i
     needs = []
     for task in tasks[:: -(-len(tasks) // _SAMPLE)]:
         with contextlib.suppress(LichenError, OSError):  # it will be told of in its turn
-            needs.append(work.need_bytes(read_whole(task.source)))
+            if task.source.is_file():  # a pipe can be read once only
+                needs.append(work.need_bytes(read_whole(task.source)))
     fitting = work.room.size_bytes * len(needs) // max(sum(needs), 1)
     at_once = max(min(len(tasks), threads, fitting), 1)
     return at_once, threads // at_once
@@ -193,9 +196,9 @@ def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: th
     except OutputExists as error:
         return Done(task, skipped=True) if skip_existing else Done(task, error=error)
     except LichenError as error:
-        return Done(task, error=error)
+        return Done(task, error=_named(error, task))
     except OSError as error:  # names too long, folders without access
-        return Done(task, error=BadInput(f"{task.source}: {error.strerror}"))
+        return Done(task, error=BadInput(f"{error.filename or task.source}: {error.strerror}"))
 
 
 @dataclass(frozen=True)
@@ -215,15 +218,12 @@ class Encode:
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
-        try:
-            raw = read_whole(task.source)
-            size = len(raw)
-            with self.room.taken(self.need_bytes(raw)):
-                picture = open_picture(raw, self.max_pixels)
-                del raw
-                data = self._encoded(picture)
-        except BadInput as error:
-            raise _named(error, task.source) from error
+        raw = read_whole(task.source)
+        size = len(raw)
+        with self.room.taken(self.need_bytes(raw)):
+            picture = open_picture(raw, self.max_pixels)
+            del raw
+            data = self._encoded(picture)
         _write(task.target, data, self.force)
         height, width = picture.pixels.shape[:2]
         return Done(task, size, len(data), width, height, notices=picture.notices)
@@ -259,13 +259,10 @@ class Decode:
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = read_whole(task.source)
-        try:
-            with self.room.taken(self.need_bytes(raw)):
-                image, said = self._decoded(raw)
-                data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
-                _write(task.target, data, self.force)
-        except BadInput as error:
-            raise _named(error, task.source) from error
+        with self.room.taken(self.need_bytes(raw)):
+            image, said = self._decoded(raw)
+            data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
+            _write(task.target, data, self.force)
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
 
     def need_bytes(self, raw: bytes) -> int:
@@ -287,8 +284,9 @@ def _refuse_existing(path: Path, force: bool) -> None:
         refuse_existing(path, force)
 
 
-def _named(error: BadInput, path: Path) -> BadInput:
-    """The same error, its message beginning with the file's name."""
-    name = "standard input" if path == STANDARD else str(path)
-    text = str(error).removeprefix("standard input: ").removeprefix(f"{name}: ")
-    return type(error)(f"{name}: {text}")
+def _named(error: LichenError, task: Task) -> LichenError:
+    """The same error, its message beginning with the input's name if it names neither input nor output."""
+    name = "standard input" if task.source == STANDARD else str(task.source)
+    text = str(error).removeprefix("standard input: ")
+    named = task.target != STANDARD and str(task.target) in text
+    return error if named else type(error)(f"{name}: {text.removeprefix(f'{name}: ')}")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json
 import math
+import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lichen.codec import Codec
-from lichen.errors import BadData, BadInput
+from lichen.errors import BadData, BadInput, OutOfMemory, OutputError, OutputExists
+from lichen.evaluation import evaluate as evaluation
 from lichen.evaluation import peers
 from lichen.evaluation.contestants import ModelEntry, PeerEntry
 from lichen.evaluation.curves import load_points
@@ -288,6 +293,85 @@ def test_a_picture_beyond_a_peer_s_limit_is_one_line(tmp_path, capsys):
     assert "WebP on " in said and "a.png: WebP's library fails (ValueError" in said
 
 
+def test_a_peer_that_fails_has_no_curve_and_stops_no_other(pictures, tmp_path, capsys):
+    scene(16500, 8).save(pictures / "long.png")
+    (pictures / "broken.png").unlink()
+    command = ("eval", "--peer", "WebP", "--peer", "JPEG 4:2:0", "--data", str(pictures), "-o", str(tmp_path / "out"))
+    assert lichen(*command) == 3
+    said = "".join(capsys.readouterr().err.split("\n"))
+    assert "long.png: WebP's library fails (ValueError" in said and "it has no curve" in said
+    assert len(load_points(tmp_path / "out/jpeg-420.json").psnr_db) == 10
+    assert not (tmp_path / "out/webp.json").exists()
+    (pictures / "long.png").unlink()
+    table = Table(tmp_path / "out/table.tsv")
+    table.drop([row for row in table.rows.values() if row.picture == "long"])
+    assert lichen(*command) == 0 and load_points(tmp_path / "out/webp.json").psnr_db
+
+
+def test_one_evaluation_fills_a_folder(weights, pictures, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    out = tmp_path / "out"
+    out.mkdir()
+    other = os.open(out, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(OutputError, match="another evaluation is filling"):
+        run([model(weights, 0)], pictures, out)
+    os.close(other)
+    assert run([model(weights, 0)], pictures, out).new_rows == 3
+
+
+def test_a_summary_from_elsewhere_is_not_removed(weights, pictures, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "lichen.json").write_text("{}")
+    with pytest.raises(OutputExists, match="not of the table"):
+        run([model(weights, 0)], pictures, out, replace=True)
+    assert (out / "lichen.json").read_text() == "{}"
+
+
+def test_files_of_one_name_are_called_by_their_folders_too(weights, pictures, tmp_path):
+    (pictures / "broken.png").unlink()
+    mine = small_checkpoint(ZOO[0], tmp_path / "mine", seed=5)
+    command = ("eval", str(weights), str(mine), "-q", "0", "--data", str(pictures), "-o", str(tmp_path / "out"))
+    assert lichen(*command) == 0
+    names = {row.model for row in Table(tmp_path / "out/table.tsv").rows.values()}
+    assert names == {f"{weights.parent.name}-lichen", "mine-lichen"}
+
+
+def test_names_of_weights_go_before_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lichen").mkdir()
+    assert ModelEntry.of("lichen", (50,), "cpu").name == "lichen"
+
+
+def test_a_process_that_was_ended(weights, pictures, tmp_path, monkeypatch):
+    def ended(*arguments: object) -> None:
+        raise BrokenProcessPool("ended")
+
+    monkeypatch.setattr(concurrent.futures.Future, "result", ended)
+    with pytest.raises(OutOfMemory, match="fewer --jobs"):
+        run([model(weights, 0)], pictures, tmp_path / "out", jobs=2)
+
+
+def test_threads_are_shared_by_the_processes(weights, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    asked: list[int] = []
+    alone = evaluation._run
+    monkeypatch.setattr(evaluation, "_run", lambda tasks, *shares: asked.extend(shares) or alone(tasks, 1, 1))
+    run([model(weights, 0)], pictures, tmp_path / "out", jobs=3)
+    assert asked == [3, 2]
+
+
+@pytest.mark.parametrize("module", ["bjontegaard", "scipy"])
+def test_an_extra_that_is_not_installed(module, monkeypatch, capsys):
+    def absent(*arguments: object) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("lichen.cli.evaluation._deltas", absent)
+    assert lichen("bdrate", "vtm", "vtm") == 2
+    assert f"needs {module}: pip install 'lichen[eval]'" in capsys.readouterr().err
+
+
 def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, capsys):
     absent = peers.Peer("Nothing", (1,), lambda image, setting: b"", ("no_such_module", "no-such-package"))
     monkeypatch.setattr(peers, "PEERS", (peer("WebP"), absent))
@@ -299,5 +383,5 @@ def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, caps
 def test_wrong_calls(weights, pictures, capsys):
     assert lichen("eval", "--data", str(pictures)) == 2
     assert lichen("eval", str(weights), str(weights), "--data", str(pictures)) == 2
-    assert "two models are named 'lichen'" in capsys.readouterr().err
+    assert "two models are named 'weights0-lichen'" in capsys.readouterr().err
     assert lichen("eval", "--peer", "MP3", "--data", str(pictures)) == 2

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from lichen.errors import BadData
+from lichen.picture import Picture, from_pil
 from lichen.training import data
 from lichen.training.data import Cache, Crops, list_training_pictures
 from tests.conftest import scene
@@ -106,6 +107,19 @@ def test_files_that_break_later_are_passed_over(folder):
     (folder / "2.png").unlink()
     with pytest.raises(BadData, match="in a row"):
         crops.batch(0, 0, range(1), 64)
+
+
+def test_whatever_a_damaged_file_makes_pillow_raise(folder, monkeypatch):
+    """TypeError and IndexError were seen: such a file is unreadable, and stops no training."""
+
+    def read(picture: Image.Image) -> Picture:
+        if picture.filename.endswith("1.png"):
+            raise IndexError("bytes of a GIF that end too soon")
+        return from_pil(picture)
+
+    monkeypatch.setattr(data, "from_pil", read)
+    crops = Crops.of_folder(folder)
+    assert (crops.count, crops.unreadable) == (2, 2)
 
 
 def test_samples_of_16_bits_are_scaled_as_in_the_codec(tmp_path):

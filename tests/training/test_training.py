@@ -134,6 +134,20 @@ def test_the_session_writes_weights_that_code(folder, tmp_path, capsys):
     assert [line["step"] for line in lines] == ["2", "4", "6"] and tuple(lines[0]) == NAMES
 
 
+@pytest.mark.parametrize("valid", [True, False])
+def test_long_trainings_are_validated_and_saved_now_and_then(valid, folder, tmp_path, monkeypatch):
+    """Not at each step: one without --valid once was, after the first quarter of an hour."""
+    saved: list[int] = []
+    save = session.save_run
+    monkeypatch.setattr(session, "VALID_SECONDS", 0)
+    monkeypatch.setattr(session, "save_run", lambda trainer, *rest: saved.append(trainer.step) or save(trainer, *rest))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "lichen"\nsteps = 2\ncrop = 64\nbatch = 1\n')
+    run = Run(recipe, folder, tmp_path / "run", valid=folder if valid else None, device="cpu")
+    train_session(run, Console(width=200, quiet=True))
+    assert saved == ([1, 2, 2] if valid else [2])
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_it_says_where_bfloat16_is_only_emulated(native, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(session, "native_bfloat16", lambda: native)

@@ -18,6 +18,8 @@ from lichen.errors import LichenError, UsageError
 
 __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training"]
 
+_OPTIONAL = {"matplotlib", "bjontegaard", "scipy", "pytorch_msssim"}  # modules of the extra `eval`
+
 
 def run() -> None:
     """`lichen` as a process: ends at once when all is done, instead of taking PyTorch down piece by piece."""
@@ -52,6 +54,11 @@ def main() -> None:
     except LichenError as error:
         console.print(f"lichen: {error}", markup=False)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
+    except ModuleNotFoundError as error:
+        if error.name not in _OPTIONAL:
+            raise
+        console.print(f"lichen: this needs {error.name}: pip install 'lichen[eval]'", markup=False)
+        sys.exit(EXIT_USAGE)
     except OSError as error:  # of standard output, or where no file was expected
         with contextlib.suppress(OSError):
             console.print(f"lichen: {error}", markup=False)

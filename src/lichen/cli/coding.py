@@ -228,13 +228,13 @@ def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, 
     return part, FirstGroups(count, not zero_fill) if wanted else None
 
 
-def _refuse_endings(tasks: list[Any], ending: str) -> None:
-    """Raises `UsageError` for a format that cannot be written, before anything is."""
-    from lichen import jobs
+def _ending(text: str) -> str:
+    """`png` or `.png` as the latter. Raises `UsageError` for a format that cannot be written, before anything is."""
     from lichen.rendering import writable_format
 
-    for wanted in (ending, *(task.target.suffix for task in tasks if task.target != jobs.STANDARD)):
-        writable_format(wanted)
+    ending = text if not text or text.startswith(".") else f".{text}"
+    writable_format(ending)
+    return ending
 
 
 @app.command()
@@ -267,10 +267,11 @@ def decode(
     from lichen import jobs
     from lichen.codec import Codec
 
-    ending = to if to.startswith(".") else f".{to}"
+    ending = _ending(to)
     part, first = _asked(crop, groups, partial, zero_fill, thumbnail)
     tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
-    _refuse_endings(tasks, ending)
+    for task in tasks:
+        _ending(ending if task.target == jobs.STANDARD else task.target.suffix)
     how = _How(skip_existing, threads, device, _memory(max_memory))
 
     def prepare(room: Any) -> jobs.Decode:

@@ -140,9 +140,11 @@ def evaluate(
     outcome = _with_progress(lambda report: run(entries, data, output, jobs, threads, replace, report))
     for reason in outcome.skipped:
         console.print(f"lichen: {reason}", markup=False)
+    for reason in outcome.failed:
+        console.print(f"lichen: {reason}; it has no curve", markup=False)
     said = f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}"
     console.print(said, markup=False)
-    if outcome.skipped:
+    if outcome.skipped or outcome.failed:
         raise typer.Exit(EXIT_INPUT)
 
 
@@ -170,16 +172,15 @@ def _entries(
     models: list[str], peers: bool, named: list[str], quality: list[float] | None, device: str, refine: int
 ) -> list[Any]:
     """Who is measured; peers that this machine lacks are named. Raises `UsageError` for nobody, or twice one name."""
-    from lichen.evaluation.contestants import QUALITIES, ModelEntry, PeerEntry
+    from lichen.evaluation.contestants import QUALITIES, ModelEntry, PeerEntry, apart
     from lichen.evaluation.peers import available, missing
     from lichen.evaluation.peers import peer as find_peer
 
     wanted = [find_peer(name) for name in named] or ([*available(), *missing()] if peers else [])
     for absent in (p for p in wanted if not p.there):
         console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
-    entries: list[Any] = [
-        ModelEntry.of(model, sorted(set(quality or QUALITIES)), device).refined(refine) for model in models
-    ]
+    found = [ModelEntry.of(model, sorted(set(quality or QUALITIES)), device) for model in models]
+    entries: list[Any] = [entry.refined(refine) for entry in apart(models, found)]
     entries += [PeerEntry(p.name) for p in wanted if p.there]
     if not entries:
         raise UsageError("name a model to measure, or --peers")

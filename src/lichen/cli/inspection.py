@@ -55,12 +55,15 @@ def _draw(inspections: list[Any], output: Path, force: bool) -> list[Path]:
     """Write the sheets; gives their files."""
     from lichen.evaluation.latent_figures import draw
     from lichen.evaluation.lookup_figures import draw_lookups
-    from lichen.files import write_atomically
+    from lichen.files import refuse_existing, write_atomically
 
-    write_atomically(output, draw(inspections), force)
-    if not any(i.lookup for i in inspections):
-        return [output]
     references = output.with_name(f"{output.stem}-references.png")
+    looked = any(i.lookup for i in inspections)
+    if looked:
+        refuse_existing(references, force)
+    write_atomically(output, draw(inspections), force)
+    if not looked:
+        return [output]
     write_atomically(references, draw_lookups(inspections), force)
     return [output, references]
 

@@ -103,15 +103,34 @@ class ModelEntry:
 
     @staticmethod
     def of(text: str, qualities: Sequence[float], device: str) -> ModelEntry:
-        """`text`: a row's name, a weights file, or a folder of fixed-rate weights files that make one curve.
+        """`text`: a name of weights here, a weights file, or a folder of fixed-rate weights files that make one curve.
 
         Raises `UnknownWeights`, `BadInput`.
         """
         path = Path(text)
-        if path.is_dir():
+        if path.is_dir() and not _is_name(text):
             return family(path.resolve().name, sorted(path.glob("*.safetensors")), device)
         file = path if path.is_file() or path.suffix else find_by_name(text)
         return ModelEntry(file.stem, tuple(_members(file, qualities)), device)
+
+
+def _is_name(text: str) -> bool:
+    """Whether weights are found under this name: they go before a folder that is called so too."""
+    try:
+        return find_by_name(text).is_file()
+    except BadInput:
+        return False
+
+
+def apart(texts: Sequence[str], entries: Sequence[ModelEntry]) -> list[ModelEntry]:
+    """Files of one name, as trainings write them, are called by their folders too: a/lichen.safetensors `a-lichen`."""
+    names = [entry.name for entry in entries]
+    return [
+        dataclasses.replace(entry, name=f"{Path(text).resolve().parent.name}-{entry.name}")
+        if names.count(entry.name) > 1 and Path(text).is_file()
+        else entry
+        for text, entry in zip(texts, entries, strict=True)
+    ]
 
 
 def _members(path: Path, qualities: Sequence[float]) -> list[tuple[float, Path, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import multiprocessing
@@ -9,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lichen.errors import BadData, BadInput, LichenError, OutputError
-from lichen.evaluation.contestants import Contestant, Entry
+from lichen.errors import BadData, BadInput, BadPicture, LichenError, OutOfMemory, OutputError, OutputExists
+from lichen.evaluation.contestants import Contestant, Entry, PeerEntry
 from lichen.evaluation.measure import Row, Table, digest, measure
 from lichen.evaluation.summary import summarise
 from lichen.files import write_atomically
+from lichen.memory import machine_bytes
 from lichen.picture import open_picture
 from lichen.training.data import list_pictures
 
@@ -47,10 +49,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evaluation did: rows made now, and a line for each picture left out."""
+    """What an evaluation did: rows made now, a line for each picture left out, and one for each peer that failed."""
 
     new_rows: int
     skipped: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Of a task: its rows, fewer than its settings where a peer could not code the picture, and why."""
+
+    task: Task
+    rows: list[Row]
+    failure: str = ""
 
 
 def evaluate(
@@ -64,32 +76,79 @@ def evaluate(
 ) -> Outcome:
     """Fill `output`/table.tsv, and write the summaries NAME.json when all rows are there.
 
-    `report` is called with (rows done, rows in all). `jobs` 0 takes as many processes as memory allows.
-    Raises `BadData` for a folder without pictures, `BadInput` when the table holds results of other
-    weights or pictures under the same names and `replace` is false.
+    `report` is called with (rows done, rows in all). `jobs` 0 takes as many processes as memory allows. A peer that
+    cannot code a picture gets no summary; the others go on. Raises `BadData` for a folder without pictures, `BadInput`
+    when the table holds results of other weights under the same names and `replace` is false, or of other pictures,
+    `OutputError` when another evaluation fills the folder or it has a summary that is not of its table.
     """
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is not a folder; give another --output")
     readable, skipped = _readable(data)
-    table = Table(output / TABLE)
-    others = [row for entry in entries for row in _of_others(table, entry, replace)]
-    _check_pixels(table, readable)
-    _retract([row.model for row in others], output)
-    table.drop(others)
-    tasks = _tasks(entries, readable, table)
-    _retract([task.entry.name for task in tasks], output)
-    total, done, processes = sum(len(task.settings) for task in tasks), 0, jobs or _jobs_for_memory()
+    with _alone_in(output):
+        table = Table(output / TABLE)
+        _refuse_strange_summaries(entries, table, output)
+        others = [row for entry in entries for row in _of_others(table, entry, replace)]
+        _check_pixels(table, readable)
+        _retract([row.model for row in others], output)
+        table.drop(others)
+        tasks = _tasks(entries, readable, table)
+        _retract([task.entry.name for task in tasks], output)
+        processes = jobs or _jobs_for_memory()
+        run = {"processes": processes, "threads": threads or max(torch.get_num_threads() // processes, 1)}
+        new, failed = _fill(table, tasks, run, report)
+        for entry in entries:
+            if entry.name not in failed:
+                _summarise(entry.name, table, run, output)
+    return Outcome(new, tuple(skipped), tuple(failed.values()))
+
+
+def _fill(
+    table: Table, tasks: Sequence[Task], run: dict[str, int], report: Callable[[int, int], None]
+) -> tuple[int, dict[str, str]]:
+    """Do the tasks; gives how many rows came to the table, and a line for each peer that failed, by its name."""
+    total, done, new = sum(len(task.settings) for task in tasks), 0, 0
+    failed: dict[str, str] = {}
     report(0, total)
-    for rows in _run(tasks, processes, threads):
-        table.add(rows)
-        done += len(rows)
+    for result in _run(tasks, run["processes"], run["threads"]):
+        table.add(result.rows)
+        if result.failure:
+            failed.setdefault(result.task.entry.name, result.failure)
+        new, done = new + len(result.rows), done + len(result.task.settings)
         report(done, total)
     if total:
         table.save()
-    run = {"processes": processes, "threads": threads or torch.get_num_threads()}
+    return new, failed
+
+
+@contextlib.contextmanager
+def _alone_in(output: Path) -> Iterator[None]:
+    """One evaluation fills a folder at a time: a second would write the table without the rows of the first."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(output, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"another evaluation is filling {output}; wait for it, or give another --output"
+                ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _refuse_strange_summaries(entries: Sequence[Entry], table: Table, output: Path) -> None:
+    """A summary without rows in the table is from elsewhere, and may be all that there is of it."""
     for entry in entries:
-        _summarise(entry.name, table, run, output)
-    return Outcome(total, tuple(skipped))
+        path = output / file_name(entry.name)
+        if path.exists() and not table.of(entry.name):
+            raise OutputExists(f"{path} is not of the table beside it; move it away, or give another --output")
 
 
 def _readable(data: Path) -> tuple[dict[str, _Source], list[str]]:
@@ -164,26 +223,29 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.+-]", "", name.lower().replace(" ", "-")) + ".json"
 
 
-def _run(tasks: Sequence[Task], jobs: int, threads: int) -> Iterator[list[Row]]:
+def _run(tasks: Sequence[Task], jobs: int, threads: int) -> Iterator[_Result]:
+    """Each of the processes gets so many threads: with all of them each they would wait for one another."""
     if jobs == 1:
         _prepare(threads)
         yield from map(_work, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    each = threads or max(torch.get_num_threads() // jobs, 1)  # with all threads each they would wait for one another
-    with ProcessPoolExecutor(jobs, context, _prepare, (each,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _prepare, (threads,)) as pool:
         futures = [pool.submit(_work, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenExecutor as error:
+            raise OutOfMemory(
+                "a process was ended, perhaps for want of memory; the same command with fewer --jobs goes on"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _prepare(threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
 
 
 def _end_with_parent() -> None:
@@ -203,13 +265,18 @@ def _contestant(entry: Entry) -> Contestant:
     return contestant
 
 
-def _work(task: Task) -> list[Row]:
+def _work(task: Task) -> _Result:
     pixels = open_picture(task.path).pixels
-    contestant = _contestant(task.entry)
+    contestant, rows = _contestant(task.entry), []
     try:
-        return [measure(task.name, contestant, task.entry, pixels, setting) for setting in task.settings]
+        for setting in task.settings:
+            rows.append(measure(task.name, contestant, task.entry, pixels, setting))
     except LichenError as error:
-        raise type(error)(f"{task.entry.name} on {task.path}: {error}") from error
+        said = f"{task.entry.name} on {task.path}: {error}"
+        if isinstance(error, BadPicture) and isinstance(task.entry, PeerEntry):
+            return _Result(task, rows, said)
+        raise type(error)(said) from error
+    return _Result(task, rows)
 
 
 def _jobs_for_memory() -> int:
@@ -218,4 +285,4 @@ def _jobs_for_memory() -> int:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return 1
-    return max(1, min(os.cpu_count() or 1, free // _JOB_BYTES))
+    return max(1, min(os.cpu_count() or 1, min(free, machine_bytes() or free) // _JOB_BYTES))

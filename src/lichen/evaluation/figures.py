@@ -28,7 +28,7 @@ _RC: dict[Any, Any] = {
     "svg.hashsalt": "lichen",
 }
 _MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
-_BPP_MAX = 1.6
+BPP_MAX = 1.6
 
 Look = dict[str, Style]
 
@@ -81,8 +81,8 @@ def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Compet
         if curve is not None:
             _line(axes, c, look[c.key], curve.bpp, curve.quality_db)
             if c.measured:
-                top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= _BPP_MAX]
-    axes.set(xlim=(0, _BPP_MAX), xlabel="bits per pixel", ylabel=label)
+                top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= BPP_MAX]
+    axes.set(xlim=(0, BPP_MAX), xlabel="bits per pixel", ylabel=label)
     if top:  # else all of it lies beyond the rates that are shown
         axes.set_ylim(min(top) - 0.5, max(top) + 0.5)
     if axes.lines:

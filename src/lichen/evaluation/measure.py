@@ -140,7 +140,7 @@ def _rest() -> float:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library of that name, None
         return math.nan
     return _status_mb("VmRSS")
 

@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 from lichen.errors import UsageError
 
 MS_SSIM_SIDE_MIN = 161  # pixels: four halvings of an 11-pixel window
+_ROWS = 64  # of a picture at a time: a large one is not held in wider numbers as a whole
 
 
 def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """10 log10(255^2 / MSE) over all samples of two (H, W, C) uint8 pictures; inf when equal."""
     if a.shape != b.shape:
         raise UsageError(f"pictures of different shapes cannot be compared: {a.shape}, {b.shape}")
-    mse = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
-    return 10 * math.log10(255**2 / mse) if mse else math.inf
+    total = sum(_squares(a[i : i + _ROWS], b[i : i + _ROWS]) for i in range(0, len(a), _ROWS))
+    return 10 * math.log10(255**2 * a.size / total) if total else math.inf
+
+
+def _squares(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    """The sum of all squared differences: whole numbers, whatever the order."""
+    return int(np.square(np.subtract(a, b, dtype=np.int32)).sum(dtype=np.int64))
 
 
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

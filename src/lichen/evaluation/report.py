@@ -14,7 +14,7 @@ from lichen.errors import BadInput
 from lichen.evaluation.bdrate import Delta
 from lichen.evaluation.compare import compare
 from lichen.evaluation.curves import PUBLISHED, Curve
-from lichen.evaluation.figures import draw_figures
+from lichen.evaluation.figures import BPP_MAX, draw_figures
 from lichen.evaluation.html import page
 from lichen.evaluation.league import Competitor, Kind, League, log_rates, read_league
 from lichen.evaluation.pairs import pair_data
@@ -26,7 +26,6 @@ from lichen.picture import Picture, open_picture, to_pil
 
 GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
 _SCRIPTS = ("slider.js", "charts.js", "report.js")
-_BPP_MAX = 1.6
 _FIRST_SHOWN = frozenset({"jpeg-420", "webp", "avif", "heic", "jpeg-xl", "vtm", "paper-elic2022_mse"})
 _TWINS = {"JPEG 4:4:4", "AVIF 4:4:4 PSNR"}  # of codecs that look better at few bytes
 _FACTS = ("jpeg-420", "webp", "avif", "jpeg-xl", "vtm")
@@ -95,7 +94,7 @@ def _data(
         "lead": lead,
         "facts": facts,
         "anchor": anchor.key,
-        "bpp_max": _BPP_MAX,
+        "bpp_max": BPP_MAX,
         "grid": list(grid),
         "grid_ms": list(grid_ms),
         "series": [_series(c, look[c.key], grid, grid_ms) for c in competitors],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lichen.errors import BadData, BadPicture
+from lichen.errors import BadData, BadInput
 from lichen.memory import machine_bytes
 from lichen.picture import Picture, from_pil, open_picture
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
+T = TypeVar("T")
 VIMEO = {"sep_trainlist.txt": 7, "tri_trainlist.txt": 3}  # Vimeo-90k's lists: frames in each sequence
-_UNREADABLE = (OSError, ValueError, SyntaxError, BadPicture, Image.DecompressionBombError)
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -40,7 +41,7 @@ def open_pictures(place: Path, limit: int) -> list[Picture]:
         return [open_picture(place)]
     found: list[Picture] = []
     for path in list_pictures(place):
-        with contextlib.suppress(BadPicture):
+        with contextlib.suppress(BadInput):  # also one that is too large
             found.append(open_picture(path))
         if len(found) == limit:
             break
@@ -74,19 +75,21 @@ class Cache(enum.Enum):
 
 def _load(path: Path) -> Tensor | None:
     """(3, H, W) uint8, read as a picture to be coded is, or None when it cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            return torch.from_numpy(np.array(from_pil(picture).pixels)).permute(2, 0, 1)
-    except _UNREADABLE:
-        return None
+    return _read(path, lambda picture: torch.from_numpy(np.array(from_pil(picture).pixels)).permute(2, 0, 1))
 
 
 def _size(path: Path) -> tuple[int, int] | None:
     """Width and height from the file's head, or None when it cannot be read."""
+    return _read(path, lambda picture: picture.size)
+
+
+def _read(path: Path, use: Callable[[Image.Image], T]) -> T | None:
     try:
         with Image.open(path) as picture:
-            return picture.size
-    except _UNREADABLE:
+            return use(picture)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's plugins raise many kinds on damaged files
         return None
 
 

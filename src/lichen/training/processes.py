@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lichen.engine import find_device
 from lichen.errors import UsageError
-
-
-class Processes(Protocol):
-    """The processes that train one model together, from the view of one of them."""
-
-    index: int
-    count: int
-    device: torch.device
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The model as it is called in training, so that gradients are averaged over processes."""
-        ...
-
-    def mean(self, figures: Tensor) -> Tensor:
-        """The average over processes, without gradient."""
-        ...
-
-    def agree(self, state: Tensor) -> bool:
-        """Whether this is the same in all processes."""
-        ...
-
-    def finish(self) -> None:
-        """Wait for all, and part."""
-        ...
 
 
 class Alone:
@@ -45,20 +21,23 @@ class Alone:
         self.device = device
 
     def wrap(self, model: nn.Module) -> nn.Module:
+        """The model as it is called in training, so that gradients are averaged over processes."""
         return model
 
     def mean(self, figures: Tensor) -> Tensor:
+        """The average over processes, without gradient."""
         return figures
 
     def agree(self, state: Tensor) -> bool:
+        """Whether this is the same in all processes."""
         return True
 
     def finish(self) -> None:
-        return
+        """Wait for all, and part."""
 
 
 class Together:
-    """One of several processes, on one machine or many, by Hugging Face Accelerate (DDP)."""
+    """One of several processes, on one machine or many, by Hugging Face Accelerate (DDP); its methods are `Alone`'s."""
 
     def __init__(self, on_cpu: bool) -> None:
         try:

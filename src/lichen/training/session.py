@@ -129,7 +129,7 @@ class _Session:
             self.progress.console.print(f"step {means.step}: {means.line()}")
         if now - self.saved > 60 * self.options.save_minutes:
             self.save()
-        if now - self.validated > VALID_SECONDS:
+        if self.checks and now - self.validated > VALID_SECONDS:
             self.save()
             self.validate()
 

@@ -260,8 +260,7 @@ def decode(
 
     Examples: `lichen decode small.lic` · `lichen decode small.lic -o photo.jpg` ·
     `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
-    `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial` (of models with channel
-    groups: by those that arrived)
+    `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
     """
     without_tracing(device)
     from lichen import jobs

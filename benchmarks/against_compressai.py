@@ -32,7 +32,7 @@ from lichen.codec import Codec
 from lichen.models.compressai import convert
 
 WORKER = Path(__file__).with_name("compressai_worker.py")
-KODAK = Path("/work/shared/kodak")
+KODAK = Path(__file__).parents[2] / "shared/kodak"
 FASTER = {  # than CompressAI at least, encode + decode
     "mbt2018": 5.0,
     "cheng2020-anchor": 5.0,

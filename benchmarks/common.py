@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lichen.files import write_atomically
+from lichen.models.checkpoint import find_by_name, load_checkpoint
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -52,6 +53,11 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def weights_of(path: Path | None = None) -> str:
+    """The hash of a weights file, or of the shipped ones: figures are of these only."""
+    return load_checkpoint(path or find_by_name("lichen")).hash.hex()
 
 
 def finish(name: str, facts: dict[str, Any], bars: Sequence[Bar]) -> None:

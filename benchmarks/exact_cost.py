@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks import common
 from benchmarks.common import Bar, finish, show
 from lichen.coding.coders import GroupReader
 from lichen.engine import Engine
@@ -216,7 +217,7 @@ def main() -> None:
             for f in found
         ],
     )
-    finish("exact_cost", {"rows": found}, bars)
+    finish("exact_cost", {"weights": common.weights_of(), "rows": found}, bars)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import Bar, finish, show
-from benchmarks.large_pictures import measured, photograph
+from benchmarks.large_pictures import apart, measured, save_photograph
 from lichen.models.checkpoint import save_checkpoint
 from lichen.models.zoo import row
 from lichen.picture import to_float
@@ -28,27 +28,25 @@ WIDTH = 3840  # of the photograph that is cropped
 LIMIT_MB = 4000
 
 
-def checkpoint(name: str, folder: Path) -> Path:
+def save_weights(name: str, path: Path) -> None:
     """Lively random weights of a row at full width."""
     torch.manual_seed(0)
     config = row(name).config
     model = config.build()
     enliven(model, to_float(np.asarray(scene(192, 128))))
-    path = folder / f"{name}.safetensors"
     save_checkpoint(path, name, config, model.state_dict(), {"steps": 0})
-    return path
 
 
 def measure(name: str, sizes: list[tuple[int, int]], folder: Path) -> list[tuple[Any, ...]]:
     """A line (row, side, width, height, processor s, peak MB) for each process."""
-    weights, lines = str(checkpoint(name, folder)), []
+    weights, lines = folder / f"{name}.safetensors", []
+    apart(save_weights, name, weights)
     source, coded, back = (str(folder / file) for file in ("a.bmp", "a.lic", "b.bmp"))
-    picture = photograph(WIDTH)
     for size in sizes:
-        picture.crop((0, 0, *size)).save(source)
+        apart(save_photograph, WIDTH, source, size)
         jobs = {"encode": ["encode", source, "-o", coded], "decode": ["decode", coded, "-o", back]}
         for side, arguments in jobs.items():
-            _, processor, peak = measured([*arguments, "-f", "--weights", weights])
+            _, processor, peak = measured([*arguments, "-f", "--weights", str(weights)])
             lines.append((name, side, *size, processor, peak))
             print(*lines[-1], flush=True)
     return lines

@@ -89,7 +89,7 @@ def settings(windowed: bool) -> list[Setting]:
     ]
     found.append(Setting("bfloat16 autocast", 2, bfloat16=True))
     found.append(Setting("whole map", 2, whole_map=True) if windowed else Setting("neighbour", 2, neighbour=True))
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not windowed:  # windows are walked on the CPU
         found.append(Setting("CUDA", device="cuda"))
     return found
 

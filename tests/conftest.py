@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ __all__ = ["SHARED", "scene", "small", "small_checkpoint"]
 
 # Beside the checkout, or above a folder of worktrees.
 SHARED = next((p / "shared" for p in Path(__file__).parents[2:] if (p / "shared").is_dir()), Path("shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_other_weights() -> None:
+    """Where tests speak of the shipped weights they mean these, whatever whoever runs them has set."""
+    os.environ.pop("LICHEN_WEIGHTS", None)
 
 
 @pytest.fixture(scope="session", params=ZOO, ids=lambda row: row.name)

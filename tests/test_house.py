@@ -35,14 +35,24 @@ def imports_of(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path.name}: a relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def test_imports_are_seen_in_whatever_form(tmp_path):
+    (tmp_path / "a.py").write_text("import numpy\nfrom lichen import cli, codec\nfrom lichen.prior.parts import Part\n")
+    found = imports_of(tmp_path / "a.py")
+    assert found == {"numpy", "lichen", "lichen.cli", "lichen.codec", "lichen.prior.parts", "lichen.prior.parts.Part"}
+    (tmp_path / "a.py").write_text("from ..codec import Codec\n")
+    with pytest.raises(AssertionError, match="relative"):
+        imports_of(tmp_path / "a.py")
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))
 def test_imports_go_one_way(room):
-    for path in (ROOT / "src/lichen" / room).glob("*.py"):
+    for path in (ROOT / "src/lichen" / room).rglob("*.py"):
         for name in imports_of(path):
             if name.startswith("lichen."):
                 inside = name.removeprefix("lichen.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from lichen.bitstream.container import Kind
 from lichen.bitstream.fields import Header, write_header
 from lichen.codec import Codec
 from lichen.errors import LichenError
+from lichen.models.zoo import ZOO
+from tests.conftest import small_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,16 @@ def test_what_is_wrong_is_seen(codec, seeds):
     assert "damaged" in fuzz.judge(Bent(image), known, False, seed.data[:-1] + b"x")
     assert "instead of" in fuzz.judge(Bent(image.resize((9, 9))), known, True, seed.data)
     assert "ValueError" in fuzz.judge(Bent(ValueError("odd")), known, True, seed.data)
+
+
+def test_groups_of_a_damaged_file_are_seen(tmp_path):
+    """Cut files decode by the groups that arrived, and to those of the whole file only."""
+    codec = Codec(weights=small_checkpoint(next(row for row in ZOO if row.name == "elic"), tmp_path))
+    (seed,) = (s for s in fuzz.make_seeds([codec])[:1])
+    assert len(seed.partial) > 1
+    known = {seed.data: seed}
+    assert fuzz.judge(codec, known, False, seed.data[:-9]) == "first groups"
+    assert "groups of a damaged" in fuzz.judge(codec, {b"": replace(seed, partial=frozenset())}, False, seed.data[:-9])
 
 
 headers = st.builds(

@@ -123,9 +123,11 @@ def test_published_curves_are_those_of_the_source():
     folder = SHARED / "rd/kodak"
     if not folder.exists():
         pytest.skip("no ../shared/rd here")
-    for path in folder.glob("*.json"):
-        ours = find_points(path.stem)
-        assert ours.bpp == load_points(path).bpp
+    paths = list(folder.glob("*.json"))
+    assert paths
+    for path in paths:
+        ours, theirs = find_points(path.stem), load_points(path)
+        assert (ours.bpp, ours.psnr_db, ours.ms_ssim_db) == (theirs.bpp, theirs.psnr_db, theirs.ms_ssim_db), path.stem
 
 
 def test_a_wrong_name_names_near_ones():

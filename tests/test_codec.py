@@ -238,7 +238,17 @@ def test_weights_are_found_by_hash_in_the_search_path(tiny, tmp_path, monkeypatc
         other.decode(data)
     small_checkpoint(ZOO[0], tmp_path / "b", seed=0)
     monkeypatch.setenv("LICHEN_WEIGHTS", str(tmp_path / "b"))
+    (tmp_path / "b/a.safetensors").symlink_to("nowhere")  # what cannot be read hides no other
     assert np.array_equal(other.decode_array(data), tiny.decode_array(data))
+
+
+def test_limits_hold_before_a_picture_is_loaded(tiny, tmp_path):
+    scene(200, 100).save(tmp_path / "a.png")
+    small = Codec(weights=tiny._extra, max_pixels=100)
+    with Image.open(tmp_path / "a.png") as image:
+        with pytest.raises(PictureTooLarge):
+            small.encode(image)
+        assert image.fp is not None  # Pillow closes what it has loaded
 
 
 def test_alpha_of_another_size_is_an_error(tiny):

@@ -106,6 +106,20 @@ def test_a_link_in_the_temporary_files_place_is_not_followed(tmp_path):
     assert (tmp_path / "precious").read_bytes() == b"theirs" and (tmp_path / "a").read_bytes() == b"ours"
 
 
+def test_without_links_what_came_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    def no_links(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    for name in ("a", "new"):
+        (tmp_path / name).write_bytes(name.encode())
+    with pytest.raises(OutputExists):
+        files._publish(tmp_path / "new", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"a"
+    files._publish(tmp_path / "new", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
 def test_an_output_keeps_its_rights(tmp_path):
     path = tmp_path / "private"
     path.write_bytes(b"old")

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, ImageOps, features
 
 from lichen.bitstream.container import Container
 from lichen.bitstream.fields import Header
+from lichen.codec import Codec
 from lichen.errors import BadPicture
 from lichen.extras import pack_extras, unpack_extras
 from lichen.picture import Picture, from_pil, open_picture, to_pil
@@ -97,6 +98,32 @@ def test_orientation(turn):
     kept = Image.Exif()
     kept.load(picture.exif)
     assert kept[274] == 1 and kept.get_ifd(0x8769)[0x927C] == b"maker's own" * 3
+
+
+@pytest.mark.parametrize(("kind", "code"), [(3, "H"), (4, "I")])
+def test_orientation_as_either_whole_number(kind, code):
+    """Pillow turns the picture for both, so none may be left to turn it again."""
+    value = struct.pack("<" + code, 6).ljust(4, b"\0")
+    block = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 274, kind, 1) + value + bytes(4)
+    picture = open_picture(saved(scene(24, 16), "JPEG", exif=block))
+    kept = Image.Exif()
+    kept.load(picture.exif)
+    assert picture.pixels.shape == (24, 16, 3) and kept[274] == 1
+
+
+def test_odd_information_is_a_bad_picture():
+    image = scene(8, 8)
+    image.info["transparency"] = 0  # of a palette: means nothing here
+    with pytest.raises(BadPicture):
+        Codec().encode(image)
+
+
+def test_pillow_s_limit_is_not_ours(monkeypatch):
+    """A picture's alpha is as large as the picture, which our own limits have let pass."""
+    image = scene(64, 64).convert("RGBA")
+    data = Codec().encode(image)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert Codec().decode(data).size == (64, 64)
 
 
 def test_orientation_by_xmp_alone_is_applied_once():

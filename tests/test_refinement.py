@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lichen.coding.coders import Estimator
 from lichen.errors import UsageError
 from lichen.evaluation.metrics import psnr_db
 from lichen.memory import Needs
+from lichen.picture import from_pil
 from lichen.prior.density import OURS, Belief
 from tests.conftest import scene
 
@@ -122,3 +125,19 @@ def test_targets_are_met_by_refined_files(tiny):
 def test_negative_steps_are_refused(tiny):
     with pytest.raises(UsageError, match="refine"):
         tiny.encode(scene(64, 64), refine_steps=-1)
+
+
+@pytest.mark.parametrize(("more", "limit", "size"), [(9, 139, 139), (9, 148, 148), (0, 139, 139)])
+def test_a_search_that_spends_bytes_is_not_a_reason_to_refuse(monkeypatch, more, limit, size):
+    """At low rates a refined file may be larger than the plain one, which fits."""
+    codec = Codec()
+    coded = lambda picture, level, steps=0: (bytes(139 + level + more * (steps > 0)), None)  # noqa: E731
+    monkeypatch.setattr(codec, "_encode", coded)
+    assert len(codec._fit(from_pil(scene(64, 64)), limit, 3)) == size
+
+
+def test_without_any_loss_there_is_nothing_to_give_back(monkeypatch):
+    codec = Codec()
+    lossless = lambda picture, level, steps=0: (bytes(100 + level - steps), math.inf)  # noqa: E731
+    monkeypatch.setattr(codec, "_measured", lossless)
+    assert len(codec._reach(from_pil(scene(64, 64)), 50, 3)) == 97

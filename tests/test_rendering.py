@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from lichen.errors import OutputError
+from lichen.evaluation.metrics import psnr_db
 from lichen.rendering import render
 from tests.small import scene
 
@@ -47,3 +49,20 @@ def test_formats_of_few_colours():
 
 def test_formats_that_are_only_written():
     assert render(scene(60, 40), ".pdf")[0].startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(("ending", "least_db"), [(".webp", math.inf), (".avif", 40)])
+def test_little_or_nothing_is_lost_in_writing(ending, least_db):
+    if not features.check(ending[1:]):
+        pytest.skip(f"Pillow without {ending}")
+    picture = scene(96, 64)
+    data, _ = render(picture, ending)
+    with Image.open(io.BytesIO(data)) as image:
+        assert psnr_db(np.asarray(picture), np.asarray(image.convert("RGB"))) >= least_db
+
+
+def test_colours_under_transparency_are_kept():
+    picture = scene(96, 64).convert("RGBA")
+    picture.putalpha(0)
+    with Image.open(io.BytesIO(render(picture, ".webp")[0])) as image:
+        assert np.array_equal(np.asarray(image.convert("RGBA")), np.asarray(picture))

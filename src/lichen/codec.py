@@ -9,6 +9,7 @@ The two walks are one function on the prior's fixed-point twin, so both sides co
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import threading
 import warnings
@@ -106,6 +107,8 @@ class Codec:
         some encodings. Raises `BadPicture`, `PictureTooLarge`, `UsageError`; warns with `PictureNotice` of
         what was changed to read the picture.
         """
+        if isinstance(picture, Image.Image):  # before it is loaded
+            self._check(self._own, picture.height, picture.width, refine_steps > 0)
         ready = _ready(picture)
         height, width = ready.pixels.shape[:2]
         self._check(self._own, height, width, refine_steps > 0)
@@ -261,6 +264,8 @@ class Codec:
         if not refine_steps:
             return plain
         refined = self._encode(picture, level, refine_steps)[0]
+        if len(refined) >= len(plain):  # a search weighs distortion too: at low rates it may spend bytes
+            return refined if len(refined) <= size_bytes else plain
         level, _ = self._largest(picture, size_bytes * len(plain) // len(refined))
         better = self._encode(picture, level, refine_steps)[0]
         return next(data for data in (better, refined, plain) if len(data) <= size_bytes)
@@ -287,6 +292,8 @@ class Codec:
         if not refine_steps:
             return plain
         refined, refined_psnr = self._measured(picture, level, refine_steps)
+        if math.isinf(refined_psnr):  # without any loss: nothing to give back
+            return min(plain, refined, key=len)
         top = (self._own.levels - 1) * LEVEL_STEPS
         wanted = min(wanted_db + psnr - refined_psnr, self._measured(picture, top)[1])
         better, better_psnr = self._measured(picture, self._lowest(picture, wanted)[0], refine_steps)
@@ -345,7 +352,7 @@ def _ready(picture: AnyPicture) -> Picture:
     if isinstance(picture, Image.Image):
         try:
             opened = from_pil(picture)
-        except (OSError, ValueError, SyntaxError) as error:  # cut, damaged or closed
+        except (OSError, ValueError, SyntaxError, TypeError) as error:  # cut, damaged, closed, of odd information
             raise BadPicture(f"the image cannot be read ({error}); check it, or get it anew") from error
         for notice in opened.notices:
             warnings.warn(notice, PictureNotice, stacklevel=_depth())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from lichen.bitstream.container import Container, Kind
 from lichen.bitstream.fields import GREY
@@ -58,7 +58,7 @@ def _unpack_alpha(png: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     if png[16:24] != b"".join(side.to_bytes(4, "big") for side in size):  # of IHDR, before Pillow looks
         raise BadFile(f"its alpha has another size than its picture: {_DAMAGED}")
     try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        with PngImagePlugin.PngImageFile(io.BytesIO(png)) as image:  # unlike Image.open without a limit of its own
             if image.mode == "L" and image.size == size:
                 return np.array(image)
     except Exception as error:  # Pillow raises many kinds on damaged files

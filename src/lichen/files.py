@@ -97,6 +97,7 @@ def _publish(temporary: Path, path: Path) -> None:
     except FileExistsError as error:
         raise OutputExists(f"{path} exists; use --force to overwrite it") from error
     except OSError:  # a file system without links
+        refuse_existing(path, False)
         temporary.replace(path)
 
 

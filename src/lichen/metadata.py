@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 
 _EXIF_MARK = b"Exif\0\0"
 _ORIENTATION = int(ExifTags.Base.Orientation)
+_WHOLE = {3: "H", 4: "I"}  # EXIF's SHORT and LONG: Pillow takes an orientation of either
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -84,6 +85,6 @@ def _upright(block: bytes | None) -> bytes | None:
     for entry in range(struct.unpack_from(order + "H", block, at)[0]):
         place = at + 2 + 12 * entry
         tag, kind = struct.unpack_from(order + "HH", block, place)
-        if tag == _ORIENTATION and kind == 3:
-            struct.pack_into(order + "H", changed, place + 8, 1)
+        if tag == _ORIENTATION and kind in _WHOLE:
+            struct.pack_into(order + _WHOLE[kind], changed, place + 8, 1)
     return bytes(changed)

@@ -64,7 +64,9 @@ def _options(name: str, blocks: dict[str, bytes]) -> dict[str, Any]:
     """What Pillow's writer of this format wants: the blocks in its own words, no loss where it has a choice."""
     options: dict[str, Any] = dict(blocks)
     if name == "WEBP":
-        options["lossless"] = True
+        options |= {"lossless": True, "exact": True}  # exact: colours also where nothing of them is seen
+    if name == "AVIF":
+        options |= {"quality": 95, "subsampling": "4:4:4"}
     if name == "JPEG":
         options["quality"] = 95
     if name == "PNG":

@@ -329,6 +329,15 @@ def test_a_summary_from_elsewhere_is_not_removed(weights, pictures, tmp_path):
     assert (out / "lichen.json").read_text() == "{}"
 
 
+def test_names_that_a_table_cannot_keep(weights, pictures, tmp_path):
+    for name in ("a\u2028b", "tab\there", "latin\udce9"):
+        scene(16, 16).save(pictures / f"{name}.png")
+    out = tmp_path / "out"
+    outcome = run([model(weights, 0)], pictures, out)
+    assert outcome.new_rows == 3 and sum("rename it" in line for line in outcome.skipped) == 3
+    assert run([model(weights, 0)], pictures, out).new_rows == 0
+
+
 def test_files_of_one_name_are_called_by_their_folders_too(weights, pictures, tmp_path):
     (pictures / "broken.png").unlink()
     mine = small_checkpoint(ZOO[0], tmp_path / "mine", seed=5)
@@ -383,5 +392,5 @@ def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, caps
 def test_wrong_calls(weights, pictures, capsys):
     assert lichen("eval", "--data", str(pictures)) == 2
     assert lichen("eval", str(weights), str(weights), "--data", str(pictures)) == 2
-    assert "two models are named 'weights0-lichen'" in capsys.readouterr().err
+    assert f"two models are named '{weights.parent.name}-lichen'" in capsys.readouterr().err
     assert lichen("eval", "--peer", "MP3", "--data", str(pictures)) == 2

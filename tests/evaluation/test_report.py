@@ -15,6 +15,7 @@ import pytest
 from lichen.errors import BadInput, BadPicture
 from lichen.evaluation.compare import compare
 from lichen.evaluation.evaluate import TABLE, file_name
+from lichen.evaluation.html import page
 from lichen.evaluation.league import Kind, log_rates, read_league
 from lichen.evaluation.measure import Row, Table
 from lichen.evaluation.pairs import part_to_show
@@ -379,3 +380,10 @@ def test_a_page_that_is_there_is_not_written_over(kodak, tmp_path):
     page.write_text("mine")
     assert run("report", str(kodak), "-o", str(tmp_path)) == 3 and page.read_text() == "mine"
     assert run("report", str(kodak), "-o", str(tmp_path), "--force") == 0 and page.read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["{{data}}", "{{script}}", "photo\udce9"])
+def test_any_name_of_a_file_is_only_a_name(name):
+    made = page(name, "report.html", (), {"pictures": [name]}).decode()
+    assert f"<title>{name.encode(errors='replace').decode()}</title>" in made
+    assert made.count(json.dumps([name], ensure_ascii=False).encode(errors="replace").decode()) == 1

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lichen.errors import UnknownWeights, UsageError
+from lichen.errors import OutputExists, UnknownWeights, UsageError
 from lichen.evaluation.curves import Points
 from lichen.evaluation.experiments import EXPERIMENTS, SCALES, Reprint, experiment, scale
 from lichen.evaluation.report import GAINS, read_gains
-from lichen.evaluation.reproduce import _psnr_at, _reprint, as_text, plan
+from lichen.evaluation.reproduce import _psnr_at, _reprint, _train, as_text, plan, write_recipes
 from lichen.models import zoo
 from lichen.training.recipe import load_recipe
 from tests.command import run
@@ -194,6 +194,14 @@ def test_a_refusal_is_in_the_text():
 def test_recipes_alone(tmp_path):
     assert run("reproduce", "table1", "--scale", "paper", "--recipes", "-o", str(tmp_path)) == 0
     assert len(list(tmp_path.glob("runs/*/*/recipe.toml"))) == 42
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path):
+    jobs = plan(experiment("table1"), scale("smoke"), tmp_path)
+    write_recipes(jobs)
+    jobs[0].folder.joinpath("recipe.toml").write_text(jobs[0].recipe.replace("batch = ", "batch = 1"))
+    with pytest.raises(OutputExists, match="another recipe"):
+        _train(jobs, scale("smoke"), tmp_path, lambda *arguments: None, print)
 
 
 def test_wrong_calls(capsys, tmp_path):

@@ -157,6 +157,9 @@ def _readable(data: Path) -> tuple[dict[str, _Source], list[str]]:
     skipped: list[str] = []
     for path in list_pictures(data):
         name = path.relative_to(data).with_suffix("").as_posix()
+        if not name.isprintable():  # tabs, ends of lines, what is not UTF-8: the table has none
+            skipped.append(f"{name.encode(errors='replace').decode()!r}: its name cannot be kept in a table; rename it")
+            continue
         try:
             pixels = open_picture(path).pixels
         except BadInput as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,8 @@ def page(title: str, body: str, scripts: tuple[str, ...], data: dict[str, Any]) 
         "script": "\n".join(_part(name) for name in scripts),
         "data": embedded,
     }
-    for name, value in values.items():
-        head, _, tail = text.partition("{{" + name + "}}")
-        text = head + value + tail
-    return text.encode()
+    filled = re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], text)
+    return filled.encode(errors="replace")  # names of files need not be UTF-8
 
 
 def _part(name: str) -> str:

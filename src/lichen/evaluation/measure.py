@@ -164,7 +164,8 @@ class Table:
         self._sound = path.exists()
         if not path.exists():
             return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = [line + "\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
         if not lines or lines[0] not in {HEAD + "\n", _HEAD_WITHOUT_LOAD + "\n"}:
             raise BadInput(f"{path}: not a results table of this version; give another --output")
         self._sound = lines[0] == HEAD + "\n"

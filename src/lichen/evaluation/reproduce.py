@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lichen.errors import BadInput
+from lichen.errors import BadInput, OutputExists
 from lichen.evaluation.bdrate import delta
 from lichen.evaluation.contestants import ModelEntry, family
 from lichen.evaluation.curves import Curve, Points, find_points, load_points
@@ -150,11 +151,23 @@ def _measured(test: Path, scale: Scale, output: Path) -> Path:
 
 def _train(jobs: list[Job], scale: Scale, data: Path, train: Train, say: Callable[[str], None]) -> None:
     """Those trainings that are not finished."""
+    for job in jobs:
+        _refuse_other_recipe(job)
     write_recipes(jobs)
     for number, job in enumerate(jobs, 1):
         if not _finished(job, scale):
             say(f"training {number} of {len(jobs)}: {job.variant.name}, lambda {job.lam:g}")
             train(job.folder / "recipe.toml", data, job.folder)
+
+
+def _refuse_other_recipe(job: Job) -> None:
+    """What a folder holds must be of this very training, apart from its length. Raises `OutputExists`."""
+    path = job.folder / "recipe.toml"
+    if not path.is_file():
+        return
+    before, now = ({**tomllib.loads(text), "steps": 0} for text in (path.read_text(), job.recipe))
+    if before != now:
+        raise OutputExists(f"{job.folder} holds a training by another recipe; give another --output")
 
 
 def _finished(job: Job, scale: Scale) -> bool:
@@ -170,7 +183,7 @@ def _budget(jobs: Sequence[Job], scale: Scale) -> dict[str, Any]:
     facts = [load_checkpoint(job.weights).facts for job in jobs]
     return {
         "trainings": len(jobs),
-        "steps_each": scale.steps,
+        "steps_each": max(int(f["steps"]) for f in facts),
         "batch": scale.batch,
         "crop": scale.crop,
         "hours": round(sum(f["training_hours"] for f in facts), 2),

@@ -80,10 +80,13 @@ class Unfilled(TorchFunctionMode):
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read weights and build their model, in evaluation mode. Raises `BadCheckpoint`."""
     try:
+        before = path.stat()
         digest = hashlib.sha256(path.read_bytes()).digest()
         with safe_open(path, framework="pt") as file:
             name, config, facts = _about(path, file.metadata())
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        if not os.path.samestat(before, path.stat()):  # its hash and its tensors may be of two files
+            return load_checkpoint(path)
     except OSError as error:
         raise UnknownWeights(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -128,9 +131,10 @@ def listed(path: Path) -> Listed:
     try:
         with safe_open(path, framework="pt") as file:
             name, config, _ = _about(path, file.metadata())
+        digest = _hash(path)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    return Listed(path, name, _hash(path), _TRAINED_FOR[config.rates.distortion])
+    return Listed(path, name, digest, _TRAINED_FOR[config.rates.distortion])
 
 
 def shelf() -> list[Listed]:
@@ -174,8 +178,9 @@ def _hash(path: Path) -> bytes:
 def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
     """The weights file with this hash. Raises `UnknownWeights` with the places searched."""
     for path in _candidates(extra):
-        if _hash(path) == wanted:
-            return path
+        with contextlib.suppress(OSError):  # one that cannot be read hides no other
+            if _hash(path) == wanted:
+                return path
     places = ", ".join(map(str, _folders(extra)))
     raise UnknownWeights(
         f"no weights with hash {wanted.hex()} in {places}; give them with --weights or ${SEARCH_VARIABLE}"

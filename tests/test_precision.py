@@ -15,6 +15,7 @@ from lichen import precision
 from lichen.bitstream.container import read_container
 from lichen.codec import Codec
 from lichen.precision import coding_precision
+from lichen.transforms import blocks
 
 MOVED = 0.1  # of all samples; 0.02 to 0.04 are seen to be another by 1
 
@@ -99,3 +100,21 @@ def test_this_processor_is_asked():
 
 def _squared_error(pixels: np.ndarray, image: Image.Image) -> float:
     return float(((pixels.astype(float) - np.asarray(image)) ** 2).mean())
+
+
+def test_large_maps_go_in_chunks_in_bfloat16_too(monkeypatch):
+    """Some pixels at a time, with the sum in float32: as near to float32 as the whole map at once."""
+    torch.manual_seed(0)
+    block, x = blocks.DepthwiseBlock(16, 3), torch.randn(1, 16, 40, 36)
+    torch.nn.init.normal_(block.project.weight, std=0.2)
+    monkeypatch.setattr(blocks, "CHUNK", 32 * 100)
+    found = {}
+    with torch.inference_mode():
+        exact = block(x)
+        for limit in (0, 2**40):
+            monkeypatch.setattr(blocks, "LARGE", limit)
+            with torch.autocast("cpu", torch.bfloat16):
+                found[limit] = block(x)
+    errors = [float((out.float() - exact).abs().max()) for out in found.values()]
+    assert not torch.equal(*found.values()) and all(out.dtype == torch.float32 for out in found.values())
+    assert 0 < errors[0] < 1.5 * errors[1] < 0.1

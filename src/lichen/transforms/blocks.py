@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.transforms.convolutions import Conv3x3, Deconv, channels_last, chunks, coding
+from lichen.transforms.convolutions import Conv3x3, Deconv, channels_last, chunks, coding, coding_in_bfloat16
 
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
 
 
 CHUNK = 2**20  # values at a time where a block codes: 4 MB
+LARGE = 2**23  # values of a hidden map from which it is made in chunks in bfloat16 too: 16 MB
 
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
@@ -77,20 +78,26 @@ class DepthwiseBlock(nn.Module):
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        if coding(x):
+        large = x[0, 0].numel() * self.expand.out_channels > LARGE
+        if coding(x) or (large and coding_in_bfloat16(x)):
             return self._in_chunks(x)
         change: Tensor = self.project(self.act(self.expand(in_full(self.spatial, x))))
         return x + change
 
     def _in_chunks(self, x: Tensor) -> Tensor:
-        """The same: some pixels at a time, so that the hidden layer stays in the cache."""
+        """The same: some pixels at a time, so that the hidden layer stays in the cache; the sum is in float32."""
         out = (x + self.project.bias[:, None, None]).contiguous(memory_format=torch.channels_last)  # type: ignore[index]
         count = CHUNK // self.expand.out_channels
-        backwards = self.project.weight[:, :, 0, 0].t()
-        for seen, changed in chunks(count, self.spatial(x), out):
-            hidden = F.linear(seen, self.expand.weight[:, :, 0, 0], self.expand.bias)
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
+        there, back = (layer.weight[:, :, 0, 0].to(dtype) for layer in (self.expand, self.project))
+        bias = None if self.expand.bias is None else self.expand.bias.to(dtype)
+        for seen, changed in chunks(count, in_full(self.spatial, x), out):
+            hidden = F.linear(seen.to(dtype), there, bias)
             F.leaky_relu(hidden, SLOPE, inplace=True)
-            changed.addmm_(hidden, backwards)
+            if dtype == out.dtype:
+                changed.addmm_(hidden, back.t())
+            else:
+                changed.add_(F.linear(hidden, back))
         return out
 
 

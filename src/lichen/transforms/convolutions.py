@@ -29,6 +29,12 @@ def coding(x: Tensor) -> bool:
     return plain and torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
 
 
+def coding_in_bfloat16(x: Tensor) -> bool:
+    """Whether it codes under autocast to bfloat16 on a CPU (`lichen.precision`)."""
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_inference_mode_enabled()
+    return plain and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
 def chunks(count: int, *maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The pixels of channels-last maps (B, C, h, w), `count` at a time so that they stay cached: (count, C)."""
     return zip(*(m.permute(0, 2, 3, 1).flatten(0, 2).split(count) for m in maps), strict=True)

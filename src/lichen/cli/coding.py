@@ -33,6 +33,7 @@ from lichen.cli.app import (
     Tuned,
     Weights,
     app,
+    awaited,
     console,
     set_threads,
 )
@@ -105,7 +106,7 @@ def _run_jobs(tasks: list[Any], prepare: Callable[[Any], Any], line: Callable[[A
         worker, steps = ThreadPoolExecutor(1), how.steps(tasks, prepare, stop)
         at_work, told = worker.submit(next, steps, None), None
         try:
-            while done := at_work.result():
+            while done := awaited(at_work):
                 told = done
                 _print_done(done, line, count)
                 progress.advance(bar)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, console
+from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, awaited, console
 from lichen.errors import BadInput, UsageError
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ def _with_progress(work: Callable[[Callable[[int, int], None]], T]) -> T:
             progress.update(bar, completed=done, total=total)
 
         try:
-            return ThreadPoolExecutor(1).submit(work, report).result()
+            return awaited(ThreadPoolExecutor(1).submit(work, report))
         except KeyboardInterrupt:
             (task,) = progress.tasks
             left = "" if task.total is None else f" of {task.total:.0f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ VALID_SECONDS = 900
 VALID_PICTURES = 8
 VALID_QUALITIES = (15, 40, 65, 90)
 STOP_SECONDS = 0.5  # after Ctrl-C, for the step at work to be between two updates
+LOOK_SECONDS = 0.1  # between looks whether Ctrl-C was pressed
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ class _Session:
         recipe, minutes = self.trainer.recipe, self.options.max_minutes
         with self.progress:
             try:
-                ThreadPoolExecutor(1).submit(self.trainer.run, recipe.steps, minutes, self._report).result()
+                training = ThreadPoolExecutor(1).submit(self.trainer.run, recipe.steps, minutes, self._report)
+                while not wait([training], LOOK_SECONDS).done:  # Ctrl-C may be given to another thread than ours
+                    pass
+                training.result()
             except KeyboardInterrupt:
                 self._stop()
                 raise

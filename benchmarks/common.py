@@ -55,7 +55,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def weights_of(path: Path | None = None) -> str:
+def weights_hash(path: Path | None = None) -> str:
     """The hash of a weights file, or of the shipped ones: figures are of these only."""
     return load_checkpoint(path or find_by_name("lichen")).hash.hex()
 

@@ -27,8 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import common
-from benchmarks.common import Bar, finish, show
+from benchmarks.common import Bar, finish, show, weights_hash
 from lichen.coding.coders import GroupReader
 from lichen.engine import Engine
 from lichen.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
@@ -217,7 +216,7 @@ def main() -> None:
             for f in found
         ],
     )
-    finish("exact_cost", {"weights": common.weights_of(), "rows": found}, bars)
+    finish("exact_cost", {"weights": weights_hash(), "rows": found}, bars)
 
 
 if __name__ == "__main__":

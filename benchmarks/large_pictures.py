@@ -26,7 +26,7 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from benchmarks.common import Bar, finish, show, weights_of
+from benchmarks.common import Bar, finish, show, weights_hash
 
 SMALL = 2000
 LIMIT_MB = 3000
@@ -98,7 +98,7 @@ def main() -> None:
         each = [(costs[name, side][1] - fixed) / side**2 for side in (SMALL, args.side)]
         bars.append(Bar(f"{name}: cost per pixel against {SMALL} x {SMALL}", each[1] / each[0], 1.3))
         bars.append(Bar(f"{name}: peak resident, MB", costs[name, args.side][2], LIMIT_MB))
-    finish("large_pictures", {"weights": weights_of(args.weights), "columns": columns, "rows": rows}, bars)
+    finish("large_pictures", {"weights": weights_hash(args.weights), "columns": columns, "rows": rows}, bars)
 
 
 if __name__ == "__main__":

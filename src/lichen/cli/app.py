@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,8 +13,6 @@ from lichen.models.tune import Tune
 from lichen.version import __version__
 
 EXIT_USAGE, EXIT_INPUT, EXIT_STOPPED = 2, 3, 130
-_LOOK_SECONDS = 0.1
-T = TypeVar("T")
 
 app = typer.Typer(
     help="Smaller pictures by a learned codec, the same bits on every machine.",
@@ -67,13 +64,6 @@ def _main(
     ] = False,
 ) -> None:
     pass
-
-
-def awaited(future: Future[T]) -> T:
-    """Its result. Where a system gives Ctrl-C to another thread than ours, it is felt between two looks only."""
-    while not wait([future], _LOOK_SECONDS).done:
-        pass
-    return future.result()
 
 
 def set_threads(threads: int) -> None:

@@ -33,13 +33,13 @@ from lichen.cli.app import (
     Tuned,
     Weights,
     app,
-    awaited,
     console,
     set_threads,
 )
 from lichen.cli.imports import without_tracing
 from lichen.errors import BadInput, UsageError
 from lichen.models.tune import Tune
+from lichen.waiting import awaited
 
 FINISH_SECONDS = 0.3  # after Ctrl-C, for what is at work
 

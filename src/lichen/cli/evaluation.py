@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, awaited, console
+from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, console
 from lichen.errors import BadInput, UsageError
+from lichen.waiting import awaited
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,12 @@ from lichen.training.loop import Trainer
 from lichen.training.processes import Alone, Together, find_processes
 from lichen.training.recipe import Recipe, load_recipe
 from lichen.training.state import refuse_others, resume_run, save_run, start_from, weights_of
+from lichen.waiting import awaited
 
 VALID_SECONDS = 900
 VALID_PICTURES = 8
 VALID_QUALITIES = (15, 40, 65, 90)
 STOP_SECONDS = 0.5  # after Ctrl-C, for the step at work to be between two updates
-LOOK_SECONDS = 0.1  # between looks whether Ctrl-C was pressed
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,7 @@ class _Session:
         recipe, minutes = self.trainer.recipe, self.options.max_minutes
         with self.progress:
             try:
-                training = ThreadPoolExecutor(1).submit(self.trainer.run, recipe.steps, minutes, self._report)
-                while not wait([training], LOOK_SECONDS).done:  # Ctrl-C may be given to another thread than ours
-                    pass
-                training.result()
+                awaited(ThreadPoolExecutor(1).submit(self.trainer.run, recipe.steps, minutes, self._report))
             except KeyboardInterrupt:
                 self._stop()
                 raise

@@ -25,14 +25,16 @@ _NARROW = 4  # outputs up to which a transposed convolution wastes most of a vec
 
 def coding(x: Tensor) -> bool:
     """Whether a layer may take its fast way: in float32 on a CPU, in inference mode."""
-    plain = x.device.type == "cpu" and x.dtype == torch.float32
-    return plain and torch.is_inference_mode_enabled() and not torch.is_autocast_enabled("cpu")
+    return _coding(x) and not torch.is_autocast_enabled("cpu")
 
 
 def coding_in_bfloat16(x: Tensor) -> bool:
     """Whether it codes under autocast to bfloat16 on a CPU (`lichen.precision`)."""
-    plain = x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_inference_mode_enabled()
-    return plain and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return _coding(x) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def _coding(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and torch.is_inference_mode_enabled()
 
 
 def chunks(count: int, *maps: Tensor) -> Iterator[tuple[Tensor, ...]]:

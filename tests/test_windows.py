@@ -12,7 +12,7 @@ from lichen.coding.coders import Writer
 from lichen.errors import UsageError
 from lichen.memory import Needs
 from lichen.models.zoo import row
-from lichen.windows import Window, _reach, prior_halos, split, transform_halos
+from lichen.windows import Window, _reach, evenly, prior_halos, split, transform_halos
 from tests.conftest import scene
 
 LEVEL = 900
@@ -95,9 +95,22 @@ def test_no_seams(tiny, small_windows):
 
 def test_windows_cover_the_map_once():
     count = torch.zeros(1, 1, 70, 33)
-    for window in split(70, 33, 48):
+    for window in split(70, 33, 48, 48):
         window.of(count, 1).add_(1)
-    assert (count == 1).all() and len(split(48, 48, 48)) == 1 and len(split(49, 48, 48)) == 2
+    assert (count == 1).all() and len(split(48, 48, 48, 48)) == 1 and len(split(49, 48, 48, 48)) == 2
+
+
+@pytest.mark.parametrize(("height", "width", "number"), [(157, 157, 9), (65, 64, 2), (64, 1, 1), (129, 65, 6)])
+def test_windows_are_as_even_as_can_be(height, width, number):
+    count = torch.zeros(1, 1, height, width)
+    windows = evenly(height, width, 64)
+    for window in windows:
+        window.of(count, 1).add_(1)
+    assert (count == 1).all() and len(windows) == number
+    for axis, length in enumerate((height, width)):
+        largest, fewest = max(window.shape[axis] for window in windows), -(-length // 64)
+        assert largest < length / fewest + 4 and largest <= 64
+    assert all(window.top % 4 == window.left % 4 == 0 for window in windows)
 
 
 def test_windows_grow_within_the_whole():

@@ -25,7 +25,16 @@ from lichen.prior.context import Coder, Prior
 from lichen.prior.parts import ChannelSlices, SpaceChannel
 from lichen.refinement import HALO, refine
 from lichen.windowed import empty_map, walk_windows
-from lichen.windows import PriorHalos, TransformHalos, Window, coding_windows, prior_halos, split, transform_halos
+from lichen.windows import (
+    PriorHalos,
+    TransformHalos,
+    Window,
+    coding_windows,
+    evenly,
+    prior_halos,
+    split,
+    transform_halos,
+)
 
 Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
 
@@ -96,13 +105,14 @@ class Engine:
         return self._needs.bytes(height * width, transforms, walk, search if refined else 0)
 
     def _refined_parts(self, whole: Window) -> list[Window]:
-        return split(*whole.shape, self._needs.refinement_side(self.checkpoint.model.hyper_stride))
+        side = self._needs.refinement_side(self.checkpoint.model.hyper_stride)
+        return split(*whole.shape, side, side)
 
     def transform_windows(self, height: int, width: int) -> tuple[Window, list[Window], TransformHalos]:
         """The whole map of a picture of this many pixels, the windows of its transforms, and their halos."""
         stride = self.checkpoint.model.hyper_stride
         whole = Window(0, 0, -(-height // stride), -(-width // stride))
-        windows = split(*whole.shape, self._needs.transform_side(stride))
+        windows = evenly(*whole.shape, self._needs.transform_side(stride))
         if len(windows) == 1 or self._transform_halos is None:
             return whole, [whole], TransformHalos(0, 0, 0)
         return whole, windows, self._transform_halos

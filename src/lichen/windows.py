@@ -56,18 +56,28 @@ class Window:
         return rows and self.left < other.right and other.left < self.right
 
 
-def split(height: int, width: int, side: int) -> list[Window]:
-    """The windows of a map of height x width hyper-latents, row by row."""
+def split(height: int, width: int, down: int, across: int) -> list[Window]:
+    """A map of height x width hyper-latents in windows of down x across, row by row; the last ones are smaller."""
     return [
-        Window(top, left, min(top + side, height), min(left + side, width))
-        for top in range(0, height, side)
-        for left in range(0, width, side)
+        Window(top, left, min(top + down, height), min(left + across, width))
+        for top in range(0, height, down)
+        for left in range(0, width, across)
     ]
+
+
+def evenly(height: int, width: int, most: int) -> list[Window]:
+    """The same in as few windows as sides of at most `most` allow, the largest of them as small as can be.
+
+    They begin at multiples of four, as networks on a grid of their own ask; so does `most`.
+    """
+    fewest = (-(-length // -(-length // most)) for length in (height, width))
+    down, across = (-(-side // _PHASES) * _PHASES for side in fewest)
+    return split(height, width, down, across)
 
 
 def coding_windows(height: int, width: int) -> list[Window]:
     """The windows by which symbols are ordered: part of the file format."""
-    return split(height, width, SIDE)
+    return split(height, width, SIDE, SIDE)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lichen.transforms.blocks import (
     Pointwise,
     down,
     in_full,
+    no_autocast,
     unshuffled,
     up,
     zero_,
@@ -75,11 +76,14 @@ class FastAnalysis(nn.Module):
         self.leave = zero_(Pointwise(coarse, latents))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        x = x - 0.5
-        deep = self.fine(self.dense(self.enter(unshuffled(x, 8)) + self.level(level)))
-        deep = self.leave(self.coarse(self.down(deep).to(x.dtype)))
-        y: Tensor = deep + in_full(self.linear, x)
+        straight, deep = self._entered(x - 0.5)
+        deep = self.fine(self.dense(deep + self.level(level)))
+        y: Tensor = self.leave(self.coarse(self.down(deep).to(x.dtype))) + straight
         return y
+
+    def _entered(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both branches at their entrance; behind it no copy of the picture is needed."""
+        return in_full(self.linear, x), self.enter(unshuffled(x, 8))
 
 
 class FastSynthesis(nn.Module):
@@ -101,4 +105,15 @@ class FastSynthesis(nn.Module):
     def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
         deep = self.coarse(self.enter(y_hat) + self.level(level))
         deep = in_full(self.leave, self.fine(self.dense(self.up(deep).to(y_hat.dtype))))
-        return F.pixel_shuffle(in_full(self.linear, y_hat), BLOCK).add_(F.pixel_shuffle(deep, 8)).add_(0.5)
+        return F.pixel_shuffle(self._with_blocks(deep, y_hat), 8).add_(0.5)
+
+    def _with_blocks(self, deep: Tensor, y_hat: Tensor) -> Tensor:
+        """deep (B, 3 * 64, 2 h, 2 w), cells of 8 x 8 pixels, and added to them the four quarters of each block."""
+        weight = self.linear.weight[:, :, 0, 0].unflatten(0, (3, 2, 8, 2, 8)).permute(1, 3, 0, 2, 4, 5).flatten(0, 4)
+        with no_autocast(y_hat):
+            blocks = F.linear(y_hat.permute(0, 2, 3, 1), weight)
+        height, width = y_hat.shape[2:]
+        cells = deep.permute(0, 2, 3, 1).reshape(len(deep), height, 2, width, 2, -1)
+        quarters = blocks.unflatten(3, (2, 2, -1)).transpose(2, 3)
+        total = cells + quarters if torch.is_grad_enabled() else cells.add_(quarters)
+        return total.view(len(deep), 2 * height, 2 * width, -1).permute(0, 3, 1, 2)

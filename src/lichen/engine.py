@@ -151,9 +151,9 @@ class Engine:
         whole = self.transform_windows(*pixels.shape[:2])[0]
         parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
-        return refine(
-            model, y, lambda window: self._cut(pixels, window), (whole, parts), self._position(level), lam, steps
-        )
+        cut, position = functools.partial(self._cut, pixels), self._position(level)
+        with self._precision():
+            return refine(model, y, cut, (whole, parts), position, lam, steps)
 
     def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)

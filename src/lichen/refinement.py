@@ -21,7 +21,9 @@ from lichen.models.model import Model
 from lichen.windows import Window
 
 STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls to a tenth
-_WARM, _FALL, _COLD = 0.5, 3.0, 0.08  # temperature: where it starts, in how many e-foldings it falls, and its least
+_WARM, _FALL, _COLD = 0.5, 2.0, 0.08  # temperature: where it starts, in how many e-foldings it falls, and its least
+_MOMENTUM, _MEMORY = 0.8, 0.99  # of the averages of gradients and of their squares
+_SHARED = 0.9  # of the size by which a latent's gradient is divided is that of all latents' gradients
 HALO = 1  # hyper-latents around a window that are seen but not moved
 
 
@@ -65,15 +67,14 @@ class _Place:
         left, right, top, bottom = margins
         movable = self.y[..., top : self.y.shape[2] - bottom, left : self.y.shape[3] - right]
         shift = torch.zeros_like(movable).requires_grad_()
-        optimiser = torch.optim.Adam([shift], betas=(0.9, 0.99))
+        descent = _Descent(shift)
         for step in range(steps):
             share = step / steps
-            optimiser.param_groups[0]["lr"] = STEP * (1 - 0.9 * share)
             coder = Annealer(max(_WARM * math.exp(-_FALL * share), _COLD), chance)
             with torch.enable_grad():
                 loss = self._loss(self.y + F.pad(shift, margins), coder)
-                shift.grad = torch.autograd.grad(loss, shift)[0]
-            optimiser.step()
+                gradient = torch.autograd.grad(loss, shift)[0]
+            descent.move(gradient, STEP * (1 - 0.9 * share))
         with torch.no_grad():
             moved = self.y + F.pad(shift, margins)
             gained = self._loss(moved, Estimator(None)) < self._loss(self.y, Estimator(None))
@@ -86,3 +87,25 @@ class _Place:
         x_hat = self.model.synthesise(y_hat, self.level, height, width).clamp(0, 1)
         bits = torch.stack(coder.bits).sum()
         return bits / (height * width) + self.lam * mse(x_hat, self.x).mean()
+
+
+class _Descent:
+    """Adam, but that a gradient is measured mostly against those of all latents, and little against its own past.
+
+    In quantisation steps all latents weigh about alike. Where each gradient is measured against itself, a latent that
+    hardly matters moves as far as one that does, and zeros that cost nothing are lost (docs/decisions/0009).
+    """
+
+    def __init__(self, shift: Tensor) -> None:
+        self.shift, self.steps = shift, 0
+        self.mean, self.square = torch.zeros_like(shift), torch.zeros_like(shift)
+
+    @torch.no_grad()
+    def move(self, gradient: Tensor, size: float) -> None:
+        """Change `shift` by about `size` where its gradient is as large as they are in the mean."""
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - _MOMENTUM)
+        self.square.lerp_(gradient.square(), 1 - _MEMORY)
+        power = (1 - _SHARED) * self.square + _SHARED * self.square.mean()
+        scale = (power / (1 - _MEMORY**self.steps)).sqrt().clamp(min=torch.finfo(power.dtype).tiny)
+        self.shift.sub_(self.mean / (1 - _MOMENTUM**self.steps) / scale, alpha=size)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from lichen import refinement
+from lichen import precision, refinement
 from lichen.codec import Codec
 from lichen.coding.annealing import Annealer
 from lichen.coding.coders import Estimator
@@ -90,9 +91,8 @@ def test_what_got_worse_is_not_kept(tiny, monkeypatch):
 def test_margins_stay(tiny):
     engine, pixels = tiny._own, np.asarray(scene(192, 128))
     y, _ = engine.latents(pixels, LEVEL)
-    place = refinement._Place(
-        engine.checkpoint.model, torch.rand(1, 3, *pixels.shape[:2]), y.clone(), torch.tensor([LEVEL / 512]), 0.1
-    )
+    x, level = torch.rand(1, 3, *pixels.shape[:2]), torch.tensor([LEVEL / 512])
+    place = refinement._Place(engine.checkpoint.model, x, y.clone(), level, 0.1, nullcontext)
     moved = place.search((4, 0, 4, 0), 3)
     kept = torch.zeros_like(y, dtype=torch.bool)
     kept[..., :4, :] = kept[..., :4] = True
@@ -132,6 +132,27 @@ def test_targets_are_met_by_refined_files(tiny):
     wanted = psnr_db(tiny.decode_picture(tiny.encode(picture, 40)).pixels, pixels)
     data = tiny.encode(picture, target_psnr_db=wanted, refine_steps=1)
     assert psnr_db(tiny.decode_picture(data).pixels, pixels) >= wanted
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_only_the_synthesis_of_the_search_runs_in_bfloat16(tiny, monkeypatch, native):
+    """And only on a processor that has it: prices are float32, so is what decides whether a search was worth it."""
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
+    model, seen = type(tiny.checkpoint.model), {}
+
+    def spy(name):
+        plain = getattr(model, name)
+
+        def spied(self, *args):
+            seen.setdefault(name, set()).add(torch.is_autocast_enabled("cpu"))
+            return plain(self, *args)
+
+        monkeypatch.setattr(model, name, spied)
+
+    for name in ("walk", "hyper_analyse", "synthesise"):
+        spy(name)
+    tiny.encode(scene(64, 64), refine_steps=2)
+    assert seen == {"walk": {False}, "hyper_analyse": {False}, "synthesise": {native}}
 
 
 def test_negative_steps_are_refused(tiny):

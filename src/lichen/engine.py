@@ -152,8 +152,7 @@ class Engine:
         parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
         cut, position = functools.partial(self._cut, pixels), self._position(level)
-        with self._precision():
-            return refine(model, y, cut, (whole, parts), position, lam, steps)
+        return refine(model, y, cut, (whole, parts), position, lam, steps, self._precision)
 
     def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)

@@ -7,6 +7,7 @@ Compression"). The file format and the decoder know nothing of it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ from lichen.windows import Window
 STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls to a tenth
 _WARM, _FALL, _COLD = 0.5, 2.0, 0.08  # temperature: where it starts, in how many e-foldings it falls, and its least
 _MOMENTUM, _MEMORY = 0.8, 0.99  # of the averages of gradients and of their squares
-_SHARED = 0.9  # of the size by which a latent's gradient is divided is that of all latents' gradients
+_SHARED = 0.9  # of the square of that by which a latent's gradient is divided is the mean over all latents
 HALO = 1  # hyper-latents around a window that are seen but not moved
 
 
@@ -36,18 +37,20 @@ def refine(
     level: Tensor,
     lam: float,
     steps: int,
+    precision: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Tensor:
     """y (1, M, h, w) -> latents of the same shape that cost less, for the same lambda (of 255^2 MSE).
 
     `cut(window)` gives the pixels (1, 3, H, W) in [0, 1] of a window; `windows` are the whole map and the windows to
-    work on one by one, each with its neighbours as they then are. A window that did not get better stays.
+    work on one by one, each with its neighbours as they then are. A window that did not get better stays. `precision`
+    is what the synthesis runs in, as when the file is decoded.
     """
     whole, parts = windows
     unit = model.hyper_stride // model.stride
     better, position = y.clone(), level.clone()
     for window in parts:
         outer = window.grown(HALO, whole)
-        place = _Place(model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam)
+        place = _Place(model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam, precision)
         inner = window.seen_from(outer)
         edges = (inner.left, outer.shape[1] - inner.right, inner.top, outer.shape[0] - inner.bottom)
         moved = place.search(tuple(edge * unit for edge in edges), steps)
@@ -58,8 +61,17 @@ def refine(
 class _Place:
     """A part of a picture, x (1, 3, H, W), and its latents before the search."""
 
-    def __init__(self, model: Model, x: Tensor, y: Tensor, level: Tensor, lam: float) -> None:
+    def __init__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        level: Tensor,
+        lam: float,
+        precision: Callable[[], contextlib.AbstractContextManager[object]],
+    ) -> None:
         self.model, self.x, self.y, self.level, self.lam = model, x, y, level, lam
+        self.precision = precision
 
     def search(self, margins: tuple[int, ...], steps: int) -> Tensor:
         """The best y found in so many steps; within the margins (left, right, top, bottom) it stays as it is."""
@@ -84,7 +96,8 @@ class _Place:
         """Bits per pixel + lambda x 255^2 MSE."""
         height, width = self.x.shape[2:]
         y_hat, _ = self.model.walk(coder, y, self.level)
-        x_hat = self.model.synthesise(y_hat, self.level, height, width).clamp(0, 1)
+        with self.precision():
+            x_hat = self.model.synthesise(y_hat, self.level, height, width).clamp(0, 1)
         bits = torch.stack(coder.bits).sum()
         return bits / (height * width) + self.lam * mse(x_hat, self.x).mean()
 
@@ -102,7 +115,7 @@ class _Descent:
 
     @torch.no_grad()
     def move(self, gradient: Tensor, size: float) -> None:
-        """Change `shift` by about `size` where its gradient is as large as they are in the mean."""
+        """Change `shift` by about `size` where its gradient is as large as the mean one, by 3.2 times that at most."""
         self.steps += 1
         self.mean.lerp_(gradient, 1 - _MOMENTUM)
         self.square.lerp_(gradient.square(), 1 - _MEMORY)

@@ -58,7 +58,7 @@ def results(folder: Path, names: dict[str, float], pictures: list[str]) -> Path:
     table = Table(folder / TABLE)
     table.add([made_up(p, name, s, factor) for name, factor in names.items() for p in pictures for s in range(7)])
     for name in names:
-        (folder / file_name(name)).write_text(json.dumps(summarise(name, table.of(name), {})))
+        (folder / file_name(name)).write_text(json.dumps(summarise(name, table.of(name))))
     return folder
 
 
@@ -126,7 +126,7 @@ def reproduce_exactly(folder: Path, model: str, picture: str, settings: range) -
         exact = table.rows[model, picture, float(setting)]
         table.rows[exact.key] = dataclasses.replace(exact, psnr_db=math.inf)
     table.save()
-    (folder / file_name(model)).write_text(json.dumps(summarise(model, table.of(model), {}), allow_nan=False))
+    (folder / file_name(model)).write_text(json.dumps(summarise(model, table.of(model)), allow_nan=False))
 
 
 def test_only_what_was_left_out_of_the_seconds_is_said(kodak, tmp_path):

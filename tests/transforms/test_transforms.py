@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lichen.models.transform_configs import (
     ChengHyper,
@@ -50,6 +51,21 @@ def test_transform_shapes_and_gradients(config):
     (x_hat**2).mean().backward()
     silent = {n for n, p in [*analysis.named_parameters(), *synthesis.named_parameters()] if p.grad is None}
     assert not silent
+
+
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_branches_meet_before_the_shuffle(learning, bfloat16):
+    """The fast synthesis adds a block's quarters to its cells; plainly, it is two shuffles of the outputs."""
+    torch.manual_seed(0)
+    _, synthesis = TRANSFORMS[0].build(2)
+    deep, y_hat = torch.randn(2, 192, 8, 12).contiguous(memory_format=torch.channels_last), torch.randn(2, 24, 4, 6)
+    blocks = F.conv2d(y_hat, synthesis.linear.weight)
+    plain = F.pixel_shuffle(blocks, 16) + F.pixel_shuffle(deep, 8)
+    with torch.set_grad_enabled(learning), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        met = synthesis._with_blocks(deep.clone(memory_format=torch.channels_last), y_hat)
+    assert met.dtype == torch.float32 and met.requires_grad == learning
+    assert torch.allclose(F.pixel_shuffle(met, 8), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", TRANSFORMS, ids=str)

@@ -27,13 +27,16 @@ _LABELS = {
     "jpeg": "JPEG, published",
     "jpeg2000": "JPEG 2000, published",
     "webp": "WebP, published",
-    "paper-elic2022_mse": "ELIC, paper",
-    "paper-elic2022_ms-ssim": "ELIC MS-SSIM, paper",
-    "paper-cheng2020-checkerboard-6M_mse": "Cheng + checkerboard, paper",
-    "compressai-cheng2020-anchor_mse_cuda": "Cheng AR, CompressAI",
-    "compressai-mbt2018_mse_cuda": "Minnen AR, CompressAI",
-    "compressai-mbt2018-mean_mse_cuda": "Minnen HP, CompressAI",
-    "compressai-bmshj2018-hyperprior_mse_cuda": "Ballé HP, CompressAI",
+    "paper-elic2022_mse": "ELIC (MSE), paper",
+    "paper-elic2022_ms-ssim": "ELIC (MSE) by MS-SSIM, paper",  # not another training: published_curves/README.md
+    "paper-cheng2020-checkerboard-6M_mse": "Cheng + checkerboard (MSE), paper",
+    "compressai-cheng2020-anchor_mse_cuda": "Cheng AR (MSE), CompressAI",
+    "compressai-cheng2020-anchor_ms-ssim_cuda": "Cheng AR (MS-SSIM), CompressAI",
+    "compressai-mbt2018_mse_cuda": "Minnen AR (MSE), CompressAI",
+    "compressai-mbt2018-mean_mse_cuda": "Minnen HP (MSE), CompressAI",
+    "compressai-mbt2018-mean_ms-ssim_cuda": "Minnen HP (MS-SSIM), CompressAI",
+    "compressai-bmshj2018-hyperprior_mse_cuda": "Ballé HP (MSE), CompressAI",
+    "compressai-bmshj2018-hyperprior_ms-ssim_cuda": "Ballé HP (MS-SSIM), CompressAI",
 }
 
 

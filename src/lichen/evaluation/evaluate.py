@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import multiprocessing
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -21,7 +21,7 @@ from PIL import Image
 from lichen.errors import BadData, BadInput, BadPicture, LichenError, OutOfMemory, OutputError, OutputExists
 from lichen.evaluation.contestants import Contestant, Entry, PeerEntry
 from lichen.evaluation.measure import Row, Table, digest, measure
-from lichen.evaluation.summary import summarise
+from lichen.evaluation.summary import here, summarise
 from lichen.files import write_atomically
 from lichen.memory import machine_bytes
 from lichen.picture import open_picture
@@ -86,6 +86,7 @@ def evaluate(
     readable, skipped = _readable(data)
     with _alone_in(output):
         table = Table(output / TABLE)
+        _refuse_one_file_for_two(entries, table)
         _refuse_strange_summaries(entries, table, output)
         others = [row for entry in entries for row in _of_others(table, entry, replace)]
         _check_pixels(table, readable)
@@ -98,7 +99,7 @@ def evaluate(
         new, failed = _fill(table, tasks, run, report)
         for entry in entries:
             if entry.name not in failed:
-                _summarise(entry.name, table, run, output)
+                _summarise(entry.name, table, output)
     return Outcome(new, tuple(skipped), tuple(failed.values()))
 
 
@@ -108,9 +109,10 @@ def _fill(
     """Do the tasks; gives how many rows came to the table, and a line for each peer that failed, by its name."""
     total, done, new = sum(len(task.settings) for task in tasks), 0, 0
     failed: dict[str, str] = {}
+    where = here(**run)
     report(0, total)
     for result in _run(tasks, run["processes"], run["threads"]):
-        table.add(result.rows)
+        table.add([dataclasses.replace(row, **where) for row in result.rows])
         if result.failure:
             failed.setdefault(result.task.entry.name, result.failure)
         new, done = new + len(result.rows), done + len(result.task.settings)
@@ -141,6 +143,16 @@ def _alone_in(output: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _refuse_one_file_for_two(entries: Sequence[Entry], table: Table) -> None:
+    """Two names whose summaries would be one file, as signs and capitals do not count in it."""
+    taken = {file_name(row.model): row.model for row in table.rows.values()}
+    for entry in entries:
+        file = file_name(entry.name)
+        if file == ".json" or taken.setdefault(file, entry.name) != entry.name:
+            other = f" of {taken[file]!r}" if file in taken else ""
+            raise BadInput(f"the summary of {entry.name!r} would be the file {file}{other}; name the weights otherwise")
 
 
 def _refuse_strange_summaries(entries: Sequence[Entry], table: Table, output: Path) -> None:
@@ -213,11 +225,11 @@ def _retract(names: Sequence[str], output: Path) -> None:
         (output / file_name(name)).unlink(missing_ok=True)
 
 
-def _summarise(name: str, table: Table, run: dict[str, Any], output: Path) -> None:
+def _summarise(name: str, table: Table, output: Path) -> None:
     """Write a summary that is not there: one that is belongs to these very rows."""
     path = output / file_name(name)
     if not path.exists():
-        text = json.dumps(summarise(name, table.of(name), run), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(summarise(name, table.of(name)), indent=1, allow_nan=False) + "\n"
         write_atomically(path, text.encode(), overwrite=True)
 
 

@@ -46,12 +46,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Reprint:
-    """A line of a paper's table whose curve was published: recomputed from its points, nothing is trained."""
+    """A line of a paper's table whose curve was published: recomputed from its points, nothing is trained.
+
+    `ms_ssim_curve` has its points by MS-SSIM, where these are in a file of their own.
+    """
 
     name: str
     curve: str
     paper_percent: float
     paper_ms_ssim_percent: float | None = None
+    ms_ssim_curve: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,9 @@ class Scale:
     learning_rate: float
     lambdas: tuple[float, ...]
     halving: tuple[int, int, int] | None = None
+    warmup: int = 200
+    ema: float = 0.999
+    cooldown: float = 0.3
     meaningless: bool = False
     repeats: int = 1
     pixels_max: int = 512 * 768
@@ -93,12 +100,24 @@ SCALES = (
     Scale("smoke", 2, 64, 1, 1e-4, LAMBDAS[1:5], meaningless=True, pictures=1),
     Scale("small", 1000, 128, 8, 2e-4, LAMBDAS[:4], repeats=3, pixels_max=720 * 1280),
     Scale(
-        "paper", 1_500_000, 256, 16, 1e-4, LAMBDAS, (1_000_000, 50_000, 1_250_000), repeats=10, pixels_max=2304 * 4096
+        "paper",
+        1_500_000,
+        256,
+        16,
+        1e-4,
+        LAMBDAS,
+        (1_000_000, 50_000, 1_250_000),
+        warmup=1,
+        ema=0.0,
+        repeats=10,
+        pixels_max=2304 * 4096,
     ),
 )
 
 # Global Reference: CLIC's 1633 pictures, 1000 epochs with the first weights and, as it does not say, as many after.
-_CLIC = Scale("paper", 408_000, 512, 8, 1e-4, LAMBDAS, repeats=10, pixels_max=2304 * 4096)
+_CLIC = Scale(
+    "paper", 408_000, 512, 8, 1e-4, LAMBDAS, warmup=1, ema=0.0, cooldown=0.2, repeats=10, pixels_max=2304 * 4096
+)
 
 
 @dataclass(frozen=True)
@@ -281,7 +300,7 @@ EXPERIMENTS = (
             Variant("ELIC-sm", "elic-sm", None, "vtm", -1.07, -5.59),
         ),
         (
-            Reprint("ELIC", "paper-elic2022_mse", -7.88, -12.73),
+            Reprint("ELIC", "paper-elic2022_mse", -7.88, -12.73, "paper-elic2022_ms-ssim"),
             Reprint("Minnen 2020", "paper-minnen2020-cc10_mse", 1.11),
             Reprint("Cheng 2020 [P], its authors' parallel model", "paper-cheng2020-parallel_mse", 3.89, -7.19),
             Reprint("Cheng 2020 [P], checkerboard", "paper-cheng2020-checkerboard-6M_mse", 3.89, -7.19),
@@ -337,7 +356,7 @@ EXPERIMENTS = (
         ),
         comparisons=(
             Comparison("full model with GSDN", _BPG, -21.0, "at low bit rates"),
-            Comparison("context + reference", "context", -5.3, "at the low bit rates"),
+            Comparison("context + reference, no U", "context", -5.3, "at the low bit rates"),
             Comparison("full model with GSDN", "context + reference + hyperprior", -2.0, "about"),
             Comparison("full model with GSDN", "context + hyperprior", -6.1, "over context-adaptive models"),
         ),

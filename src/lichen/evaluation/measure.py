@@ -30,6 +30,7 @@ class Row:
     samples; `bpp` 8 times the file's bytes over its pixels; `excess_bpp` the file less the estimate;
     `peak_mb` the memory that encoding and decoding took at their highest, above the loaded codec at rest;
     `load_average` how many processes wanted the machine in the minute before: seconds of a crowded one are too long.
+    `machine`, `cpus`, `processes` and `threads` are of where the row was made; "" and 0 where that was not kept.
     """
 
     picture: str
@@ -50,6 +51,10 @@ class Row:
     decode_s: float
     peak_mb: float
     load_average: float = math.nan
+    machine: str = ""
+    cpus: int = 0
+    processes: int = 0
+    threads: int = 0
 
     @property
     def key(self) -> tuple[str, str, float]:
@@ -61,20 +66,22 @@ class Row:
 
     @staticmethod
     def of_line(line: str) -> Row:
-        """The inverse of `line`, also of one without the load. Raises `ValueError`."""
+        """The inverse of `line`, also of one of an older table. Raises `ValueError`."""
         fields, cells = dataclasses.fields(Row), line.rstrip("\n").split("\t")
-        cells += ["n/a"] if len(cells) == len(fields) - 1 else []
+        cells += ["n/a"] * (len(fields) - len(cells)) if len(cells) in _OLDER else []
         return Row(**{f.name: _value(str(f.type), cell) for f, cell in zip(fields, cells, strict=True)})
 
 
 HEAD = "\t".join(f.name for f in dataclasses.fields(Row))
-_HEAD_WITHOUT_LOAD = HEAD.rpartition("\t")[0]  # of tables from before it was kept; they are read, and written anew
+_OLDER = (17, 18)  # columns of tables from before the load, and the machine, were kept: read, and written anew
+_KEPT_SINCE = ("machine", "cpus", "processes", "threads")
+_HEADS = {"\t".join(HEAD.split("\t")[:count]) + "\n" for count in (*_OLDER, len(HEAD.split("\t")))}
 _PLACES = {"psnr_db": 4, "ms_ssim": 6, "ms_ssim_db": 4, "encode_s": 4, "decode_s": 4, "peak_mb": 1, "load_average": 1}
 
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, float):
-        return str(value)
+        return "n/a" if name in _KEPT_SINCE and not value else str(value)
     if math.isnan(value):
         return "n/a"
     return f"{value:.10g}" if name == "setting" else f"{value:.{_PLACES.get(name, 5)}f}"
@@ -82,9 +89,9 @@ def _text(name: str, value: object) -> str:
 
 def _value(kind: str, text: str) -> Any:
     if kind == "str":
-        return text
+        return "" if text == "n/a" else text
     if kind == "int":
-        return int(text)
+        return 0 if text == "n/a" else int(text)
     return math.nan if text == "n/a" else float(text)
 
 
@@ -166,7 +173,7 @@ class Table:
             return
         lines = path.read_text(encoding="utf-8").split("\n")
         lines = [line + "\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
-        if not lines or lines[0] not in {HEAD + "\n", _HEAD_WITHOUT_LOAD + "\n"}:
+        if not lines or lines[0] not in _HEADS:
             raise BadInput(f"{path}: not a results table of this version; give another --output")
         self._sound = lines[0] == HEAD + "\n"
         for number, line in enumerate(lines[1:], 2):

@@ -47,6 +47,9 @@ _OTHERS = (
     Style("#9a6a00", "#d8ac4c", "triangle"),
     Style("#4a7a8c", "#8fc0d2", "circle"),
     Style("#7a5c99", "#b9a0d6", "square"),
+    Style("#2f6b5f", "#84c7b8", "diamond"),
+    Style("#8c3b4a", "#d98f9d", "triangle"),
+    Style("#5c6b2f", "#b7c77e", "circle"),
 )
 
 

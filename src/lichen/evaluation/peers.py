@@ -38,6 +38,7 @@ class Peer:
     needs: str | tuple[str, str]
     decode: Callable[[bytes], Image.Image] = _open
     options: str = ""  # that a version must name, where another peer has the same library
+    aim: str = ""  # what it is tuned for, where that is not the measure of the tables
 
     @property
     def there(self) -> bool:
@@ -139,6 +140,7 @@ def _open_jpeg_xl(data: bytes) -> Image.Image:
     return _open(data)
 
 
+_FOR_EYES = "tuned for what eyes see, not for PSNR or MS-SSIM"
 _QUALITIES = tuple(range(1, 101))
 _RATES = tuple(sorted({round(5 * 1.04**i) for i in range(107)}))  # 0.05 to 3.2 bits per pixel
 
@@ -147,10 +149,17 @@ PEERS: tuple[Peer, ...] = (
     Peer("JPEG 4:4:4", _QUALITIES[:96], _jpeg("4:4:4"), "jpg"),
     Peer("JPEG 2000", _RATES, _jpeg2000, "jpg_2000"),
     Peer("WebP", (0, *_QUALITIES), lambda image, q: _save(image, "WEBP", quality=q), "webp"),
-    Peer("AVIF", _QUALITIES[:99], _avif, "avif"),
-    Peer("AVIF 4:4:4 PSNR", _QUALITIES[:99], _avif_psnr, "avif", options="4:4:4 tune=psnr"),
+    Peer("AVIF", _QUALITIES[:99], _avif, "avif", aim=_FOR_EYES + "; libaom's tune=iq, speed 6"),
+    Peer(
+        "AVIF 4:4:4 PSNR",
+        _QUALITIES[:99],
+        _avif_psnr,
+        "avif",
+        options="4:4:4 tune=psnr",
+        aim="tuned for PSNR, at libavif's default speed 6; slower ones need fewer bytes",
+    ),
     Peer("HEIC", _QUALITIES[:75], _heic, ("pillow_heif", "pillow-heif"), _open_heic),
-    Peer("JPEG XL", _QUALITIES[:97], _jpeg_xl, ("pillow_jxl", "pillow-jxl-plugin"), _open_jpeg_xl),
+    Peer("JPEG XL", _QUALITIES[:97], _jpeg_xl, ("pillow_jxl", "pillow-jxl-plugin"), _open_jpeg_xl, aim=_FOR_EYES),
 )
 
 

@@ -19,7 +19,7 @@ from lichen.evaluation.html import page
 from lichen.evaluation.league import Competitor, Kind, League, log_rates, read_league
 from lichen.evaluation.pairs import pair_data
 from lichen.evaluation.palette import Style, styles
-from lichen.evaluation.peers import available
+from lichen.evaluation.peers import PEERS, available
 from lichen.evaluation.summary import without_first
 from lichen.files import write_atomically
 from lichen.picture import Picture, open_picture, to_pil
@@ -28,7 +28,7 @@ GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
 _SCRIPTS = ("slider.js", "charts.js", "report.js")
 _FIRST_SHOWN = frozenset({"jpeg-420", "webp", "avif", "heic", "jpeg-xl", "vtm", "paper-elic2022_mse"})
 _TWINS = {"JPEG 4:4:4", "AVIF 4:4:4 PSNR"}  # of codecs that look better at few bytes
-_FACTS = ("jpeg-420", "webp", "avif", "jpeg-xl", "vtm")
+_FACTS = ("jpeg-420", "webp", "avif", "avif-444-psnr", "heic", "jpeg-xl", "vtm")
 
 
 def report(folder: Path, output: Path, pairs: list[dict[str, Any]], title: str) -> list[str]:
@@ -196,6 +196,7 @@ def _processors(league: League) -> dict[str, list[str]]:
 def _how(league: League) -> list[str]:
     sizes = sorted({f"{row.width} x {row.height}" for row in league.rows})
     versions = {v for c in league.competitors if c.measured and c.kind is Kind.PEER for v in c.measured.versions}
+    names = {c.points.name for c in league.competitors}
     crowded = [c.points.name for c in league.competitors if c.measured and c.measured.crowded]
     published = any(c.kind is Kind.PUBLISHED for c in league.competitors)
     processors = [f"{cpu}: {', '.join(names)}" for cpu, names in _processors(league).items()]
@@ -212,6 +213,7 @@ def _how(league: League) -> list[str]:
         else "",
         f"Seconds are of several machines and do not compare. {'; '.join(processors)}." if len(processors) > 1 else "",
         f"Peers, through Pillow: {'; '.join(sorted(versions))}." if versions else "",
+        *(f"{peer.name}: {peer.aim}." for peer in PEERS if peer.aim and peer.name in names),
         "Published curves are from CompressAI's results (BSD 3-Clause Clear); nobody here measured them."
         if published
         else "",

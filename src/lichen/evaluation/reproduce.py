@@ -19,7 +19,7 @@ from lichen.evaluation.bdrate import delta
 from lichen.evaluation.contestants import ModelEntry, family
 from lichen.evaluation.curves import Curve, Points, find_points, load_points
 from lichen.evaluation.evaluate import evaluate, file_name
-from lichen.evaluation.experiments import Comparison, Experiment, Scale, Variant
+from lichen.evaluation.experiments import Comparison, Experiment, Reprint, Scale, Variant
 from lichen.evaluation.latent_figures import Map, draw_maps
 from lichen.evaluation.report import GAINS, report
 from lichen.files import write_atomically
@@ -69,7 +69,9 @@ def recipe_of(variant: Variant, lam: float, scale: Scale) -> str:
         f"batch = {scale.batch}",
         f"learning_rate = {scale.learning_rate}",
         f"lambdas = [{lam}]",
-        f"warmup = {min(200, scale.steps)}",
+        f"warmup = {min(scale.warmup, scale.steps)}",
+        f"ema = {scale.ema}",
+        *([] if scale.halving else [f"cooldown = {scale.cooldown}"]),
     ]
     if scale.halving:
         lines += [
@@ -125,9 +127,7 @@ def reproduce(
         "meaningless": scale.meaningless,
         "budget": _budget(jobs, scale),
         "variants": lines,
-        "published": [
-            _reprint(r.name, r.curve, r.paper_percent, r.paper_ms_ssim_percent, experiment) for r in experiment.reprints
-        ],
+        "published": [_reprint(r, experiment.bpp_max) for r in experiment.reprints],
         "comparisons": [_comparison(c, experiment, results) for c in experiment.comparisons],
         "correlation": maps,
     }
@@ -235,9 +235,15 @@ def _deltas(anchor: Points, test: Points, bpp_max: float | None) -> dict[str, An
     return found
 
 
-def _reprint(name: str, curve: str, percent: float, ms_ssim: float | None, experiment: Experiment) -> dict[str, Any]:
-    found = _deltas(find_points("vtm"), find_points(curve), experiment.bpp_max)
-    return {"name": name, "curve": curve, "paper_percent": percent, "paper_ms_ssim_percent": ms_ssim, **found}
+def _reprint(line: Reprint, bpp_max: float | None) -> dict[str, Any]:
+    by_psnr, by_ms_ssim = (
+        _deltas(find_points("vtm"), find_points(curve), bpp_max)
+        for curve in (line.curve, line.ms_ssim_curve or line.curve)
+    )
+    found = {key: value for key, value in by_psnr.items() if not key.startswith("ms_ssim")}
+    found |= {key: value for key, value in by_ms_ssim.items() if key.startswith("ms_ssim")}
+    printed = {"paper_percent": line.paper_percent, "paper_ms_ssim_percent": line.paper_ms_ssim_percent}
+    return {"name": line.name, "curve": line.curve, **printed, **found}
 
 
 @torch.inference_mode()

@@ -13,16 +13,17 @@ from typing import Any
 from lichen.errors import BadInput
 from lichen.evaluation.data_set import DataSet
 from lichen.evaluation.measure import Row
+from lichen.precision import native_bfloat16
 
 TIMING_DROPPED = 6  # pictures, the papers' warm-up
 
 
-def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, Any]:
+def summarise(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     """{"name", "description", "results", "meta"}: for each setting the means over all pictures.
 
     PSNR and MS-SSIM are means of pictures' values, MS-SSIM null where a picture is too small for it.
-    Seconds leave out the first six pictures where there are more; `meta` says so. `run` is kept in
-    `meta`. Raises `BadInput` when settings have been measured on different pictures.
+    Seconds leave out the first six pictures where there are more; `meta` says so, and on which machines the rows were
+    made. Raises `BadInput` when settings have been measured on different pictures.
     """
     settings = sorted({row.setting for row in rows})
     chosen = [sorted((r for r in rows if r.setting == s), key=lambda r: r.picture) for s in settings]
@@ -46,9 +47,8 @@ def summarise(name: str, rows: Sequence[Row], run: dict[str, Any]) -> dict[str, 
         "pictures": len(pictures),
         "sizes": sorted({f"{row.width}x{row.height}" for row in rows})[:8],
         "timing": f"whole files, entropy coding inside, means over pictures{without_first(len(pictures))}",
-        **run,
+        **_where(rows),
         **_load([r.load_average for g in timed for r in g]),
-        **machine(),
     }
     description = f"{name} by lichen eval: whole files, 8-bit RGB, mean over {len(pictures)} pictures"
     return {"name": name, "description": description, "results": results, "meta": meta}
@@ -71,7 +71,27 @@ def _mean(values: Sequence[float]) -> float | None:
 def _load(values: Sequence[float]) -> dict[str, Any]:
     """How busy the machine was while its seconds were taken; nothing where it was not kept."""
     known = [v for v in values if math.isfinite(v)]
-    return {"load_average": round(sum(known) / len(known), 1), "cpus": os.cpu_count()} if known else {}
+    return {"load_average": round(sum(known) / len(known), 1)} if known else {}
+
+
+def _where(rows: Sequence[Row]) -> dict[str, Any]:
+    """Where the rows were made, as they say themselves: numbers only where they agree."""
+    machines = sorted({row.machine for row in rows})
+    names = sorted({machine.split(", ")[0] or "an unknown processor" for machine in machines})
+    found: dict[str, Any] = {"cpu": " and ".join(names), "machines": [machine or "unknown" for machine in machines]}
+    for name in ("cpus", "processes", "threads"):
+        numbers = {getattr(row, name) for row in rows}
+        if len(numbers) == 1 and numbers != {0}:
+            found[name] = numbers.pop()
+    return found
+
+
+def here(processes: int, threads: int) -> dict[str, Any]:
+    """What a row says of where it was made: this machine, by so many processes of so many threads."""
+    numbers = "bfloat16" if native_bfloat16() else "float32"
+    facts = machine()
+    named = f"{facts['cpu']}, {numbers}, torch {facts['torch']}, python {facts['python']}"
+    return {"machine": named, "cpus": os.cpu_count() or 0, "processes": processes, "threads": threads}
 
 
 def _highest(values: Sequence[float]) -> float | None:

@@ -170,6 +170,7 @@ def main() -> None:
     finish(
         "speed",
         {
+            "picture": args.picture.name,
             "whole_s": whole,
             "stages_s": stages,
             "multiply_adds": work,

@@ -88,10 +88,10 @@ def test_ids_and_names_of_the_zoo_are_unique():
 
 
 def test_the_default_model_keeps_its_budget():
-    """At most 20 kMAC/pixel to decode and 30 to encode, hyper and prior included."""
+    """At most 20 kMAC/pixel to decode and 40 to encode, hyper and prior included."""
     counts = count(row("lichen").config)
     assert counts.decode <= 20_000
-    assert counts.encode <= 30_000
+    assert counts.encode <= 40_000
     assert counts.hyper_synthesis.mac_per_pixel + counts.prior.mac_per_pixel <= 2_000  # runs in float64
 
 
@@ -104,4 +104,4 @@ def test_nothing_large_is_tracked():
     assert len(tracked) > 100
     weights = {path for path in tracked if path.parent == ROOT / "src/lichen/weights"}
     assert {path for path in tracked if path.stat().st_size > 1_000_000} <= weights
-    assert sum(path.stat().st_size for path in weights) < 30_000_000  # two sets of about 7 million parameters
+    assert sum(path.stat().st_size for path in weights) < 31_000_000  # two sets of about 7 and 8 million parameters

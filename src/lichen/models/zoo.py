@@ -48,7 +48,7 @@ class Row:
 
 
 _OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True)
-_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), encoder_dense=4, decoder_dense=1)
+_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), encoder_dense=6, decoder_dense=1)
 
 
 def _fast(context: Context) -> ModelConfig:

@@ -25,3 +25,11 @@ def test_what_a_peer_is_tuned_for_is_said(tmp_path):
     data = data_of(tmp_path / "out" / "index.html")
     assert any("AVIF: tuned for what eyes see" in line for line in data["how"])
     assert {"AVIF", "AVIF 4:4:4 PSNR"} <= {fact["name"] for fact in data["facts"]}
+
+
+def test_the_page_begins_with_the_default_model(tmp_path):
+    """Measured anew it comes last in the table, behind others of ours."""
+    names = {"lichen-ms-ssim": 2.0, "lichen": 0.8, "WebP": 1.25}
+    report(results(tmp_path / "in", names, sorted(KODAK)), tmp_path / "out", [], "t")
+    data = data_of(tmp_path / "out" / "index.html")
+    assert data["lead"].startswith("Bytes that lichen needs") and {"name": "WebP", "percent": -36.0} in data["facts"]

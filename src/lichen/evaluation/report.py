@@ -22,6 +22,7 @@ from lichen.evaluation.palette import Style, styles
 from lichen.evaluation.peers import PEERS, available
 from lichen.evaluation.summary import without_first
 from lichen.files import write_atomically
+from lichen.models.zoo import ZOO
 from lichen.picture import Picture, open_picture, to_pil
 
 GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
@@ -169,8 +170,9 @@ def _delta(value: Delta) -> dict[str, float]:
 
 
 def _facts(league: League) -> tuple[list[dict[str, Any]], str]:
-    """BD-rates of our first model over what people know, and the sentence above them."""
-    ours = next((c for c in league.competitors if c.kind is Kind.OURS), None)
+    """BD-rates of the default model, or else our first, over what people know, and the sentence above them."""
+    models = [c for c in league.competitors if c.kind is Kind.OURS]
+    ours = next((c for c in models if c.key == ZOO[0].name), models[0] if models else None)
     pictures = len(league.pictures)
     lead = f"Means over {pictures} pictures; whole files, 8-bit RGB."
     if ours is None:

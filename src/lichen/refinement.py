@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls 
 _WARM, _FALL, _COLD = 0.5, 2.0, 0.08  # temperature: where it starts, in how many e-foldings it falls, and its least
 _MOMENTUM, _MEMORY = 0.8, 0.99  # of the averages of gradients and of their squares
 _SHARED = 0.9  # of the square of that by which a latent's gradient is divided is the mean over all latents
+Precision = Callable[[], contextlib.AbstractContextManager[object]]
 HALO = 1  # hyper-latents around a window that are seen but not moved
 
 
@@ -37,7 +39,7 @@ def refine(
     level: Tensor,
     lam: float,
     steps: int,
-    precision: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    precision: Precision,
 ) -> Tensor:
     """y (1, M, h, w) -> latents of the same shape that cost less, for the same lambda (of 255^2 MSE).
 
@@ -58,20 +60,16 @@ def refine(
     return better
 
 
+@dataclass(frozen=True)
 class _Place:
     """A part of a picture, x (1, 3, H, W), and its latents before the search."""
 
-    def __init__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        level: Tensor,
-        lam: float,
-        precision: Callable[[], contextlib.AbstractContextManager[object]],
-    ) -> None:
-        self.model, self.x, self.y, self.level, self.lam = model, x, y, level, lam
-        self.precision = precision
+    model: Model
+    x: Tensor
+    y: Tensor
+    level: Tensor
+    lam: float
+    precision: Precision
 
     def search(self, margins: tuple[int, ...], steps: int) -> Tensor:
         """The best y found in so many steps; within the margins (left, right, top, bottom) it stays as it is."""

@@ -24,8 +24,10 @@ from tests.conftest import scene, small_checkpoint
 GOLDEN = Path(__file__).parents[1] / "tests/golden"
 LONG = 3137  # pixels: 50 hyper-latents, more than a window has
 SMALL, WINDOWS = ("rgb", "grey", "alpha"), ("wide", "tall")
-# Files of each row; lichen-dual: weights of two parities, which the row `lichen` had before docs/decisions/0014.
-WANTED = {"lichen": SMALL + WINDOWS, "lichen-dual": SMALL + WINDOWS, "lichen-hp": SMALL + WINDOWS, "elic": SMALL}
+# Files of each row. Of the row `lichen`: weights of two parities (-dual), which it had before docs/decisions/0014, of
+# four steps in double precision, and of four in single (-single, docs/decisions/0018).
+ROWS = {"lichen-single": "lichen"}
+WANTED = {f"lichen{kind}": SMALL + WINDOWS for kind in ("", "-dual", "-hp", "-single")} | {"elic": SMALL}
 
 
 def picture_of(kind: str) -> tuple[Image.Image, float]:
@@ -53,7 +55,9 @@ def main() -> None:
     for name, kinds in WANTED.items():
         folder = GOLDEN / f"v1-{name}"
         folder.mkdir(exist_ok=True)
-        codec = Codec(weights=next(folder.glob("*.safetensors"), None) or small_checkpoint(row(name), folder))
+        codec = Codec(
+            weights=next(folder.glob("*.safetensors"), None) or small_checkpoint(row(ROWS.get(name, name)), folder)
+        )
         for kind in kinds:
             file = folder / f"{kind}.lic"
             if not file.exists():

@@ -27,6 +27,7 @@ Cell = tuple[NDArray[np.bool_], slice]  # where, and which channels
 
 ONE = 2**12  # units of an activation
 MOST = 2**23 - 1  # of an activation, in units: 2048 - 2^-12
+MOST_SINGLE = 2**22 - 1  # in single precision: 1024 - 2^-12
 SIDE = 4 * 48  # of a window, in latents
 FOUR = (0, 1, 3, 2)  # of Quadtree: the channels, modulo 4, of phases 0 ... 3
 TURNS = (0, 3, 1, 2)  # and what a phase is exclusive-ored with, step by step
@@ -158,9 +159,9 @@ class Decoder:
         return symbols
 
 
-def halved(x: Ints, bits: int) -> Ints:
+def halved(x: Ints, bits: Any) -> Ints:
     """x / 2^bits, bits at least 1, rounded half to even."""
-    whole, rest, half = x >> bits, x & (1 << bits) - 1, 1 << bits - 1
+    whole, rest, half = x >> bits, x & (np.int64(1) << bits) - 1, np.int64(1) << bits - 1
     return np.asarray(whole + ((rest > half) | ((rest == half) & (whole & 1 == 1))), np.int64)
 
 
@@ -180,9 +181,19 @@ def units(x: NDArray[Any], bits: int) -> Ints:
     return np.rint(x.astype(np.float64) * 2.0**bits).astype(np.int64)
 
 
-def leaky(x: Ints) -> Ints:
-    """LeakyReLU of slope 1/8."""
-    return np.where(x < 0, snapped(clamped(x), 3), clamped(x))
+def of_24_bits(x: Ints) -> Ints:
+    """As float32 holds it: an integer of more bits is rounded half to even (IEEE 754)."""
+    return x.astype(np.float32).astype(np.int64)
+
+
+def coarse(x: Ints, bits: Ints) -> Ints:
+    """x rounded half to even to multiples of 2^bits, where bits are above 0."""
+    return np.where(bits > 0, halved(x, np.maximum(bits, 1)) << np.maximum(bits, 0), x)
+
+
+def leaky(x: Ints, single: bool) -> Ints:
+    """LeakyReLU of slope 1/8; in single precision without a clamp."""
+    return np.where(x < 0, halved(x, 3), x) if single else np.where(x < 0, snapped(clamped(x), 3), clamped(x))
 
 
 def threshold(i: int) -> int:
@@ -240,20 +251,47 @@ class Weights:
         need(bits > 0, "weights beyond all use")
         return units(weight, bits), clamped(units(self.tensors[name + ".bias"], 12)), bits
 
+    @property
+    def single(self) -> bool:
+        return bool(self.config.get("single"))
+
+    def single_layer(self, name: str) -> tuple[Ints, Ints, Ints, Ints]:
+        """In single precision: weights in steps 2^-k of each output, biases in units, k, bits of sums of weights."""
+        weight = self.tensors[name + ".weight"].astype(np.float64)
+        k = 9 - np.frexp(np.abs(weight).max(axis=(1, 2, 3)))[1].astype(np.int64)
+        k -= np.rint(np.abs(weight).max(axis=(1, 2, 3)) * 2.0**k) >= 512
+        need(bool((k > 0).all()), "weights beyond all use, or none")
+        whole = np.rint(weight * 2.0 ** k[:, None, None, None]).astype(np.int64)
+        sums = np.array([max(int(total - 1).bit_length(), 2) for total in np.abs(whole).sum(axis=(1, 2, 3))])
+        return whole, np.clip(units(self.tensors[name + ".bias"], 12), -MOST_SINGLE, MOST_SINGLE), k, sums
+
     def pointwise(self, name: str, x: Ints) -> Ints:
         """A 1 x 1 convolution: (h, w, Cin) -> (h, w, Cout)."""
+        if self.single:
+            weight, bias, k, sums = self.single_layer(name)
+            x = of_24_bits(x)
+            above = np.frexp(np.maximum(np.abs(x).max(axis=2, keepdims=True), 1).astype(np.float64))[1]
+            total = coarse(x, above.astype(np.int64) + sums.max() - 24) @ np.ascontiguousarray(weight[:, :, 0, 0].T)
+            return np.clip(halved(total + (bias << k), k), -MOST_SINGLE, MOST_SINGLE)
         weight, bias, bits = self.layer(name)
         return snapped(clamped(x) @ np.ascontiguousarray(weight[:, :, 0, 0].T) + (bias << bits), bits)
 
     def depthwise(self, name: str, x: Ints, edge: bool) -> Ints:
         """A k x k convolution of each channel by itself; beyond the map its edge is repeated, or zeros are read."""
-        weight, bias, bits = self.layer(name)
+        bits: Any
+        if self.single:
+            weight, bias, bits, sums = self.single_layer(name)
+            seen = coarse(np.clip(x, -128 * ONE, 128 * ONE), sums - 5)
+        else:
+            weight, bias, bits = self.layer(name)
+            seen = clamped(x)
         side = weight.shape[2]
-        padded = np.pad(clamped(x), ((side // 2,), (side // 2,), (0,)), mode="edge" if edge else "constant")
+        padded = np.pad(seen, ((side // 2,), (side // 2,), (0,)), mode="edge" if edge else "constant")
         total = np.zeros_like(x) + (bias << bits)
         for row, column in np.ndindex(side, side):
             total += padded[row : row + x.shape[0], column : column + x.shape[1]] * weight[:, 0, row, column]
-        return snapped(total, bits)
+        most = MOST_SINGLE if self.single else MOST
+        return np.clip(halved(total, bits), -most, most)
 
     def at(self, name: str, level: int) -> Ints:
         """A level table at `level` / 512."""
@@ -267,11 +305,11 @@ class Weights:
 def hyper_synthesis(weights: Weights, z_hat: Ints, level: int) -> Ints:
     """(h, w, Z) -> features (4 h, 4 w, F)."""
     name = "synthesis.body."
-    x = leaky(weights.pointwise("synthesis.enter", z_hat) + weights.at("synthesis.level", level))
+    x = leaky(weights.pointwise("synthesis.enter", z_hat) + weights.at("synthesis.level", level), weights.single)
     for place in range(1, 6):
         if place % 2:
             x = weights.depthwise(f"{name}{place}.0", x, edge=True)
-            x = leaky(weights.pointwise(f"{name}{place}.1", x))
+            x = leaky(weights.pointwise(f"{name}{place}.1", x), weights.single)
         else:  # twice as large by a pixel shuffle
             height, width = x.shape[:2]
             cells = weights.pointwise(f"{name}{place}.0", x).reshape(height, width, -1, 2, 2)
@@ -284,7 +322,8 @@ def parameters(weights: Weights, step: int, features: Ints, known: Ints) -> tupl
     name, seen = f"context.sources.{step}.", features
     if step > 0:
         local = weights.depthwise(name + "gather.1", weights.pointwise(name + "gather.0", known), edge=False)
-        seen = leaky(weights.pointwise(name + "mix.0", np.concatenate([features, local], axis=2)))
+        seen = np.concatenate([features, local], axis=2)
+        seen = leaky(weights.pointwise(name + "mix.0", seen), weights.single)
     mean, raw = np.split(weights.pointwise(name + "predict", seen), 2, axis=2)
     return mean, raw
 
@@ -337,7 +376,8 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
                 mean.flat[here], index.flat[here] = means.flat[here], indices.flat[here]
                 found = decoder.block(index.flat[here], tables, shape["skip"])
                 more = np.sign(found) * shift[index.flat[here], np.minimum(np.abs(found), 2)]
-                symbols.flat[here], y_hat.flat[here] = found, mean.flat[here] + found * ONE + more
+                own = mean.flat[here] + found * ONE + more
+                symbols.flat[here], y_hat.flat[here] = found, of_24_bits(own) if weights.single else own
     return maps
 
 

@@ -36,18 +36,19 @@ def walk_windows(
     assert isinstance(context, ContextModel)  # or there are no halos
     z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
     features, unit = _features(prior, z_hat, level, whole, windows, halos.synthesis)
+    dtype = torch.float32 if prior.single else torch.float64
     known = empty_map(context.latents, whole, unit)
     for step in range(context.schedule.steps):
         for window in windows:
             outer = window.grown(halos.context, whole)
             part = context.schedule.parts(outer.shape[0] * unit, outer.shape[1] * unit, level.device)[step]
-            near = _double(outer.of(known, unit))
+            near = _copy(outer.of(known, unit), dtype)
             for cell in part:  # of this part the windows before have coded theirs, which the whole walk does not see
                 cell.put_(near, near.new_zeros(()))
             inside = window.seen_from(outer)
             own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
             wanted = None if y is None else outer.of(y, unit)
-            seen = context.look(step, _double(outer.of(features, unit)), near)
+            seen = context.look(step, _copy(outer.of(features, unit), dtype), near)
             context.code_part(step, own, coder, seen, near, level, wanted)
             window.of(known, unit).copy_(inside.of(near, unit))
     return known
@@ -68,9 +69,9 @@ def _features(
     return features, unit
 
 
-def _double(x: Tensor) -> Tensor:
-    """A copy in float64, channels last in memory."""
-    return x.to(torch.float64, memory_format=torch.channels_last, copy=True)
+def _copy(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy, channels last in memory."""
+    return x.to(dtype, memory_format=torch.channels_last, copy=True)
 
 
 def _positions(inside: Window, outer: Window, unit: int) -> Tensor:

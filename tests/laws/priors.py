@@ -15,6 +15,7 @@ from lichen.models.prior_configs import (
     FactorizedContext,
     GroupContext,
     LearnedSide,
+    LevelSide,
     ReferenceContext,
     SliceContext,
 )
@@ -24,6 +25,7 @@ from lichen.prior.exact import freeze
 from lichen.prior.parts import AllAtOnce, DualCheckerboard, Quadtree
 from lichen.prior.reference import ReferenceModel
 from lichen.prior.sources import Neighbourhood, Slice
+from lichen.transforms.hyper import FastHyperSynthesis
 from tests.laws.test_laws import Given, mask_of
 
 M, Z, SIZE = 16, 5, (12, 8)
@@ -33,6 +35,7 @@ CONTEXTS: dict[str, AnyContext] = {
     "ours-hp": Context(AllAtOnce(), 8, 12),
     "ours-dual": Context(DualCheckerboard(), 8, 12),
     "ours-quad": Context(Quadtree(), 8, 12, Logistic(), centroids=True),
+    "ours-single": Context(Quadtree(), 8, 12, Logistic(), centroids=True),  # fixed point in single precision
     "factorized": FactorizedContext(radius=63),
     "zero-mean": DirectContext(zero_mean=True),
     "mean-scale": DirectContext(),
@@ -45,6 +48,7 @@ CONTEXTS: dict[str, AnyContext] = {
     "reference-alone": ReferenceContext(hidden=20, confidence=False),
     "groups-official": GroupContext((2, 2, 4, 8), (10, 8), least=20),
 }
+SINGLE = "ours-single"
 WITHOUT_HYPER = {"factorized", "causal-alone", "reference-alone"}
 SEES_NOTHING = {"ours-hp", "factorized", "zero-mean", "mean-scale"}
 
@@ -84,7 +88,9 @@ def small_prior(name: str, seed: int = 0) -> Prior:
     torch.manual_seed(seed)
     base = torch.zeros(1, M)
     context = CONTEXTS[name].build(base, features_of(name))
-    if name in WITHOUT_HYPER:
+    if name == SINGLE:
+        prior = Prior(FastHyperSynthesis(Z, 12, features_of(name), 1), context, LevelSide().build(Z, 1), single=True)
+    elif name in WITHOUT_HYPER:
         prior = Prior(Nothing(), context, LearnedSide(7).build(0, 1))
     else:
         prior = Prior(Upsample(features_of(name)), context, LearnedSide(31).build(Z, 1))
@@ -95,6 +101,8 @@ def small_prior(name: str, seed: int = 0) -> Prior:
             fan = parameter[0].numel() if parameter.dim() > 1 else 16
             parameter.normal_(std=(1.5 / fan) ** 0.5)
         widen(prior)
+        if name == SINGLE:
+            prior.side.raw.table.fill_(2)  # the deviation of z in `latents`
     return prior.eval()
 
 

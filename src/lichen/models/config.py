@@ -124,7 +124,10 @@ AnyRates = Rates | OneRate | MsSsimRates | OneMsSsimRate
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All of a model. `build()` gives it with fresh parameters."""
+    """All of a model. `build()` gives it with fresh parameters.
+
+    `single`: in files the prior is fixed point in float32 (`prior.single`), for priors of 1 x 1 and depthwise layers.
+    """
 
     transform: AnyTransform
     hyper: AnyHyper
@@ -132,6 +135,7 @@ class ModelConfig:
     rates: AnyRates
     side: AnySide = OUR_SIDE
     thumbnail: Thumbnail | None = None
+    single: bool = False
 
     @property
     def features(self) -> int:
@@ -144,7 +148,7 @@ class ModelConfig:
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
         start, spreads = self.transform.start(torch.tensor([self.rates.mse_lam(i) for i in range(levels)]))
         context = self.context.build(torch.log2(start[:, None] * spreads), self.features)
-        prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels))
+        prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels), self.single)
         gains = self.rates.gains(start, latents)
         stride = self.transform.stride
         thumbnail = None if self.thumbnail is None else self.thumbnail.build(latents, stride)

@@ -52,7 +52,7 @@ _FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), en
 
 
 def _fast(context: Context) -> ModelConfig:
-    return ModelConfig(_FAST, FastHyper(), context, Rates())
+    return ModelConfig(_FAST, FastHyper(), context, Rates(), single=True)
 
 
 def _minnen(latents: int, width: int, hyper: ConvHyper, context: AnyContext) -> ModelConfig:

@@ -24,14 +24,15 @@ class Centroids(nn.Module):
         self.table = nn.Parameter(torch.zeros(SCALES, KINDS))
 
     def forward(self, decoded: Tensor, belief: Belief) -> Tensor:
-        """decoded (B, n, c), mean + s of this belief -> y_hat of the same shape."""
-        symbols = torch.round(decoded - belief.mean).detach().flatten()
-        where = symbols.nonzero()[:, 0]
-        found = symbols[where]
-        index = belief.gaussian.scale.index(belief.raw.detach().double().flatten()[where]).long()
-        kind = found.abs().clamp_(max=KINDS).long() - 1
-        shift = self.table.clamp(-MOST, MOST)[index, kind] * found.sign()
-        return decoded.flatten().index_add(0, where, shift.to(decoded.dtype)).view(decoded.shape)
+        """decoded (B, n, c), mean + s of this belief -> y_hat of the same shape; in place where nothing learns."""
+        flat, mean = decoded.flatten(), belief.mean.detach().flatten()
+        where = (flat != mean).nonzero()[:, 0]
+        found = torch.round(flat.detach()[where] - mean[where])
+        index = belief.gaussian.scale.index(belief.raw.detach().flatten()[where].double()).long()
+        kind = found.abs().clamp_(max=KINDS).long() - 1  # where s is 0 after all, its sign is
+        shift = (self.table.clamp(-MOST, MOST)[index, kind] * found.sign()).to(flat.dtype)
+        added = flat.index_add if torch.is_grad_enabled() else flat.index_add_
+        return added(0, where, shift).view(decoded.shape)
 
     def exact(self) -> Centroids:
         """The fixed-point twin: its table on the activations' grid."""

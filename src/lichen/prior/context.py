@@ -200,16 +200,19 @@ class Side(nn.Module):
     """The density of z: `forward(level, positions)` gives its belief, (B, positions, channels)."""
 
     channels: int
+    single: ClassVar[bool] = False  # a few numbers for each channel: in files always in double precision
 
 
 class Prior(nn.Module):
     """All that encoder and decoder must compute alike: from z_hat to the parameters of y's coder.
 
     `synthesis` maps (z_hat, level) to features; `side` gives the belief of z from (level, positions).
+    In files networks are fixed point in float64, or with `single` in float32.
     """
 
-    def __init__(self, synthesis: nn.Module, context: Context, side: Side) -> None:
+    def __init__(self, synthesis: nn.Module, context: Context, side: Side, single: bool = False) -> None:
         super().__init__()
+        self.single = single
         self.synthesis, self.context, self.side = synthesis, context, side
         self.register_load_state_dict_pre_hook(_rename_side)
 

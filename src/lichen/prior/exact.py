@@ -81,6 +81,13 @@ def summed(padded: Tensor, taps: Tensor) -> Tensor:
     return rows[:, :, :width].contiguous()
 
 
+def fill_of(conv: nn.Conv2d) -> str:
+    """What lies beyond the map for a convolution, as `F.pad` names it. Raises `BadCheckpoint`."""
+    if isinstance(conv.padding, str) or conv.padding_mode not in _PADDING or conv.dilation != (1, 1):
+        raise BadCheckpoint("a convolution of the prior has padding or dilation that is not supported")
+    return _PADDING[conv.padding_mode]
+
+
 class ExactConv(nn.Module):
     """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
@@ -90,17 +97,15 @@ class ExactConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        if isinstance(conv.padding, str) or conv.padding_mode not in _PADDING or conv.dilation != (1, 1):
-            raise BadCheckpoint("a convolution of the prior has padding or dilation that is not supported")
+        self.fill = fill_of(conv)
         weight = conv.weight.detach().double()
         bits = step_bits(weight)
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("weight", torch.round(weight * 2.0**bits) / 2.0**bits)
         self.register_buffer("offset", snap(bias) + ROUNDER)
         self.stride, self.groups = conv.stride, conv.groups
-        self.padding: tuple[int, ...] = conv.padding
+        self.padding: tuple[int, ...] = tuple(int(side) for side in conv.padding)
         self.depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1)
-        self.fill = _PADDING[conv.padding_mode]
         taps = self.weight[:, 0].permute(1, 2, 0) if self.depthwise else self.weight.permute(2, 3, 1, 0)
         self.register_buffer("taps", taps.contiguous())
         self.plain = conv.groups == 1 and conv.stride == (1, 1) and not self.depthwise
@@ -192,41 +197,47 @@ _TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 _AS_IS = (nn.PixelShuffle, nn.PixelUnshuffle, nn.Identity, nn.ReLU)  # exact on any grid
 
 
-def _twin(module: nn.Module) -> nn.Module | None:
+def _twin(module: nn.Module, single: bool) -> nn.Module | None:
     """The fixed-point twin of a leaf layer, or None when the module is made of other modules."""
-    from lichen.prior.exact_layers import ExactDeconv
-    from lichen.prior.exact_swin import TWINS
-
     if isinstance(module, HasTwin):
         return module.exact()
-    if isinstance(module, nn.ConvTranspose2d):
-        return ExactDeconv(module)
-    for kind, twin in (_TWINS | TWINS).items():
+    for kind, twin in _twins(single).items():
         if isinstance(module, kind):
             return twin(module)
     if isinstance(module, _AS_IS):
         return module
     if next(module.children(), None) is None:
-        raise BadCheckpoint(f"{type(module).__name__} has no fixed-point twin (lichen.prior.exact)")
+        where = "lichen.prior.single" if single else "lichen.prior.exact"
+        raise BadCheckpoint(f"{type(module).__name__} has no fixed-point twin ({where})")
     return None
 
 
-def _replace(module: nn.Module) -> None:
+def _twins(single: bool) -> dict[type[nn.Module], Callable[[Any], nn.Module]]:
+    from lichen.prior import exact_layers, exact_swin
+    from lichen.prior.single import TWINS
+
+    return TWINS if single else _TWINS | exact_layers.TWINS | exact_swin.TWINS
+
+
+def _replace(module: nn.Module, single: bool) -> None:
     for name, child in list(module.named_children()):
-        twin = _twin(child)
+        own = bool(getattr(child, "single", single))
+        twin = _twin(child, own)
         if twin is None:
-            _replace(child)
+            _replace(child, own)
         else:
             setattr(module, name, twin)
 
 
 def freeze(module: M) -> M:
-    """A float64 copy of `module` whose leaf layers are fixed point; the original is untouched.
+    """A copy of `module` whose leaf layers are fixed point, in float64; the original is untouched.
+
+    What is in a module whose `single` is true is in float32 (`prior.single`), but for parts whose own is false.
 
     Composite modules keep their own `forward`, which may add, slice, mask, concatenate and reshape
     (all exact on the grid) but not multiply. Raises `BadCheckpoint` for a layer without a twin, a
     weight that is not finite, or sums that could leave 2^53.
     """
     twin = copy.deepcopy(module).requires_grad_(False).eval()
-    _replace(twin)
+    _replace(twin, bool(getattr(twin, "single", False)))
     return twin

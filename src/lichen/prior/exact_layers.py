@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,3 +124,6 @@ class ExactConfidence(nn.Module):
         tails = look_up("tail", near.abs(), 24)
         mass = torch.where(near < 0, 1 - tails, tails) - look_up("tail", far, 24)
         return snap(mass.sum(dim=2, keepdim=True) / mass.shape[2])
+
+
+TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {nn.ConvTranspose2d: ExactDeconv}

@@ -51,7 +51,7 @@ class Cell:
         if self.positions is None:
             flat.copy_(values)
         else:
-            flat[:, self.positions] = values
+            flat[:, self.positions] = values.to(y.dtype)
 
 
 Part = tuple[Cell, ...]

@@ -1,0 +1,182 @@
+"""Fixed point in single precision: sums of 24 bits, for priors of 1 x 1 and depthwise convolutions.
+
+As `lichen.prior.exact`, with half the memory to move and the fast kernels of float32. A weight has 9 bits and a sign,
+in a power-of-two step of its output's. Inputs are rounded to power-of-two steps, of a 1 x 1 layer each pixel's to one
+of its own, as fine as its largest value allows: every partial sum is an integer of at most 2^24, in units of the
+product of the steps, hence exact in whatever order a library adds. Results are multiples of 2^-12 within +-1024.
+See docs/format.md, section 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lichen.errors import BadCheckpoint
+from lichen.prior.exact import ACTIVATION_BITS, ExactLevelTable, fill_of, snap
+from lichen.transforms.blocks import LevelTable
+
+MAX = 1024.0 - 2.0**-ACTIVATION_BITS
+ROUNDER = 1.5 * 2.0 ** (23 - ACTIVATION_BITS)  # adding it rounds |x| < 1024 to the grid, half to even
+WEIGHT_BITS = 9  # of a weight's magnitude in steps
+REACH_BITS = 7  # a depthwise layer sees its input within +-128
+_EXPONENT = 0x7F800000  # where a float32 has its exponent
+_in_double: ContextVar[bool] = ContextVar("in_double", default=False)
+
+
+def snap_single_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
+    """float32 x put on the grid, half to even, and clamped. `offset` is ROUNDER, or a tensor of it plus a bias."""
+    return x.add_(offset).sub_(ROUNDER).clamp_(-MAX, MAX)
+
+
+def coarse(pixels: Tensor, sum_bits: int) -> Tensor:
+    """float32 (..., C) -> the same, rounded half to even to each pixel's own step.
+
+    With 2^e above the largest magnitude of the C values, and not above its double, the step is 2^(e + sum_bits - 24).
+    """
+    low, high = pixels.amin(dim=-1, keepdim=True), pixels.amax(dim=-1, keepdim=True)  # aminmax takes ten times as long
+    largest = torch.maximum(high, low.neg_()).clamp_(min=2.0**-ACTIVATION_BITS)
+    power = (largest.view(torch.int32) & _EXPONENT).view(torch.float32)  # 2^(e - 1)
+    rounder = power.mul_(1.5 * 2.0**sum_bits)
+    return (pixels + rounder).sub_(rounder)
+
+
+def stepped(weight: Tensor) -> tuple[Tensor, list[int]]:
+    """Weights (Cout, ...) as multiples of each output's step, and the bits of its sum of magnitudes in steps."""
+    if not bool(torch.isfinite(weight).all()):
+        raise BadCheckpoint("a weight of the prior is not finite: the weights file is damaged")
+    rows = weight.detach().double().flatten(1)
+    largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=2.0**-40)
+    step = torch.exp2((torch.frexp(largest).exponent - WEIGHT_BITS).double())
+    step = torch.where(torch.round(largest / step) < 2**WEIGHT_BITS, step, 2 * step)
+    whole = torch.round(rows / step)
+    totals = whole.abs().sum(dim=1).tolist()
+    return (whole * step).view(weight.shape), [max(math.ceil(math.log2(max(total, 1))), 2) for total in totals]
+
+
+def _offset(conv: nn.Conv2d) -> Tensor:
+    """(Cout,) float32: the bias on the grid, plus what rounds to the grid when added."""
+    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+    return (snap(bias).clamp_(-MAX, MAX) + ROUNDER).float()
+
+
+def _sums(x: Tensor, weight: Tensor, padding: tuple[int, ...] = (0, 0), groups: int = 1) -> Tensor:
+    if _in_double.get():
+        return F.conv2d(x.double(), weight.double(), None, 1, padding, groups=groups).float()
+    return F.conv2d(x, weight, None, 1, padding, groups=groups)
+
+
+@contextlib.contextmanager
+def careful_sums() -> Iterator[None]:
+    """Sums of float32 as they are, or in float64 where they would not be exact: the same numbers.
+
+    Libraries can be told to multiply in bfloat16 (`torch.set_float32_matmul_precision`, DNNL_DEFAULT_FPMATH_MODE,
+    autocast); a sum whose result is known finds out.
+    """
+    with torch.autocast("cpu", enabled=False):
+        x = (torch.arange(4096) * 7919 % (2**18 - 1) - (2**17 - 1)).float().view(1, 8, 8, 64).permute(0, 3, 1, 2)
+        weight = (torch.arange(1024) % 3 - 1).float().view(16, 64, 1, 1)  # sums of 18 bits each, below 2^23
+        good = torch.equal(F.conv2d(x, weight).double(), F.conv2d(x.double(), weight.double()))
+        token = _in_double.set(not good)
+        try:
+            yield
+        finally:
+            _in_double.reset(token)
+
+
+class SinglePointwise(nn.Module):
+    """The twin of a 1 x 1 convolution: (B, Cin, h, w) -> (B, Cout, h, w) float32 on the grid."""
+
+    weight: Tensor
+    offset: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        weight, bits = stepped(conv.weight)
+        self.sum_bits = max(bits)
+        self.register_buffer("weight", weight.float().contiguous(memory_format=torch.channels_last))
+        self.register_buffer("offset", _offset(conv))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._at(x.permute(0, 2, 3, 1), self.weight, self.offset).permute(0, 3, 1, 2)
+
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r) float64, as coders take beliefs."""
+        points = x.reshape(1, -1, 1, x.shape[-1])
+        out = self._at(points, self.weight.index_select(0, rows), self.offset[rows])
+        return out.view(*x.shape[:-1], -1).double()
+
+    def _at(self, pixels: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
+        """(B, h, w, Cin) -> (B, h, w, Cout)."""
+        sums = _sums(coarse(pixels.float(), self.sum_bits).permute(0, 3, 1, 2), weight)
+        return snap_single_(sums.permute(0, 2, 3, 1), offset)
+
+
+class SingleDepthwise(nn.Module):
+    """The twin of a depthwise convolution of stride 1: (B, C, h, w) -> (B, C, h, w) float32 on the grid."""
+
+    weight: Tensor
+    rounder: Tensor  # rounds to each channel's step when added
+    offset: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.fill = fill_of(conv)
+        self.padding: tuple[int, ...] = tuple(int(side) for side in conv.padding)
+        weight, bits = stepped(conv.weight)
+        self.register_buffer("weight", weight.float())
+        rounder = 1.5 * torch.exp2(torch.tensor(bits) + REACH_BITS - 1.0)
+        self.register_buffer("rounder", rounder[:, None, None])
+        self.register_buffer("offset", _offset(conv)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        reach, (rows, columns) = 2.0**REACH_BITS, self.padding
+        seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
+        if self.fill != "constant":
+            seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
+        return snap_single_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
+
+
+class SingleLeakyReLU(nn.Module):
+    """max(x, slope x) on the grid, for a slope that is a power of two."""
+
+    def __init__(self, act: nn.LeakyReLU) -> None:
+        super().__init__()
+        self.slope = float(act.negative_slope)
+        if math.frexp(self.slope)[0] != 0.5 or self.slope > 1:
+            raise BadCheckpoint(
+                "a rectifier of the prior has a slope that is no power of two; it needs double precision"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = (x * self.slope).add_(ROUNDER).sub_(ROUNDER)
+        return torch.maximum(small, x, out=small)
+
+
+class SingleLevelTable(ExactLevelTable):
+    """As in double precision; float32 holds its values."""
+
+    def forward(self, level: Tensor) -> Tensor:
+        return super().forward(level).float()
+
+
+def _convolution(conv: nn.Conv2d) -> nn.Module:
+    if conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
+        return SinglePointwise(conv)
+    if conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1):
+        return SingleDepthwise(conv)
+    raise BadCheckpoint("a convolution of the prior is neither 1 x 1 nor depthwise; it needs double precision")
+
+
+TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    nn.Conv2d: _convolution,
+    nn.LeakyReLU: SingleLeakyReLU,
+    LevelTable: SingleLevelTable,
+}

@@ -258,9 +258,10 @@ class Weights:
     def single_layer(self, name: str) -> tuple[Ints, Ints, Ints, Ints]:
         """In single precision: weights in steps 2^-k of each output, biases in units, k, bits of sums of weights."""
         weight = self.tensors[name + ".weight"].astype(np.float64)
-        k = 9 - np.frexp(np.abs(weight).max(axis=(1, 2, 3)))[1].astype(np.int64)
-        k -= np.rint(np.abs(weight).max(axis=(1, 2, 3)) * 2.0**k) >= 512
-        need(bool((k > 0).all()), "weights beyond all use, or none")
+        largest = np.maximum(np.abs(weight).max(axis=(1, 2, 3)), 2.0**-24)
+        need(bool((largest < 128).all()), "weights beyond all use")
+        k = 9 - np.frexp(largest)[1].astype(np.int64)
+        k -= np.rint(largest * 2.0**k) >= 512
         whole = np.rint(weight * 2.0 ** k[:, None, None, None]).astype(np.int64)
         sums = np.array([max(int(total - 1).bit_length(), 2) for total in np.abs(whole).sum(axis=(1, 2, 3))])
         return whole, np.clip(units(self.tensors[name + ".bias"], 12), -MOST_SINGLE, MOST_SINGLE), k, sums

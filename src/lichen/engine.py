@@ -23,7 +23,6 @@ from lichen.picture import extend_to, to_float, to_uint8
 from lichen.precision import coding_precision
 from lichen.prior.context import Coder, Prior
 from lichen.prior.parts import ChannelSlices, SpaceChannel
-from lichen.prior.single import careful_sums
 from lichen.refinement import HALO, refine
 from lichen.windowed import empty_map, walk_windows
 from lichen.windows import (
@@ -219,11 +218,10 @@ class Engine:
         position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
         whole = Window(0, 0, *shape)
         parts = self.prior_windows(whole)
-        with careful_sums():
-            if parts is not None:
-                return walk_windows(self.prior, coder, position, whole, *parts, y, z)
-            exact = (None if x is None else x.double() for x in (y, z))
-            return self.prior.walk(coder, position, shape, *exact)[0]
+        if parts is not None:
+            return walk_windows(self.prior, coder, position, whole, *parts, y, z)
+        exact = (None if x is None else x.double() for x in (y, z))
+        return self.prior.walk(coder, position, shape, *exact)[0]
 
     def pixels(self, y_hat: Tensor, level: int, height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
         """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need."""

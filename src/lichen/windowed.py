@@ -32,6 +32,20 @@ def walk_windows(
     z: Tensor | None,
 ) -> Tensor:
     """Code z, then y part by part and in each part window by window; or read them. Gives y_hat (1, M, h, w)."""
+    with prior.guard():
+        return _walk(prior, coder, level, whole, windows, halos, y, z)
+
+
+def _walk(
+    prior: Prior,
+    coder: Coder,
+    level: Tensor,
+    whole: Window,
+    windows: Sequence[Window],
+    halos: PriorHalos,
+    y: Tensor | None,
+    z: Tensor | None,
+) -> Tensor:
     context = prior.context
     assert isinstance(context, ContextModel)  # or there are no halos
     z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -99,11 +101,13 @@ def test_each_pixel_is_rounded_by_itself(largest):
 
 
 def test_weights_have_nine_bits_and_sums_their_bound():
-    weight = torch.tensor([[511.4, -3.0], [511.6, 1.0], [0.0, 0.0], [0.2, 0.1]])[:, :, None, None]
+    weight = (
+        torch.tensor([[511.4, -3.0], [511.6, 1.0], [0.0, 0.0], [1e-20, 1e-21], [204.8, 102.4]])[:, :, None, None] / 8
+    )
     found, bits = stepped(weight)
-    assert found.flatten(1).tolist()[:3] == [[511, -3], [512, 0], [0, 0]]  # 1 is half a step of the second
-    assert bits == [10, 8, 2, 10]
-    assert all(2**b >= s for b, s in zip(bits, [514, 256, 0, 410 + 205], strict=True))
+    assert (8 * found).flatten(1).tolist()[:4] == [[511, -3], [512, 0], [0, 0], [0, 0]]  # 1/8 is half a second step
+    assert bits == [10, 8, 2, 2, 10]
+    assert all(2**b >= s for b, s in zip(bits, [514, 256, 0, 0, 410 + 205], strict=True))
 
 
 def test_rows_are_some_of_all():
@@ -140,33 +144,81 @@ def test_other_layers_are_refused(layer):
         freeze(Net(layer))
 
 
-def test_weights_that_are_not_finite_are_refused():
+@pytest.mark.parametrize(("what", "value"), [("weight", np.nan), ("weight", 128), ("bias", np.nan), ("bias", np.inf)])
+def test_weights_beyond_all_use_are_refused(what, value):
     layer = Pointwise(2, 2)
     with torch.no_grad():
-        layer.weight[0, 0] = np.nan
-    with pytest.raises(BadCheckpoint, match="not finite"):
+        getattr(layer, what)[0] = value
+    with pytest.raises(BadCheckpoint, match="damaged"):
         freeze(Net(layer))
 
 
 def test_bfloat16_does_not_get_in():
-    """Under autocast float32 convolutions are made in bfloat16: careful sums are what they are without."""
+    """Under autocast convolutions of float32 are made in bfloat16: sums go on in float64, or leave it."""
     twin, x = freeze(peaked())[0], wild(320)
     plain = twin(x)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not torch.equal(twin(x).float(), plain)
+        seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
+        assert not torch.equal(F.conv2d(seen, twin.weight).double(), F.conv2d(seen.double(), twin.weight.double()))
+        assert torch.equal(twin(x), plain)
         with careful_sums():
             assert torch.equal(twin(x), plain)
 
 
-def test_a_library_that_rounds_is_noticed(monkeypatch):
-    """A convolution that takes its inputs as bfloat16, whoever told it to: sums go on in float64."""
-    twin, x, real = freeze(peaked())[0], wild(320), F.conv2d
-    plain = twin(x)
+def rough(values: torch.Tensor) -> torch.Tensor:
+    return values.bfloat16().to(values.dtype)
 
-    def rough(x: torch.Tensor, weight: torch.Tensor, *rest: object, **more: object) -> torch.Tensor:
-        return real(x.bfloat16().to(x.dtype) if x.dtype == torch.float32 else x, weight, *rest, **more)
 
-    monkeypatch.setattr(F, "conv2d", rough)
-    assert not torch.equal(twin(x), plain)
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda x, w, groups: (rough(x), rough(w)),
+        lambda x, w, groups: (x, rough(w)),
+        lambda x, w, groups: (rough(x) if groups > 1 else x, w),
+        lambda x, w, groups: (rough(x), w) if x.numel() > 20480 and groups == 1 else (x, w),
+    ],
+    ids=["all", "weights", "depthwise", "large"],
+)
+def test_a_library_that_rounds_is_noticed(taken, monkeypatch):
+    """Convolutions that take what they see as bfloat16, whoever told them to: sums go on in float64."""
+    twins = [freeze(net)[0] for net in (peaked(), Net(nn.Conv2d(320, 320, 3, padding=1, groups=320)))]
+    x, real = wild(320), F.conv2d
+    plain = [twin(x) for twin in twins]
+
+    def library(x: torch.Tensor, weight: torch.Tensor, *rest: Any, groups: int = 1) -> torch.Tensor:
+        if x.dtype == torch.float32:
+            x, weight = taken(x, weight, groups)
+        return real(x, weight, *rest, groups=groups)
+
+    with careful_sums():  # by the library as it is: what is true of the machine is known
+        pass
+    monkeypatch.setattr(F, "conv2d", library)
+    assert not all(torch.equal(twin(x), right) for twin, right in zip(twins, plain, strict=True))
     with careful_sums():
-        assert torch.equal(twin(x), plain)
+        assert all(torch.equal(twin(x), right) for twin, right in zip(twins, plain, strict=True))
+
+
+def test_probes_are_as_large_as_sums_may_be():
+    """And all are right here, at any number of threads: nothing is slow without need."""
+    for x, weight, groups, sums in single._probes():
+        assert float(sums.abs().max()) > 2**20
+        most = F.conv2d(x.double().abs(), weight.double().abs(), groups=groups).max()
+        assert float(most) <= 2**24
+        assert float(weight.abs().max()) >= 509
+    for count in (1, 2):
+        with threads(count), careful_sums():
+            assert not single._in_double.get()
+
+
+def test_small_maps_keep_their_channels_last():
+    """A map of one position is a plane and not: planes of 3 x 3 may go to Winograd's sums, which are not integers."""
+    twin = freeze(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
+    seen = []
+    real = single._sums
+    try:
+        single._sums = lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest)
+        twin(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))
+        twin(torch.randn(1, 8, 4, 4))
+    finally:
+        single._sums = real
+    assert seen == [False, False]

@@ -7,7 +7,8 @@ One pass serves training, estimation, writing and reading; the coder that is han
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -207,8 +208,10 @@ class Prior(nn.Module):
     """All that encoder and decoder must compute alike: from z_hat to the parameters of y's coder.
 
     `synthesis` maps (z_hat, level) to features; `side` gives the belief of z from (level, positions).
-    In files networks are fixed point in float64, or with `single` in float32.
+    In files networks are fixed point in float64, or with `single` in float32, and walk within a `guard`.
     """
+
+    guard: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
 
     def __init__(self, synthesis: nn.Module, context: Context, side: Side, single: bool = False) -> None:
         super().__init__()
@@ -228,8 +231,9 @@ class Prior(nn.Module):
 
         `level` is (B,), the quality as a position between trained levels.
         """
-        z_hat = self.code_hyper(coder, level, shape, z)
-        return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
+        with self.guard():
+            z_hat = self.code_hyper(coder, level, shape, z)
+            return self.context.walk(coder, self.synthesis(z_hat, level), level, y)
 
     def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
         """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""

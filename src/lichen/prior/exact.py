@@ -12,6 +12,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -187,6 +188,13 @@ class HasTwin(Protocol):
     def exact(self) -> nn.Module: ...
 
 
+@runtime_checkable
+class Guarded(Protocol):
+    """A module whose walks run within a context of its choice."""
+
+    guard: Callable[[], AbstractContextManager[None]]
+
+
 M = TypeVar("M", bound=nn.Module)
 
 _TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
@@ -238,6 +246,11 @@ def freeze(module: M) -> M:
     (all exact on the grid) but not multiply. Raises `BadCheckpoint` for a layer without a twin, a
     weight that is not finite, or sums that could leave 2^53.
     """
+    from lichen.prior.single import careful_sums
+
     twin = copy.deepcopy(module).requires_grad_(False).eval()
-    _replace(twin, bool(getattr(twin, "single", False)))
+    single = bool(getattr(twin, "single", False))
+    _replace(twin, single)
+    if single and isinstance(twin, Guarded):
+        twin.guard = careful_sums
     return twin

@@ -3,13 +3,14 @@
 As `lichen.prior.exact`, with half the memory to move and the fast kernels of float32. A weight has 9 bits and a sign,
 in a power-of-two step of its output's. Inputs are rounded to power-of-two steps, of a 1 x 1 layer each pixel's to one
 of its own, as fine as its largest value allows: every partial sum is an integer of at most 2^24, in units of the
-product of the steps, hence exact in whatever order a library adds. Results are multiples of 2^-12 within +-1024.
-See docs/format.md, section 3.
+product of the steps, hence exact in whatever order a library adds (products and sums: no Winograd, no FFT). Results
+are multiples of 2^-12 within +-1024. See docs/format.md, section 3.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -26,6 +27,10 @@ from lichen.transforms.blocks import LevelTable
 MAX = 1024.0 - 2.0**-ACTIVATION_BITS
 ROUNDER = 1.5 * 2.0 ** (23 - ACTIVATION_BITS)  # adding it rounds |x| < 1024 to the grid, half to even
 WEIGHT_BITS = 9  # of a weight's magnitude in steps
+WEIGHT_LIMIT, SMALLEST_WEIGHT = (
+    128,
+    2.0**-24,
+)  # an output's largest weight is below one, and taken as the other at least
 REACH_BITS = 7  # a depthwise layer sees its input within +-128
 _EXPONENT = 0x7F800000  # where a float32 has its exponent
 _in_double: ContextVar[bool] = ContextVar("in_double", default=False)
@@ -49,41 +54,65 @@ def coarse(pixels: Tensor, sum_bits: int) -> Tensor:
 
 
 def stepped(weight: Tensor) -> tuple[Tensor, list[int]]:
-    """Weights (Cout, ...) as multiples of each output's step, and the bits of its sum of magnitudes in steps."""
-    if not bool(torch.isfinite(weight).all()):
-        raise BadCheckpoint("a weight of the prior is not finite: the weights file is damaged")
+    """Weights (Cout, ...) as multiples of each output's step, and the bits of its sum of magnitudes in steps.
+
+    Raises `BadCheckpoint` for weights that are not finite or beyond 128.
+    """
     rows = weight.detach().double().flatten(1)
-    largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=2.0**-40)
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    if not bool((largest < WEIGHT_LIMIT).all()):
+        raise BadCheckpoint(f"a weight of the prior is not within +-{WEIGHT_LIMIT}: the weights file is damaged")
+    largest = largest.clamp_(min=SMALLEST_WEIGHT)
     step = torch.exp2((torch.frexp(largest).exponent - WEIGHT_BITS).double())
     step = torch.where(torch.round(largest / step) < 2**WEIGHT_BITS, step, 2 * step)
     whole = torch.round(rows / step)
-    totals = whole.abs().sum(dim=1).tolist()
-    return (whole * step).view(weight.shape), [max(math.ceil(math.log2(max(total, 1))), 2) for total in totals]
+    totals = whole.abs().sum(dim=1).long().tolist()
+    return (whole * step).view(weight.shape), [max((total - 1).bit_length(), 2) for total in totals]
 
 
 def _offset(conv: nn.Conv2d) -> Tensor:
     """(Cout,) float32: the bias on the grid, plus what rounds to the grid when added."""
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+    if not bool(torch.isfinite(bias).all()):
+        raise BadCheckpoint("a bias of the prior is not finite: the weights file is damaged")
     return (snap(bias).clamp_(-MAX, MAX) + ROUNDER).float()
 
 
 def _sums(x: Tensor, weight: Tensor, padding: tuple[int, ...] = (0, 0), groups: int = 1) -> Tensor:
-    if _in_double.get():
+    if _in_double.get() or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x.double(), weight.double(), None, 1, padding, groups=groups).float()
     return F.conv2d(x, weight, None, 1, padding, groups=groups)
+
+
+@functools.cache
+def _probes() -> list[tuple[Tensor, Tensor, int, Tensor]]:
+    """Inputs, weights, groups and exact sums for each kernel that libraries choose among: by size, by kind.
+
+    Weights have all their nine bits and are odd, inputs as many as let their sums come near 2^24.
+    """
+    found = []
+    for channels, outputs, side, kernel in ((64, 24, 5, 1), (320, 24, 9, 1), (64, 64, 9, 3), (64, 64, 9, 5)):
+        inputs = kernel**2 if kernel > 1 else channels
+        most = 2**24 // (176 * inputs)
+        x = torch.arange(channels * side**2) * 7919 % (2 * most) - most
+        x = x.view(1, side, side, channels).permute(0, 3, 1, 2).float()
+        place = torch.arange(outputs * inputs)
+        weight = torch.where(place % 4 == 0, place * 7907 % 511 * 2 - 511, 1)  # a quarter large: inputs may be too
+        weight = weight.view(outputs, -1, kernel, kernel)
+        groups = 1 if kernel == 1 else channels
+        found.append((x, weight.float(), groups, F.conv2d(x.double(), weight.double(), groups=groups)))
+    return found
 
 
 @contextlib.contextmanager
 def careful_sums() -> Iterator[None]:
     """Sums of float32 as they are, or in float64 where they would not be exact: the same numbers.
 
-    Libraries can be told to multiply in bfloat16 (`torch.set_float32_matmul_precision`, DNNL_DEFAULT_FPMATH_MODE,
-    autocast); a sum whose result is known finds out.
+    Libraries can be told to multiply in bfloat16 (torch.backends.mkldnn.conv.fp32_precision, DNNL_DEFAULT_FPMATH_MODE,
+    autocast); sums whose results are known find out.
     """
     with torch.autocast("cpu", enabled=False):
-        x = (torch.arange(4096) * 7919 % (2**18 - 1) - (2**17 - 1)).float().view(1, 8, 8, 64).permute(0, 3, 1, 2)
-        weight = (torch.arange(1024) % 3 - 1).float().view(16, 64, 1, 1)  # sums of 18 bits each, below 2^23
-        good = torch.equal(F.conv2d(x, weight).double(), F.conv2d(x.double(), weight.double()))
+        good = all(torch.equal(F.conv2d(x, w, groups=groups).double(), y) for x, w, groups, y in _probes())
         token = _in_double.set(not good)
         try:
             yield
@@ -141,6 +170,9 @@ class SingleDepthwise(nn.Module):
         seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
         if self.fill != "constant":
             seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
+        seen = seen.contiguous(
+            memory_format=torch.channels_last
+        )  # planes may go to Winograd on ARM: sums not of integers
         return snap_single_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
 
 
@@ -150,9 +182,9 @@ class SingleLeakyReLU(nn.Module):
     def __init__(self, act: nn.LeakyReLU) -> None:
         super().__init__()
         self.slope = float(act.negative_slope)
-        if math.frexp(self.slope)[0] != 0.5 or self.slope > 1:
+        if math.frexp(self.slope)[0] != 0.5 or self.slope >= 1:
             raise BadCheckpoint(
-                "a rectifier of the prior has a slope that is no power of two; it needs double precision"
+                "a rectifier of the prior has a slope that is no power of two below 1; it needs double precision"
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -237,9 +237,9 @@ class Weights:
         tensors: dict[str, NDArray[Any]] = {}
         for name, tensor in stored.items():
             if name.startswith("prior."):
-                need(tensor.dtype == np.float32, "the prior's tensors are float32")
+                need(tensor.dtype == np.float32 or name.endswith(".weight"), "the prior's tensors are float32")
                 own = name[6:].replace("hyper_mean", "side.mean").replace("hyper_raw", "side.raw")  # older names
-                tensors[own] = tensor
+                tensors[own] = tensor.astype(np.float32)
         return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4])
 
     def layer(self, name: str) -> tuple[Ints, Ints, int]:

@@ -53,16 +53,17 @@ def save_checkpoint(
 ) -> None:
     """Write weights beside `path`, then rename. With `half` transforms are stored in float16; the rest in float32.
 
-    Raises `OutputError`.
+    So are the convolutions of a prior in single precision, which rounds them to fewer bits. Raises `OutputError`.
     """
-    stored = {key: _stored(key, value, half) for key, value in state.items()}
+    stored = {key: _stored(key, value, half, config.single) for key, value in state.items()}
     about = {"name": name, "config": to_json(config), "facts": facts}
     # One entry: safetensors writes several in no fixed order, and the file's hash is its name.
     write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=overwrite)
 
 
-def _stored(key: str, value: Tensor, half: bool) -> Tensor:
-    half = half and key.startswith(("analysis.", "synthesis.", "hyper_analysis."))
+def _stored(key: str, value: Tensor, half: bool, single: bool) -> Tensor:
+    of_prior = single and key.startswith("prior.") and key.endswith(".weight")
+    half = half and (of_prior or key.startswith(("analysis.", "synthesis.", "hyper_analysis.")))
     return value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
 
 

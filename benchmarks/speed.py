@@ -5,7 +5,8 @@
 Bars (ratios within one run, so that any machine can be held to them): encode and decode each take at most
 twice what the machine needs for the transform's multiply-adds at its measured convolution peak (in bfloat16
 where the processor has it), plus 20 ms; entropy coding takes at most 15 % of decode; `lichen decode` as a process
-takes at most 3 s.
+takes at most 3 s. Others use the machine too: encode, decode, their stages and the peak are measured in turn, in five
+rounds, and of each the quietest round counts (of the peak, the highest). All rounds are in the JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from lichen.precision import native_bfloat16
 
 SIZE = (768, 512)
 QUALITY = 50
-REPEATS = 15
+REPEATS, ROUNDS = 15, 5
 SLACK_S = 0.020
 
 
@@ -119,6 +120,22 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
     }
 
 
+def one_round(codec: Codec, image: Image.Image, data: bytes) -> dict[str, Any]:
+    dtypes = [torch.float32, torch.bfloat16] if native_bfloat16() else [torch.float32]
+    return {
+        "whole_s": {
+            "encode": median_seconds(lambda: codec.encode(image, QUALITY)),
+            "decode": median_seconds(lambda: codec.decode(data)),
+        },
+        "stages_s": split(codec._own, np.asarray(image), data),
+        "peak": {str(dtype).removeprefix("torch."): peak_multiply_adds_per_s(dtype) for dtype in dtypes},
+    }
+
+
+def quietest(rounds: list[dict[str, float]], best: Callable[..., float] = min) -> dict[str, float]:
+    return {name: best(r[name] for r in rounds) for name in rounds[0]}
+
+
 def process_seconds(data: bytes, weights: Path | None) -> float:
     """`lichen decode` as a whole process, from start to the written PNG, with the bytecode that an installation has."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -143,13 +160,9 @@ def main() -> None:
     codec = Codec(weights=args.weights)
     engine, pixels = codec._own, np.asarray(image)
     data = codec.encode(image, QUALITY)
-    whole = {
-        "encode": median_seconds(lambda: codec.encode(image, QUALITY)),
-        "decode": median_seconds(lambda: codec.decode(data)),
-    }
-    stages = split(engine, pixels, data)
-    dtypes = [torch.float32, torch.bfloat16] if native_bfloat16() else [torch.float32]
-    peaks = {str(dtype).removeprefix("torch."): peak_multiply_adds_per_s(dtype) for dtype in dtypes}
+    rounds = [one_round(codec, image, data) for _ in range(ROUNDS)]
+    whole, peaks = quietest([r["whole_s"] for r in rounds]), quietest([r["peak"] for r in rounds], best=max)
+    stages = {side: quietest([r["stages_s"][side] for r in rounds]) for side in whole}
     peak = max(peaks.values())
     model, level = engine.checkpoint.model, torch.zeros(1)
     latents = torch.zeros(1, engine.prior.context.latents, SIZE[1] // 16, SIZE[0] // 16)
@@ -175,6 +188,7 @@ def main() -> None:
             "stages_s": stages,
             "multiply_adds": work,
             "peak_multiply_adds_per_s": peaks,
+            "rounds": rounds,
             "size_bytes": len(data),
             "weights": codec.checkpoint.hash.hex(),
         },

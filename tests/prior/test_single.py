@@ -114,7 +114,7 @@ def test_rows_are_some_of_all():
     layer = Pointwise(12, 9)
     twin, rows = freeze(Net(layer))[0], torch.tensor([1, 4, 8])
     x = wild(12)
-    points = x[:1].permute(0, 2, 3, 1).flatten(1, 2)
+    points = twin.prepared(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)
     some = twin.rows(points, rows)
     assert some.dtype == torch.float64
     assert torch.equal(some, twin(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)[:, :, rows].double())

@@ -45,6 +45,7 @@ class Source(nn.Module):
 
     `forward(features, known, before)` looks at features (B, F, h, w) and known latents (B, M, h, w), zero
     where unknown; `before` is what this source saw for the part before, None if that had another source.
+    (`HyperOnly` and `HyperAndLocal` show their last layer what it takes, `prepared` once for all cells.)
     `at(seen, cell)` then gives the parameters of a cell, and `refine` may better what was decoded.
     """
 
@@ -72,7 +73,7 @@ class HyperOnly(Source):
         self.predict = zero_(Pointwise(features, 2 * latents))
 
     def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
-        return (features,)
+        return (self.predict.prepared(features),)
 
 
 class HyperAndLocal(Source):
@@ -90,7 +91,7 @@ class HyperAndLocal(Source):
         self.predict = zero_(Pointwise(hidden, 2 * latents))
 
     def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
-        return (self.mix(torch.cat([features, self.gather(known)], dim=1)),)
+        return (self.predict.prepared(self.mix(torch.cat([features, self.gather(known)], dim=1))),)
 
 
 class Context(nn.Module, ABC):

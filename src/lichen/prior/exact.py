@@ -128,9 +128,13 @@ class ExactConv(nn.Module):
             product = F.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.groups).permute(0, 2, 3, 1)
         return snap_(product, self.offset).permute(0, 3, 1, 2)
 
+    def prepared(self, x: Tensor) -> Tensor:
+        """x (B, Cin, h, w) as `rows` takes its points."""
+        return within(x)
+
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Only these outputs of a 1 x 1 convolution: x (..., Cin) and rows (r,) int64 -> (..., r)."""
-        return snap_(F.linear(within(x), self.weight[:, :, 0, 0].index_select(0, rows)), self.offset[rows])
+        """Only these outputs of a 1 x 1 convolution: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
+        return snap_(F.linear(x, self.weight[:, :, 0, 0].index_select(0, rows)), self.offset[rows])
 
     def _padded(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, h + 2 rows, w + 2 columns, C), with zeros or with its edge around."""

@@ -135,18 +135,18 @@ class SinglePointwise(nn.Module):
         self.register_buffer("offset", _offset(conv))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._at(x.permute(0, 2, 3, 1), self.weight, self.offset).permute(0, 3, 1, 2)
+        sums = _sums(self.prepared(x), self.weight)
+        return snap_single_(sums.permute(0, 2, 3, 1), self.offset).permute(0, 3, 1, 2)
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """x (B, Cin, h, w) rounded, as sums take it: for `rows` once for all points."""
+        return coarse(x.permute(0, 2, 3, 1).float(), self.sum_bits).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r) float64, as coders take beliefs."""
-        points = x.reshape(1, -1, 1, x.shape[-1])
-        out = self._at(points, self.weight.index_select(0, rows), self.offset[rows])
-        return out.view(*x.shape[:-1], -1).double()
-
-    def _at(self, pixels: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
-        """(B, h, w, Cin) -> (B, h, w, Cout)."""
-        sums = _sums(coarse(pixels.float(), self.sum_bits).permute(0, 3, 1, 2), weight)
-        return snap_single_(sums.permute(0, 2, 3, 1), offset)
+        """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r) float64, as coders ask."""
+        points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+        sums = _sums(points, self.weight.index_select(0, rows)).permute(0, 2, 3, 1)
+        return snap_single_(sums, self.offset[rows]).view(*x.shape[:-1], -1).double()
 
 
 class SingleDepthwise(nn.Module):

@@ -56,8 +56,12 @@ class Pointwise(nn.Conv2d):
             torch.addmm(before, near, matrix, out=made).add_(self.bias)
         return out
 
+    def prepared(self, x: Tensor) -> Tensor:
+        """x (B, Cin, h, w) as `rows` takes its points: here as it is."""
+        return x
+
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Only these outputs: x (..., Cin) and rows (r,) int64 -> (..., r), without autocast."""
+        """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r), without autocast."""
         bias = None if self.bias is None else self.bias[rows]
         with no_autocast(x):
             return F.linear(x.to(self.weight.dtype), self.weight[rows, :, 0, 0], bias)

@@ -92,7 +92,7 @@ def test_the_default_model_keeps_its_budget():
     counts = count(row("lichen").config)
     assert counts.decode <= 20_000
     assert counts.encode <= 40_000
-    assert counts.hyper_synthesis.mac_per_pixel + counts.prior.mac_per_pixel <= 2_000  # runs in float64
+    assert counts.hyper_synthesis.mac_per_pixel + counts.prior.mac_per_pixel <= 2_000  # runs in fixed point
 
 
 def test_nothing_large_is_tracked():

@@ -377,8 +377,8 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
                 mean.flat[here], index.flat[here] = means.flat[here], indices.flat[here]
                 found = decoder.block(index.flat[here], tables, shape["skip"])
                 more = np.sign(found) * shift[index.flat[here], np.minimum(np.abs(found), 2)]
-                own = mean.flat[here] + found * ONE + more
-                symbols.flat[here], y_hat.flat[here] = found, of_24_bits(own) if weights.single else own
+                held = of_24_bits if weights.single else lambda x: x
+                symbols.flat[here], y_hat.flat[here] = found, held(held(mean.flat[here] + found * ONE) + more)
     return maps
 
 

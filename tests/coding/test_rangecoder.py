@@ -53,6 +53,7 @@ def test_scale_index_counts_thresholds_for_every_raw():
     units = torch.arange(THRESHOLDS[0] - 40_000, THRESHOLDS[-1] + 40_000)
     counted = torch.bucketize(units, torch.tensor(THRESHOLDS), right=True)
     assert torch.equal(scale_index(units.double() / 4096).long(), counted)
+    assert torch.equal(scale_index(units.float() / 4096).long(), counted)  # of a prior in single precision
     clamped = scale_index(torch.tensor([-2048.0, 2048.0], dtype=torch.float64))
     assert clamped.tolist() == [0, SCALES - 1]
 

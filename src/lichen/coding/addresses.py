@@ -48,7 +48,8 @@ class Address:
 
 def address(belief: AnyBelief) -> Address:
     """Where a belief's latents find their frequencies. Raises `ValueError` for a belief that is not fixed point."""
-    if belief.mean.dtype != torch.float64 or belief.mean.shape[0] != 1:
+    fixed = belief.mean.dtype == torch.float64 or (isinstance(belief, Belief) and belief.fixed)
+    if not fixed or belief.mean.shape[0] != 1:
         raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
     if isinstance(belief, LearnedBelief):
         return _learned(belief)

@@ -163,8 +163,9 @@ class GroupReader:
 def _y_hat(belief: AnyBelief, place: Address, rounded: NDArray[np.int64]) -> Tensor:
     """centre + rounded where coded, the centre where skipped."""
     centre = belief.centre
-    values = rounded.astype(np.float64)
+    dtype = np.float32 if centre.dtype == torch.float32 else np.float64
+    values = rounded.astype(dtype)
     if place.coded is not None:
-        values = np.zeros(centre.numel())
+        values = np.zeros(centre.numel(), dtype)
         values[place.coded] = rounded
     return torch.from_numpy(values).view(centre.shape).to(centre.device).add_(centre)

@@ -122,6 +122,7 @@ class ContextModel(Context):
     """
 
     schedule: FixedSchedule
+    fixed: bool = False  # of a twin in fixed point it is true
 
     def __init__(
         self,
@@ -203,7 +204,7 @@ class ContextModel(Context):
     def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
         """What is believed of a cell's latents, (B, n, c)."""
         mean, raw = source.at(seen, cell)
-        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
+        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian, fixed=self.fixed)
 
 
 class Side(nn.Module):

@@ -190,13 +190,15 @@ OURS = Gaussian()
 class Belief:
     """What is believed of a latent before it is coded: mean and raw, (B, ..., C).
 
-    `earlier` are the beliefs of a model's earlier stages, which are priced in training only.
+    `earlier` are the beliefs of a model's earlier stages, which are priced in training only. `fixed`: it is of a prior
+    in fixed point, as files need it, whatever its dtype.
     """
 
     mean: Tensor
     raw: Tensor
     gaussian: Shape = OURS
     earlier: tuple[Belief, ...] = ()
+    fixed: bool = False
 
     @property
     def scale(self) -> Tensor:
@@ -256,7 +258,8 @@ def joined_beliefs(beliefs: Sequence[Belief]) -> Belief:
     """What is believed of several cells, as they are `joined`."""
     if len(beliefs) == 1:
         return beliefs[0]
-    return Belief(joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs]), beliefs[0].gaussian)
+    mean, raw = joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs])
+    return Belief(mean, raw, beliefs[0].gaussian, fixed=beliefs[0].fixed)
 
 
 class Pricer(Protocol):
@@ -305,7 +308,7 @@ AnyBelief = Belief | LearnedBelief
 
 
 def scale_index(raw: Tensor) -> Tensor:
-    """The coder's scale index, 0 ... 63 uint8, of each raw (float64, on its grid): how many thresholds are <= raw.
+    """The coder's scale index, 0 ... 63 uint8, of each raw (either float, on its grid): how many thresholds are <= raw.
 
     The thresholds lie evenly but for their rounding, so a product and a sum find the index; a test
     compares every raw with the 63 integers.

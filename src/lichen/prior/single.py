@@ -145,10 +145,10 @@ class SinglePointwise(nn.Module):
         return coarse(x.permute(0, 2, 3, 1).float(), self.sum_bits).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r) float64, as coders ask."""
+        """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
         points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
         _, weight, offset = self._some.get(id(rows)) or self._chosen(rows)
-        return snap_single_(_sums(points, weight).permute(0, 2, 3, 1), offset).view(*x.shape[:-1], -1).double()
+        return snap_single_(_sums(points, weight).permute(0, 2, 3, 1), offset).view(*x.shape[:-1], -1)
 
     def _chosen(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows, their weights and offsets: kept, as every picture asks for the same few."""

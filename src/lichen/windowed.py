@@ -32,39 +32,26 @@ def walk_windows(
     z: Tensor | None,
 ) -> Tensor:
     """Code z, then y part by part and in each part window by window; or read them. Gives y_hat (1, M, h, w)."""
-    with prior.guard():
-        return _walk(prior, coder, level, whole, windows, halos, y, z)
-
-
-def _walk(
-    prior: Prior,
-    coder: Coder,
-    level: Tensor,
-    whole: Window,
-    windows: Sequence[Window],
-    halos: PriorHalos,
-    y: Tensor | None,
-    z: Tensor | None,
-) -> Tensor:
     context = prior.context
     assert isinstance(context, ContextModel)  # or there are no halos
-    z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
-    features, unit = _features(prior, z_hat, level, whole, windows, halos.synthesis)
-    dtype = torch.float32 if prior.single else torch.float64
-    known = empty_map(context.latents, whole, unit)
-    for step in range(context.schedule.steps):
-        for window in windows:
-            outer = window.grown(halos.context, whole)
-            part = context.schedule.parts(outer.shape[0] * unit, outer.shape[1] * unit, level.device)[step]
-            near = _copy(outer.of(known, unit), dtype)
-            for cell in part:  # of this part the windows before have coded theirs, which the whole walk does not see
-                cell.put_(near, near.new_zeros(()))
-            inside = window.seen_from(outer)
-            own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
-            wanted = None if y is None else outer.of(y, unit)
-            seen = context.look(step, _copy(outer.of(features, unit), dtype), near)
-            context.code_part(step, own, coder, seen, near, level, wanted)
-            window.of(known, unit).copy_(inside.of(near, unit))
+    with prior.guard():
+        z_hat = prior.code_hyper(coder, level, whole.shape, None if z is None else z.double())
+        features, unit = _features(prior, z_hat, level, whole, windows, halos.synthesis)
+        dtype = torch.float32 if prior.single else torch.float64
+        known = empty_map(context.latents, whole, unit)
+        for step in range(context.schedule.steps):
+            for window in windows:
+                outer = window.grown(halos.context, whole)
+                part = context.schedule.parts(outer.shape[0] * unit, outer.shape[1] * unit, level.device)[step]
+                near = _copy(outer.of(known, unit), dtype)
+                for cell in part:  # windows before have coded theirs of it, which the whole walk does not see
+                    cell.put_(near, near.new_zeros(()))
+                inside = window.seen_from(outer)
+                own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
+                wanted = None if y is None else outer.of(y, unit)
+                seen = context.look(step, _copy(outer.of(features, unit), dtype), near)
+                context.code_part(step, own, coder, seen, near, level, wanted)
+                window.of(known, unit).copy_(inside.of(near, unit))
     return known
 
 

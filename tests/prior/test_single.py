@@ -101,10 +101,8 @@ def test_each_pixel_is_rounded_by_itself(largest):
 
 
 def test_weights_have_nine_bits_and_sums_their_bound():
-    weight = (
-        torch.tensor([[511.4, -3.0], [511.6, 1.0], [0.0, 0.0], [1e-20, 1e-21], [204.8, 102.4]])[:, :, None, None] / 8
-    )
-    found, bits = stepped(weight)
+    rows = torch.tensor([[511.4, -3.0], [511.6, 1.0], [0.0, 0.0], [1e-20, 1e-21], [204.8, 102.4]])
+    found, bits = stepped(rows[:, :, None, None] / 8)
     assert (8 * found).flatten(1).tolist()[:4] == [[511, -3], [512, 0], [0, 0], [0, 0]]  # 1/8 is half a second step
     assert bits == [10, 8, 2, 2, 10]
     assert all(2**b >= s for b, s in zip(bits, [514, 256, 0, 0, 410 + 205], strict=True))
@@ -209,15 +207,11 @@ def test_probes_are_as_large_as_sums_may_be():
             assert not single._in_double.get()
 
 
-def test_small_maps_keep_their_channels_last():
+def test_small_maps_keep_their_channels_last(monkeypatch):
     """A map of one position is a plane and not: planes of 3 x 3 may go to Winograd's sums, which are not integers."""
     twin = freeze(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
-    seen = []
-    real = single._sums
-    try:
-        single._sums = lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest)
-        twin(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))
-        twin(torch.randn(1, 8, 4, 4))
-    finally:
-        single._sums = real
+    seen, real = [], single._sums
+    monkeypatch.setattr(single, "_sums", lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest))
+    twin(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))
+    twin(torch.randn(1, 8, 4, 4))
     assert seen == [False, False]

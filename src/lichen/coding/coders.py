@@ -9,6 +9,7 @@ point (`lichen.prior.exact`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,9 +164,9 @@ class GroupReader:
 def _y_hat(belief: AnyBelief, place: Address, rounded: NDArray[np.int64]) -> Tensor:
     """centre + rounded where coded, the centre where skipped."""
     centre = belief.centre
-    dtype = np.float32 if centre.dtype == torch.float32 else np.float64
-    values = rounded.astype(dtype)
-    if place.coded is not None:
-        values = np.zeros(centre.numel(), dtype)
-        values[place.coded] = rounded
-    return torch.from_numpy(values).view(centre.shape).to(centre.device).add_(centre)
+    values: NDArray[Any] = centre.flatten().cpu().numpy().copy()
+    if place.coded is None:
+        values += rounded
+    else:
+        values[place.coded] += rounded
+    return torch.from_numpy(values).view(centre.shape).to(centre.device)

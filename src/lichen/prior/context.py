@@ -6,7 +6,6 @@ One pass serves training, estimation, writing and reading; the coder that is han
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,14 +40,6 @@ class Coder(Protocol):
         ...
 
 
-@functools.cache
-def _rows(latents: int, channels: tuple[int | None, ...], device: torch.device) -> Tensor:
-    """Where among 2M outputs a cell's means are, and then its raws; the same tensor whenever asked for."""
-    with torch.inference_mode(False):  # it may be asked for again where gradients are wanted
-        means = torch.arange(latents, device=device)[slice(*channels)]
-        return torch.cat([means, means + latents])
-
-
 class Source(nn.Module):
     """What parts are predicted from.
 
@@ -63,8 +54,9 @@ class Source(nn.Module):
 
     def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
         """Mean and raw of a cell, (B, n, c) each: here by the rows of one last layer of 2M outputs."""
-        own, latents = cell.channels, self.predict.weight.shape[0] // 2
-        rows = _rows(latents, (own.start, own.stop, own.step), seen[0].device)
+        latents = self.predict.weight.shape[0] // 2
+        channels = torch.arange(latents, device=seen[0].device)[cell.channels]
+        rows = torch.cat([channels, channels + latents])
         mean, raw = self.predict.rows(cell.at(seen[0]), rows).chunk(2, dim=2)
         return mean, raw
 
@@ -122,7 +114,6 @@ class ContextModel(Context):
     """
 
     schedule: FixedSchedule
-    fixed: bool = False  # of a twin in fixed point it is true
 
     def __init__(
         self,
@@ -204,7 +195,7 @@ class ContextModel(Context):
     def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
         """What is believed of a cell's latents, (B, n, c)."""
         mean, raw = source.at(seen, cell)
-        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian, fixed=self.fixed)
+        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
 
 
 class Side(nn.Module):

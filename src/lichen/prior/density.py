@@ -190,15 +190,13 @@ OURS = Gaussian()
 class Belief:
     """What is believed of a latent before it is coded: mean and raw, (B, ..., C).
 
-    `earlier` are the beliefs of a model's earlier stages, which are priced in training only. `fixed`: it is of a prior
-    in fixed point, as files need it, whatever its dtype.
+    `earlier` are the beliefs of a model's earlier stages, which are priced in training only.
     """
 
     mean: Tensor
     raw: Tensor
     gaussian: Shape = OURS
     earlier: tuple[Belief, ...] = ()
-    fixed: bool = False
 
     @property
     def scale(self) -> Tensor:
@@ -258,8 +256,7 @@ def joined_beliefs(beliefs: Sequence[Belief]) -> Belief:
     """What is believed of several cells, as they are `joined`."""
     if len(beliefs) == 1:
         return beliefs[0]
-    mean, raw = joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs])
-    return Belief(mean, raw, beliefs[0].gaussian, fixed=beliefs[0].fixed)
+    return Belief(joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs]), beliefs[0].gaussian)
 
 
 class Pricer(Protocol):

@@ -193,13 +193,6 @@ class HasTwin(Protocol):
 
 
 @runtime_checkable
-class Marked(Protocol):
-    """A module that says of its beliefs whether they are in fixed point."""
-
-    fixed: bool
-
-
-@runtime_checkable
 class Guarded(Protocol):
     """A module whose walks run within a context of its choice."""
 
@@ -264,7 +257,4 @@ def freeze(module: M) -> M:
     _replace(twin, single)
     if single and isinstance(twin, Guarded):
         twin.guard = careful_sums
-    for part in twin.modules():
-        if isinstance(part, Marked):
-            part.fixed = True
     return twin

@@ -27,11 +27,8 @@ from lichen.transforms.blocks import LevelTable
 MAX = 1024.0 - 2.0**-ACTIVATION_BITS
 ROUNDER = 1.5 * 2.0 ** (23 - ACTIVATION_BITS)  # adding it rounds |x| < 1024 to the grid, half to even
 WEIGHT_BITS = 9  # of a weight's magnitude in steps
-WEIGHT_LIMIT, SMALLEST_WEIGHT = (
-    128,
-    2.0**-24,
-)  # an output's largest weight is below one, and taken as the other at least
-MOST_KEPT = 16  # choices of rows
+WEIGHT_LIMIT = 128  # what a weight must stay below
+WEIGHT_SMALLEST = 2.0**-24  # what an output's largest weight is taken as, at least
 REACH_BITS = 7  # a depthwise layer sees its input within +-128
 _EXPONENT = 0x7F800000  # where a float32 has its exponent
 _in_double: ContextVar[bool] = ContextVar("in_double", default=False)
@@ -47,9 +44,8 @@ def coarse(pixels: Tensor, sum_bits: int) -> Tensor:
 
     With 2^e above the largest magnitude of the C values, and not above its double, the step is 2^(e + sum_bits - 24).
     """
-    largest = (
-        pixels.abs().amax(dim=-1, keepdim=True).clamp_(min=2.0**-ACTIVATION_BITS)
-    )  # aminmax takes ten times as long
+    # Not aminmax, which takes ten times as long.
+    largest = pixels.abs().amax(dim=-1, keepdim=True).clamp_(min=2.0**-ACTIVATION_BITS)
     power = (largest.view(torch.int32) & _EXPONENT).view(torch.float32)  # 2^(e - 1)
     rounder = power.mul_(1.5 * 2.0**sum_bits)
     return (pixels + rounder).sub_(rounder)
@@ -64,7 +60,7 @@ def stepped(weight: Tensor) -> tuple[Tensor, list[int]]:
     largest = rows.abs().amax(dim=1, keepdim=True)
     if not bool((largest < WEIGHT_LIMIT).all()):
         raise BadCheckpoint(f"a weight of the prior is not within +-{WEIGHT_LIMIT}: the weights file is damaged")
-    largest = largest.clamp_(min=SMALLEST_WEIGHT)
+    largest = largest.clamp_(min=WEIGHT_SMALLEST)
     step = torch.exp2((torch.frexp(largest).exponent - WEIGHT_BITS).double())
     step = torch.where(torch.round(largest / step) < 2**WEIGHT_BITS, step, 2 * step)
     whole = torch.round(rows / step)
@@ -134,7 +130,6 @@ class SinglePointwise(nn.Module):
         self.sum_bits = max(bits)
         self.register_buffer("weight", weight.float().contiguous(memory_format=torch.channels_last))
         self.register_buffer("offset", _offset(conv))
-        self._some: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # by id of the rows asked for, which are held
 
     def forward(self, x: Tensor) -> Tensor:
         sums = _sums(self.prepared(x), self.weight)
@@ -147,15 +142,8 @@ class SinglePointwise(nn.Module):
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
         points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
-        _, weight, offset = self._some.get(id(rows)) or self._chosen(rows)
-        return snap_single_(_sums(points, weight).permute(0, 2, 3, 1), offset).view(*x.shape[:-1], -1)
-
-    def _chosen(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows, their weights and offsets: kept, as every picture asks for the same few."""
-        if len(self._some) >= MOST_KEPT:
-            self._some.clear()
-        self._some[id(rows)] = found = (rows, self.weight.index_select(0, rows), self.offset[rows])
-        return found
+        sums = _sums(points, self.weight.index_select(0, rows)).permute(0, 2, 3, 1)
+        return snap_single_(sums, self.offset[rows]).view(*x.shape[:-1], -1)
 
 
 class SingleDepthwise(nn.Module):
@@ -180,9 +168,8 @@ class SingleDepthwise(nn.Module):
         seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
         if self.fill != "constant":
             seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
-        seen = seen.contiguous(
-            memory_format=torch.channels_last
-        )  # planes may go to Winograd on ARM: sums not of integers
+        # Planes may go to Winograd on ARM, whose sums are not of integers.
+        seen = seen.contiguous(memory_format=torch.channels_last)
         return snap_single_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
 
 

@@ -25,9 +25,10 @@ GOLDEN = Path(__file__).parents[1] / "tests/golden"
 LONG = 3137  # pixels: 50 hyper-latents, more than a window has
 SMALL, WINDOWS = ("rgb", "grey", "alpha"), ("wide", "tall")
 # Files of each row. Of the row `lichen`: weights of two parities (-dual), which it had before docs/decisions/0014, of
-# four steps in double precision, and of four in single (-single, docs/decisions/0018).
-ROWS = {"lichen-single": "lichen"}
-WANTED = {f"lichen{kind}": SMALL + WINDOWS for kind in ("", "-dual", "-hp", "-single")} | {"elic": SMALL}
+# four steps in double precision, in single (-single, docs/decisions/0018), and with an adaptation (-adaptive, 0019).
+ROWS = {"lichen-single": "lichen", "lichen-adaptive": "lichen"}
+KINDS = ("", "-dual", "-hp", "-single", "-adaptive")
+WANTED = {f"lichen{kind}": SMALL + WINDOWS for kind in KINDS} | {"elic": SMALL}
 
 
 def picture_of(kind: str) -> tuple[Image.Image, float]:

@@ -66,6 +66,8 @@ _FIELDS: dict[type, dict[str, Any]] = {
 
 
 def _narrow(config: Any) -> Any:
+    if isinstance(config, Context):
+        config = dataclasses.replace(config, adaptation=min(config.adaptation, 12))
     if isinstance(config, GroupContext):
         config = dataclasses.replace(config, least=min(config.least, 20))
     return dataclasses.replace(config, **_FIELDS.get(type(config), {}))
@@ -127,6 +129,9 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
     model.prior.context.base_raw.table.copy_(raw.expand(3, -1))
     if model.prior.context.centroids is not None:
         model.prior.context.centroids.table.copy_(-0.4 * torch.rand(SCALES, 2))
+    if model.prior.context.adaptation is not None:
+        for network in model.prior.context.adaptation.mixed:
+            network[-1].weight.normal_(std=0.1)
     model.hyper_analysis.body[-1].weight *= 40  # z is lively too
     model.prior.side.raw.table += 2
 

@@ -18,7 +18,8 @@ from lichen.coding.coders import Reader
 from lichen.engine import Engine
 from lichen.prior.density import THRESHOLDS
 from tests import independent
-from tests.independent import Damaged, Decoded, Weights, decode
+from tests.independent import Decoded, Weights, decode
+from tests.independent_bits import Damaged
 from tests.small import scene
 
 PACKAGE = Path(lichen.__file__).parent

@@ -39,7 +39,9 @@ def walk_windows(
         features, unit = _features(prior, z_hat, level, whole, windows, halos.synthesis)
         dtype = torch.float32 if prior.single else torch.float64
         known = empty_map(context.latents, whole, unit)
+        tally = context.tally(features, dtype)
         for step in range(context.schedule.steps):
+            tally = context.weighed(step, tally)
             for window in windows:
                 outer = window.grown(halos.context, whole)
                 part = context.schedule.parts(outer.shape[0] * unit, outer.shape[1] * unit, level.device)[step]
@@ -50,7 +52,8 @@ def walk_windows(
                 own = tuple(cell.among(_positions(inside, outer, unit)) for cell in part)
                 wanted = None if y is None else outer.of(y, unit)
                 seen = context.look(step, _copy(outer.of(features, unit), dtype), near)
-                context.code_part(step, own, coder, seen, near, level, wanted)
+                local = None if tally is None else tally.within(lambda x, outer=outer: outer.of(x, 1))  # type: ignore[misc]
+                context.code_part(step, own, coder, seen, near, level, wanted, local)
                 window.of(known, unit).copy_(inside.of(near, unit))
     return known
 

@@ -19,6 +19,7 @@ from lichen.models.prior_configs import (
     ReferenceContext,
     SliceContext,
 )
+from lichen.prior.adaptation import Adaptation
 from lichen.prior.context import HyperAndLocal, HyperOnly, Prior, merge
 from lichen.prior.density import Logistic
 from lichen.prior.exact import freeze
@@ -35,7 +36,8 @@ CONTEXTS: dict[str, AnyContext] = {
     "ours-hp": Context(AllAtOnce(), 8, 12),
     "ours-dual": Context(DualCheckerboard(), 8, 12),
     "ours-quad": Context(Quadtree(), 8, 12, Logistic(), centroids=True),
-    "ours-single": Context(Quadtree(), 8, 12, Logistic(), centroids=True),  # fixed point in single precision
+    "ours-single": Context(Quadtree(), 8, 12, Logistic(), centroids=True, adaptation=6),  # fixed point in float32
+    "ours-adaptive": Context(DualCheckerboard(), 8, 12, adaptation=6),
     "factorized": FactorizedContext(radius=63),
     "zero-mean": DirectContext(zero_mean=True),
     "mean-scale": DirectContext(),
@@ -121,6 +123,10 @@ def widen(prior: Prior) -> None:
                 calm(stage[-1], slice(M, None), 2.5)
         elif isinstance(module, Slice):
             calm(module.raw[-1], slice(None), 6)
+        elif isinstance(module, Adaptation):
+            for own, mixed in zip(module.own, module.mixed, strict=True):
+                calm(own, slice(None), 0)
+                calm(mixed[-1], slice(None), 0)
 
 
 def calm(layer: nn.Module, rows: slice, level: float) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lichen.errors import UsageError
+from lichen.prior.adaptation import Adaptation
 from lichen.prior.centroids import Centroids
 from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Source
 from lichen.prior.density import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale, Logistic, LogScale
@@ -52,13 +53,17 @@ class LearnedSide:
 
 @dataclass(frozen=True)
 class Context:
-    """Our own models: a schedule, and the width of the sources of its second and later parts."""
+    """Our own models: a schedule, and the width of the sources of its second and later parts.
+
+    With an `adaptation` decoded parts move the scales of later ones, by a network of that width.
+    """
 
     schedule: AllAtOnce | Checkerboard | DualCheckerboard | Quadtree
     local: int = 128
     hidden: int = 192
     gaussian: Gaussian | Logistic = OURS
     centroids: bool = False
+    adaptation: int = 0
 
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
@@ -66,7 +71,9 @@ class Context:
         sources: list[Source] = [HyperOnly(features, latents)]
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
         centroids = Centroids() if self.centroids else None
-        return ContextModel(self.schedule, sources, latents, base_raw, self.gaussian, centroids)
+        steps, width = self.schedule.steps, self.adaptation
+        adaptation = Adaptation(latents, steps, width, self.gaussian) if width and steps > 1 else None
+        return ContextModel(self.schedule, sources, latents, base_raw, self.gaussian, centroids, adaptation)
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ class Row:
     about: str
 
 
-_OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True)
-_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 6), encoder_dense=6, decoder_dense=1)
+_OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True, adaptation=64)
+_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 7), encoder_dense=6, decoder_dense=1)
 
 
 def _fast(context: Context) -> ModelConfig:

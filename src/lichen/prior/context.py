@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from lichen.prior.adaptation import Adaptation, Tally
 from lichen.prior.centroids import Centroids
 from lichen.prior.density import OURS, AnyBelief, Belief, Shape, joined, joined_beliefs, parted
 from lichen.prior.parts import Cell, DualCheckerboard, FixedSchedule, Part, Schedule
@@ -110,7 +111,7 @@ class ContextModel(Context):
 
     Each source serves as many parts, one after the other, as there are parts for each source. `base_raw`
     (levels, M) is where the raw scales start, the sources predicting the difference; None is 0. Without `centroids`
-    y_hat is mean + symbol.
+    y_hat is mean + symbol. With `adaptation` what was decoded moves the scales of later parts.
     """
 
     schedule: FixedSchedule
@@ -123,6 +124,7 @@ class ContextModel(Context):
         base_raw: Tensor | None = None,
         gaussian: Shape = OURS,
         centroids: Centroids | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         super().__init__()
         if schedule.steps % len(sources):
@@ -131,7 +133,7 @@ class ContextModel(Context):
         self.sources = nn.ModuleList(sources)
         self.latents = latents
         self.base_raw = None if base_raw is None else LevelTable(base_raw)
-        self.gaussian, self.centroids = gaussian, centroids
+        self.gaussian, self.centroids, self.adaptation = gaussian, centroids, adaptation
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[-2:]
@@ -139,12 +141,25 @@ class ContextModel(Context):
         known = features.new_zeros(features.shape[0], height, width, self.latents, dtype=exact).permute(0, 3, 1, 2)
         beliefs: Beliefs = []
         seen: Seen | None = None
+        tally = self.tally(features, exact)
         for step, part in enumerate(self.schedule.parts(height, width, features.device)):
             seen = None if step % self.parts_each == 0 else seen  # let go of before the next source looks
             seen = self.look(step, features, known, seen)
-            known, added = self.code_part(step, part, coder, seen, known, level, y)
+            tally = self.weighed(step, tally)
+            known, added = self.code_part(step, part, coder, seen, known, level, y, tally)
             beliefs += [] if coder.ordered else added
         return known, beliefs
+
+    def tally(self, like: Tensor, dtype: torch.dtype) -> Tally | None:
+        """What `code_part` counts in, for a map as large as `like` (B, F, h, w); None without adaptation."""
+        return None if self.adaptation is None else Tally.empty(like, self.latents, dtype)
+
+    def weighed(self, step: int, tally: Tally | None) -> Tally | None:
+        """The tally with what it moves the raw scales of this part by."""
+        if self.adaptation is None or tally is None or step == 0:
+            return tally
+        weighed: Tally = self.adaptation(step, tally)
+        return weighed
 
     def look(self, step: int, features: Tensor, known: Tensor, before: Seen | None = None) -> Seen:
         """What the source of a part sees; `before` is what it saw for the part before, if at hand."""
@@ -155,19 +170,36 @@ class ContextModel(Context):
         return seen
 
     def code_part(
-        self, step: int, part: Part, coder: Coder, seen: Seen, known: Tensor, level: Tensor, y: Tensor | None
+        self,
+        step: int,
+        part: Part,
+        coder: Coder,
+        seen: Seen,
+        known: Tensor,
+        level: Tensor,
+        y: Tensor | None,
+        tally: Tally | None = None,
     ) -> tuple[Tensor, Beliefs]:
-        """Code the cells of one part into `known`; gives it with them, in place where nothing learns."""
+        """Code the cells of one part into `known`; gives it with them, in place where nothing learns.
+
+        Their scales are moved as the `tally` says, and they are counted in it, in place.
+        """
         source = self._source(step)
         base = None if self.base_raw is None else self.base_raw(level)[:, None, :, 0, 0]
         known = known.clone() if torch.is_grad_enabled() else known
-        beliefs = [self._believe(source, seen, cell, base) for cell in part]
+        plain = [self._believe(source, seen, cell, base) for cell in part]
+        width = known.shape[3]
+        beliefs = [b if tally is None else tally.moves(b, cell, width) for b, cell in zip(plain, part, strict=True)]
         alone = isinstance(self.schedule, DualCheckerboard)  # its files have a block for each cell
         together = [slice(i, i + 1) for i in range(len(part))] if alone else [slice(len(part))]
         for block in together:
             wanted = None if y is None else joined([cell.of(y) for cell in part[block]])
             belief = joined_beliefs(beliefs[block])
             decoded = coder.code(wanted, belief)
+            if self.adaptation is not None and tally is not None and step < self.schedule.steps - 1:
+                symbols = parted(decoded.detach() - belief.centre.detach(), [b.mean for b in beliefs[block]])
+                for cell, unmoved, found in zip(part[block], plain[block], symbols, strict=True):
+                    self.adaptation.count(tally, cell, unmoved, found, width)
             decoded = decoded if self.centroids is None else self.centroids(decoded, belief)
             for cell, values in zip(part[block], parted(decoded, [b.mean for b in beliefs[block]]), strict=True):
                 cell.put_(known, source.refine(seen, values))

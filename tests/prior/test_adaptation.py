@@ -1,0 +1,122 @@
+"""Backward adaptation: what a tally counts, what it moves, and that it saves bits where scales are wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lichen.prior.adaptation import DOUBT, SIDE, SIZES, UNITS, Adaptation, Tally, evidence
+from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, Logistic, logistic_bits
+from lichen.prior.parts import Cell, Quadtree
+from tests.laws import priors
+
+SHAPE = Logistic()
+WIDTH, HEIGHT, M = 12, 8, 8
+
+
+def drawn(scale: float, count: int, channels: int = M) -> torch.Tensor:
+    """Symbols (1, n, c) of a logistic distribution of this deviation."""
+    uniform = torch.rand(1, count, channels).clamp(1e-6, 1 - 1e-6)
+    return torch.round(torch.logit(uniform) * scale * 3**0.5 / torch.pi)
+
+
+def counted(scale: float, believed: float, cell: Cell | None = None) -> Tally:
+    """The tally of symbols that have another deviation than was believed."""
+    torch.manual_seed(0)
+    made, cell = Adaptation(M, 4, 4, SHAPE), cell or Cell(slice(None))
+    tally = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    count = HEIGHT * WIDTH if cell.positions is None else len(cell.positions)
+    symbols = drawn(scale, count, len(range(M)[cell.channels]))
+    raw = torch.full_like(symbols, believed).log2()
+    made.count(tally, cell, Belief(torch.zeros_like(raw), raw, SHAPE), symbols, WIDTH)
+    return tally
+
+
+@pytest.mark.parametrize("shape", [SHAPE, Gaussian()])
+def test_scores_have_mean_nothing_and_their_variance_is_the_information(shape):
+    scores, sizes = Adaptation(M, 2, 4, shape).scores / UNITS, torch.arange(4.0 * SIZES)
+    assert (scores[: shape.skip + 1] == 0).all() and scores.shape == (SCALES, SIZES, 2)
+    for index in (4, 12, 30, 50):
+        sigma = torch.tensor(SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (SCALES - 1)))
+        mass = torch.exp2(-shape.training_bits(sizes, sigma)) * (1 + (sizes > 0))
+        score = scores[index, sizes.long().clamp(max=SIZES - 1), 0]
+        assert float((mass * score).sum()) == pytest.approx(0, abs=0.01)
+        assert float((mass * score.square()).sum()) == pytest.approx(float(scores[index, 0, 1]), rel=0.05, abs=0.005)
+        assert (scores[index, 1:, 0] >= scores[index, :-1, 0] - 1e-6).all()  # the larger, the wider the scale should be
+
+
+@pytest.mark.parametrize("wrong", [0.5, 2.0])
+def test_evidence_is_by_how_many_octaves_a_scale_is_wrong(wrong):
+    asked = evidence(counted(2.0 * wrong, 2.0).counts)
+    right = evidence(counted(2.0, 2.0).counts)
+    assert float(asked.mean()) == pytest.approx(torch.tensor(wrong).log2().item(), abs=0.5)
+    assert abs(float(right.mean())) < 0.1
+    assert torch.equal(asked * 4096, torch.round(asked * 4096))
+
+
+def test_a_cell_is_counted_where_it_lies():
+    """One phase of every fourth channel: nothing in the others, each hyper-latent its own four positions."""
+    cell = Quadtree().parts(HEIGHT, WIDTH, torch.device("cpu"))[0][1]
+    tally = counted(1.0, 1.0, cell)
+    counts = tally.counts
+    assert counts.shape == (1, 2, M, HEIGHT // SIDE, WIDTH // SIDE)
+    own = torch.zeros(M, dtype=torch.bool)
+    own[cell.channels] = True
+    assert (counts[:, :, ~own] == 0).all()
+    information = Adaptation(M, 2, 4, SHAPE).scores[int(SHAPE.scale.index(torch.zeros(1))), 0, 1]
+    assert (counts[:, 1, own] == 4 * information).all()
+
+
+def test_nothing_counted_moves_nothing_as_it_begins():
+    tally = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    moved = Adaptation(M, 4, 4, SHAPE)(2, tally).moved
+    assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // SIDE, WIDTH // SIDE)
+
+
+def test_evidence_counts_neighbours_and_doubt():
+    counts = torch.zeros(1, 2, 1, 3, 3)
+    counts[0, 0, 0, 0, 0], counts[0, 1, 0, 0, 0] = 3.0 * DOUBT, 1.0 * DOUBT
+    asked = evidence(counts)[0, 0]
+    wanted = [[12 / 5, 6 / 3, 0], [6 / 3, 3 / 2, 0], [0, 0, 0]]
+    assert torch.allclose(asked, torch.tensor(wanted), atol=2.0**-12)
+
+
+@torch.no_grad()
+def test_it_saves_bits_where_scales_are_wrong():
+    """As it begins, on latents three times as large as the prior believes: later parts cost less, the first no more."""
+    torch.manual_seed(0)
+    adaptation, parts = Adaptation(M, 4, 4, SHAPE), Quadtree().parts(HEIGHT, WIDTH, torch.device("cpu"))
+    tally, costs = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32), []
+    for step, part in enumerate(parts):
+        tally = adaptation(step, tally) if step else tally
+        cost = [0.0, 0.0]
+        for cell in part:
+            symbols = drawn(3.0, len(cell.positions), M // 4)
+            plain = Belief(torch.zeros_like(symbols), torch.zeros_like(symbols), SHAPE)
+            for place, belief in enumerate((plain, tally.moves(plain, cell, WIDTH))):
+                cost[place] += float(logistic_bits(symbols, belief.scale).sum())
+            adaptation.count(tally, cell, plain, symbols, WIDTH)
+        costs.append(cost)
+    assert costs[0][0] == costs[0][1]
+    assert all(moved < 0.95 * plain for plain, moved in costs[1:])
+
+
+@torch.no_grad()
+def test_no_part_sees_itself_or_what_comes_later():
+    """Rounding has no gradient, so the law is tried by changes: those of part t move beliefs after it and no others."""
+    prior = priors.small_prior("ours-adaptive")
+    y, z = priors.latents("ours-adaptive")
+    parts = prior.context.schedule.parts(*priors.SIZE, y.device)
+    beliefs = []
+    for changed in (y, y.clone()):
+        if beliefs:
+            for cell in parts[1]:
+                cell.put_(changed, -3 * cell.of(changed))
+        coder = priors.Given()
+        walked = prior.walk(coder, priors.LEVEL, z.shape[2:], changed, z)[1]
+        beliefs.append([belief.raw for _, belief in walked])
+    assert all(torch.equal(*pair) for pair in zip(*beliefs, strict=True))
+    for cell in parts[0]:
+        cell.put_(changed, -3 * cell.of(changed))
+    again = [belief.raw for _, belief in prior.walk(coder, priors.LEVEL, z.shape[2:], changed, z)[1]]
+    assert torch.equal(again[0], beliefs[0][0]) and not torch.equal(again[-1], beliefs[0][-1])

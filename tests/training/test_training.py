@@ -148,6 +148,19 @@ def test_long_trainings_are_validated_and_saved_now_and_then(valid, folder, tmp_
     assert saved == ([1, 2, 2] if valid else [2])
 
 
+def test_only_the_parts_that_are_named_learn(folder):
+    """At any depth; a part that is not there is an error."""
+    part = "prior.context.adaptation"
+    trainer = trainer_on(folder, only=(part,), steps=3)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    losses(trainer, 3)
+    changed = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith(f"{part}.") for name in changed)
+    assert any(".own." in name for name in changed) and any(".mixed." in name for name in changed)
+    with pytest.raises(UsageError, match="only = "):
+        trainer_on(folder, only=("prior.contex",))
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_it_says_where_bfloat16_is_only_emulated(native, folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(session, "native_bfloat16", lambda: native)

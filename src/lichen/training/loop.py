@@ -59,12 +59,13 @@ class Trainer:
 
     def _freeze(self, learning: tuple[str, ...]) -> None:
         """Let only these parts of the model learn, if any are named. Raises `UsageError` for one that it lacks."""
-        parts = {name for name, _ in self.model.named_children()}
+        parts = {name for name, _ in self.model.named_modules() if name}
         unknown = [name for name in learning if name not in parts]
         if unknown:
-            raise UsageError(f"only = {unknown[0]!r}: the model has {', '.join(sorted(parts))}; mend the recipe")
-        for name, part in self.model.named_children():
-            part.requires_grad_(not learning or name in learning)
+            whole = ", ".join(name for name, _ in self.model.named_children())
+            raise UsageError(f"only = {unknown[0]!r}: the model has {whole}, and their parts; mend the recipe")
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not learning or name.startswith(tuple(f"{part}." for part in learning)))
 
     def _optimiser(self) -> torch.optim.Adam:
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]

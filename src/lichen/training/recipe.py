@@ -61,8 +61,8 @@ class Recipe:
     or by `halving` instead. `block_rate` scales it for the default model's block transform, whose start is
     already good: jitter there shows as noise at high rates. `clip` bounds the gradient's norm, `ema` is the
     moving average's memory. `start` are weights to begin with, or only their parts `start_with` (`analysis`,
-    `prior.synthesis` ...), for another model around a trained transform. With `only` (`thumbnail` ...) those parts of
-    the model learn and the others stay as they are. `bfloat16` autocasts the transforms.
+    `prior.synthesis` ...), for another model around a trained transform. With `only` (`thumbnail`, `prior.context` ...)
+    those parts of the model learn and the others stay as they are. `bfloat16` autocasts the transforms.
     """
 
     model: str

@@ -253,7 +253,7 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
     height, width = features.shape[:2]
     places = np.arange(height * width * len(base)).reshape(height, width, -1)
     symbols, y_hat, mean, index = maps = [np.zeros_like(places) for _ in range(4)]
-    scores = units(weights.tensors["context.adaptation.scores"], 0) if config.get("adaptation") else None
+    scores = units(weights.tensors["context.adaptation.scores.table"], 0) if config.get("adaptation") else None
     counts = np.zeros((2, height // 4, width // 4, len(base)), np.int64)
     for step, blocks in enumerate(schedule(config["schedule"]["kind"], height, width)):
         means, raws = parameters(weights, step, features, y_hat)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lichen.errors import BadCheckpoint
 from lichen.prior.adaptation import DOUBT, SIDE, SIZES, UNITS, Adaptation, Tally, evidence
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, Logistic, logistic_bits
+from lichen.prior.exact import freeze
 from lichen.prior.parts import Cell, Quadtree
 from tests.laws import priors
 
@@ -34,7 +36,7 @@ def counted(scale: float, believed: float, cell: Cell | None = None) -> Tally:
 
 @pytest.mark.parametrize("shape", [SHAPE, Gaussian()])
 def test_scores_have_mean_nothing_and_their_variance_is_the_information(shape):
-    scores, sizes = Adaptation(M, 2, 4, shape).scores / UNITS, torch.arange(4.0 * SIZES)
+    scores, sizes = Adaptation(M, 2, 4, shape).scores.table / UNITS, torch.arange(4.0 * SIZES)
     assert (scores[: shape.skip + 1] == 0).all() and scores.shape == (SCALES, SIZES, 2)
     for index in (4, 12, 30, 50):
         sigma = torch.tensor(SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (SCALES - 1)))
@@ -63,7 +65,7 @@ def test_a_cell_is_counted_where_it_lies():
     own = torch.zeros(M, dtype=torch.bool)
     own[cell.channels] = True
     assert (counts[:, :, ~own] == 0).all()
-    information = Adaptation(M, 2, 4, SHAPE).scores[int(SHAPE.scale.index(torch.zeros(1))), 0, 1]
+    information = Adaptation(M, 2, 4, SHAPE).scores.table[int(SHAPE.scale.index(torch.zeros(1))), 0, 1]
     assert (counts[:, 1, own] == 4 * information).all()
 
 
@@ -79,6 +81,16 @@ def test_evidence_counts_neighbours_and_doubt():
     asked = evidence(counts)[0, 0]
     wanted = [[12 / 5, 6 / 3, 0], [6 / 3, 3 / 2, 0], [0, 0, 0]]
     assert torch.allclose(asked, torch.tensor(wanted), atol=2.0**-12)
+
+
+def test_scores_that_are_not_whole_are_refused():
+    """Their sums would depend on the order of adding."""
+    made = Adaptation(M, 2, 4, SHAPE)
+    assert torch.equal(freeze(made).scores.table, made.scores.table)
+    for wrong in (0.5, 2.0**14):
+        made.scores.table[9, 9, 0] = wrong
+        with pytest.raises(BadCheckpoint, match="whole numbers"):
+            freeze(made)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lichen.errors import BadCheckpoint
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, Logistic
 from lichen.prior.exact import ACTIVATION_BITS
 from lichen.prior.parts import Cell
@@ -46,7 +47,7 @@ class Tally:
     def empty(like: Tensor, latents: int, dtype: torch.dtype) -> Tally:
         """Of nothing yet, for features (B, F, h, w)."""
         batch, _, height, width = like.shape
-        counts = like.new_zeros(batch, 2, height // SIDE, width // SIDE, latents, dtype=dtype)
+        counts = like.new_zeros(batch, 2, -(-height // SIDE), -(-width // SIDE), latents, dtype=dtype)
         return Tally(counts.permute(0, 1, 4, 2, 3))
 
     def places(self, cell: Cell, width: int) -> Tensor:
@@ -87,17 +88,34 @@ def _scores(shape: Gaussian | Logistic) -> Tensor:
     return torch.round(table * UNITS).float()
 
 
+class Scores(nn.Module):
+    """What a symbol says of its scale: rows index * SIZES + |s| (...) int32 -> score and information (..., 2)."""
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.embedding(rows, self.table.flatten(0, 1))
+
+    def exact(self) -> Scores:
+        """The twin is the same: whole numbers. Raises `BadCheckpoint` where they are not, or sums could be large."""
+        if not torch.equal(self.table, self.table.round()) or float(self.table.abs().max()) > UNITS * HIGHEST:
+            raise BadCheckpoint("the scores of the prior are not whole numbers, or too large: the weights are damaged")
+        return self
+
+
 class Adaptation(nn.Module):
     """Moves the raw scales of the second and later parts by what the tally of all before says.
 
     A channel's scale follows its own evidence (`own`) and that of all channels (`mixed`, a network of `width`).
     """
 
-    scores: Tensor
-
     def __init__(self, latents: int, steps: int, width: int, shape: Gaussian | Logistic) -> None:
         super().__init__()
-        self.register_buffer("scores", _scores(shape).clone())
+        self.scores = Scores(_scores(shape).clone())
         self.own = nn.ModuleList(nn.Conv2d(latents, latents, 1, groups=latents) for _ in range(steps - 1))
         self.mixed = nn.ModuleList(
             nn.Sequential(Pointwise(latents, width), nn.LeakyReLU(SLOPE), zero_(Pointwise(width, latents)))
@@ -122,7 +140,7 @@ class Adaptation(nn.Module):
         """
         sizes = residuals.abs().add_(0.5).clamp_(max=SIZES - 1).int()
         rows = belief.gaussian.scale.index(belief.raw).int().mul_(SIZES).add_(sizes)
-        found = F.embedding(rows, self.scores.flatten(0, 1)).to(tally.counts.dtype)
+        found = self.scores(rows).to(tally.counts.dtype)
         shape = tally.counts.shape[3:]
         sums = found.new_zeros(len(found), shape.numel(), *found.shape[2:])
         sums.index_add_(1, tally.places(cell, width), found)

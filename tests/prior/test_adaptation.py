@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from lichen.errors import BadCheckpoint
+from lichen.coding.coders import Estimator
+from lichen.coding.noise import Noise
+from lichen.errors import BadCheckpoint, UsageError
+from lichen.models.prior_configs import Context
+from lichen.models.transform_configs import SwinHyper
+from lichen.models.zoo import row
 from lichen.prior.adaptation import DOUBT, SIDE, SIZES, UNITS, Adaptation, Tally, evidence
-from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, Logistic, logistic_bits
+from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, LinearScale, Logistic, logistic_bits
 from lichen.prior.exact import freeze
-from lichen.prior.parts import Cell, Quadtree
+from lichen.prior.parts import AllAtOnce, Cell, Quadtree
 from tests.laws import priors
 
 SHAPE = Logistic()
@@ -69,6 +76,17 @@ def test_a_cell_is_counted_where_it_lies():
     assert (counts[:, 1, own] == 4 * information).all()
 
 
+def test_a_latent_is_counted_in_its_hyper_latent():
+    made, tally = Adaptation(M, 4, 4, SHAPE), Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    symbols = torch.zeros(1, M, HEIGHT, WIDTH)
+    symbols[0, 5, 6, 9] = -40
+    cell = Cell(slice(1, None, 2), torch.arange(HEIGHT * WIDTH))
+    found = cell.of(symbols)
+    made.count(tally, cell, Belief(torch.zeros_like(found), torch.zeros_like(found), SHAPE), found, WIDTH)
+    other = tally.counts[0, 0, 1, 0, 0]  # of zeros alone
+    assert (tally.counts[0, 0, 1::2] != other).nonzero().tolist() == [[2, 1, 2]]
+
+
 def test_nothing_counted_moves_nothing_as_it_begins():
     tally = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
     moved = Adaptation(M, 4, 4, SHAPE)(2, tally).moved
@@ -87,10 +105,12 @@ def test_scores_that_are_not_whole_are_refused():
     """Their sums would depend on the order of adding."""
     made = Adaptation(M, 2, 4, SHAPE)
     assert torch.equal(freeze(made).scores.table, made.scores.table)
-    for wrong in (0.5, 2.0**14):
-        made.scores.table[9, 9, 0] = wrong
+    for place, wrong in ((0, 0.5), (0, 2.0**14), (1, -1.0)):
+        kept = made.scores.table[9, 9].clone()
+        made.scores.table[9, 9, place] = wrong
         with pytest.raises(BadCheckpoint, match="whole numbers"):
             freeze(made)
+        made.scores.table[9, 9] = kept
 
 
 @torch.no_grad()
@@ -115,20 +135,47 @@ def test_it_saves_bits_where_scales_are_wrong():
 
 @torch.no_grad()
 def test_no_part_sees_itself_or_what_comes_later():
-    """Rounding has no gradient, so the law is tried by changes: those of part t move beliefs after it and no others."""
-    prior = priors.small_prior("ours-adaptive")
-    y, z = priors.latents("ours-adaptive")
+    """Rounding has no gradient, so the law is tried by changes, where all that is seen is seen through the tally."""
+    prior = priors.small_prior("ours-single")
+    for source in prior.context.sources:
+        source.predict.weight.zero_()
+    y, z = priors.latents("ours-single")
     parts = prior.context.schedule.parts(*priors.SIZE, y.device)
-    beliefs = []
-    for changed in (y, y.clone()):
-        if beliefs:
-            for cell in parts[1]:
-                cell.put_(changed, -3 * cell.of(changed))
-        coder = priors.Given()
-        walked = prior.walk(coder, priors.LEVEL, z.shape[2:], changed, z)[1]
-        beliefs.append([belief.raw for _, belief in walked])
-    assert all(torch.equal(*pair) for pair in zip(*beliefs, strict=True))
-    for cell in parts[0]:
-        cell.put_(changed, -3 * cell.of(changed))
-    again = [belief.raw for _, belief in prior.walk(coder, priors.LEVEL, z.shape[2:], changed, z)[1]]
-    assert torch.equal(again[0], beliefs[0][0]) and not torch.equal(again[-1], beliefs[0][-1])
+
+    def raws(latents: torch.Tensor) -> list[torch.Tensor]:
+        beliefs = [belief.raw for _, belief in prior.walk(priors.Given(), priors.LEVEL, z.shape[2:], latents, z)[1]]
+        return [torch.cat([raw.flatten() for raw in beliefs[4 * step : 4 * step + 4]]) for step in range(len(parts))]
+
+    plain = raws(y)
+    for step, part in enumerate(parts):
+        changed = y.clone()
+        for cell in part:
+            cell.put_(changed, -3 * cell.of(changed))
+        alike = [torch.equal(*pair) for pair in zip(plain, raws(changed), strict=True)]
+        assert alike == [later <= step for later in range(len(parts))]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["ours-quad", "ours-adaptive"])
+def test_a_latent_that_is_not_a_number_stops_no_training_step(name):
+    """Its loss is none either, and the trainer skips the step."""
+    prior = priors.small_prior(name)
+    y, z = priors.latents(name)
+    y[0, 3, 2, 1] = torch.nan
+    estimator = Estimator(Noise([0], y.device))
+    prior.walk(estimator, priors.LEVEL, z.shape[2:], y, z)
+    assert torch.stack(estimator.bits).isnan().any()
+
+
+def test_it_goes_with_what_it_can_be_said_of():
+    assert Context(Quadtree(), adaptation=8).adaptation == 8
+    wrong = (
+        lambda: Context(AllAtOnce(), adaptation=8),
+        lambda: Context(Quadtree(), adaptation=-1),
+        lambda: Context(Quadtree(), gaussian=Gaussian(LinearScale()), adaptation=8),
+        lambda: Context(Quadtree(), gaussian=Gaussian(inside=True), adaptation=8),
+        lambda: dataclasses.replace(row("lichen").config, hyper=SwinHyper((8,), (2,), 4)),
+    )
+    for config in wrong:
+        with pytest.raises(UsageError, match="adaptation"):
+            config()

@@ -16,6 +16,7 @@ from lichen.errors import BadCheckpoint, UsageError
 from lichen.models.model import Gains, Model, NoGains
 from lichen.models.prior_configs import OUR_SIDE, AnyContext, AnySide
 from lichen.models.transform_configs import AnyHyper, AnyTransform, Thumbnail
+from lichen.prior.adaptation import SIDE
 from lichen.prior.context import Prior
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
@@ -136,6 +137,10 @@ class ModelConfig:
     side: AnySide = OUR_SIDE
     thumbnail: Thumbnail | None = None
     single: bool = False
+
+    def __post_init__(self) -> None:
+        if getattr(self.context, "adaptation", 0) and self.hyper.stride != SIDE:
+            raise UsageError(f"adaptation asks for {SIDE} latents to a hyper-latent, not {self.hyper.stride}")
 
     @property
     def features(self) -> int:

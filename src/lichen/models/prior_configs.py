@@ -65,6 +65,11 @@ class Context:
     centroids: bool = False
     adaptation: int = 0
 
+    def __post_init__(self) -> None:
+        plain = isinstance(self.gaussian.scale, LogScale) and not self.gaussian.inside and self.schedule.steps > 1
+        if self.adaptation < 0 or (self.adaptation and not plain):
+            raise UsageError("adaptation asks for several parts, logarithmic scales, and symbols about a mean")
+
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
         later = self.schedule.steps - 1
@@ -72,7 +77,7 @@ class Context:
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
         centroids = Centroids() if self.centroids else None
         steps, width = self.schedule.steps, self.adaptation
-        adaptation = Adaptation(latents, steps, width, self.gaussian) if width and steps > 1 else None
+        adaptation = Adaptation(latents, steps, width, self.gaussian) if width else None
         return ContextModel(self.schedule, sources, latents, base_raw, self.gaussian, centroids, adaptation)
 
 

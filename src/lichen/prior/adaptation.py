@@ -29,6 +29,7 @@ UNITS = 256  # of a score and of information: whole numbers, exact in whatever o
 HIGHEST = 16.0  # the largest score
 DOUBT = 6 * 4 * UNITS  # information, as the smoothed tallies count it, for "the scale was right"
 MOST = 8.0  # the largest evidence, in octaves
+SCORES = ".adaptation.scores.table"  # how the name of a model's table ends
 START = 0.6  # how much of it a channel's scale is moved by
 
 
@@ -101,9 +102,10 @@ class Scores(nn.Module):
         return F.embedding(rows, self.table.flatten(0, 1))
 
     def exact(self) -> Scores:
-        """The twin is the same: whole numbers. Raises `BadCheckpoint` where they are not, or sums could be large."""
-        if not torch.equal(self.table, self.table.round()) or float(self.table.abs().max()) > UNITS * HIGHEST:
-            raise BadCheckpoint("the scores of the prior are not whole numbers, or too large: the weights are damaged")
+        """The twin is the same, of whole numbers. Raises `BadCheckpoint` for others, and out of range."""
+        whole = torch.equal(self.table, self.table.round())
+        if not whole or float(self.table.abs().max()) > UNITS * HIGHEST or float(self.table[..., 1].min()) < 0:
+            raise BadCheckpoint("the scores of the prior are not whole numbers in range: the weights file is damaged")
         return self
 
 
@@ -138,7 +140,7 @@ class Adaptation(nn.Module):
         `residuals` (B, n, c) are its symbols within a rounding, `belief` is theirs before it was moved: a tally says
         how wrong the networks are, moved or not.
         """
-        sizes = residuals.abs().add_(0.5).clamp_(max=SIZES - 1).int()
+        sizes = torch.fmin(residuals.abs().add_(0.5), residuals.new_tensor(SIZES - 1)).int()  # NaN: the largest
         rows = belief.gaussian.scale.index(belief.raw).int().mul_(SIZES).add_(sizes)
         found = self.scores(rows).to(tally.counts.dtype)
         shape = tally.counts.shape[3:]

@@ -15,6 +15,7 @@ from lichen.errors import BadCheckpoint, BadData, OutputExists, TrainingDiverged
 from lichen.losses.objective import Decorrelation
 from lichen.models import zoo
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
+from lichen.prior.density import Gaussian
 from lichen.training import health, session
 from lichen.training.data import Crops
 from lichen.training.health import Health
@@ -146,6 +147,19 @@ def test_long_trainings_are_validated_and_saved_now_and_then(valid, folder, tmp_
     run = Run(recipe, folder, tmp_path / "run", valid=folder if valid else None, device="cpu")
     train_session(run, Console(width=200, quiet=True))
     assert saved == ([1, 2, 2] if valid else [2])
+
+
+def test_scores_follow_the_density_not_the_start(folder, tmp_path):
+    """An adaptation's table is of one density: that of other weights would be wrong, and nothing learns it."""
+    trainer = trainer_on(folder)
+    context = dataclasses.replace(trainer.config.context, gaussian=Gaussian())
+    other = dataclasses.replace(trainer.config, context=context)
+    state = other.build().state_dict()
+    own = trainer.model.prior.context.adaptation.scores.table.clone()
+    assert not torch.equal(state["prior.context.adaptation.scores.table"], own)
+    save_checkpoint(tmp_path / "other.safetensors", "lichen", other, state, {})
+    start_from(trainer, tmp_path / "other.safetensors")
+    assert torch.equal(trainer.model.prior.context.adaptation.scores.table, own)
 
 
 def test_only_the_parts_that_are_named_learn(folder):

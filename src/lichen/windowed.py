@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lichen.prior.adaptation import REACH, Tally
 from lichen.prior.context import Coder, ContextModel, Prior
 from lichen.windows import PriorHalos, Window
 
@@ -41,7 +42,7 @@ def walk_windows(
         known = empty_map(context.latents, whole, unit)
         tally = context.tally(features, dtype)
         for step in range(context.schedule.steps):
-            tally = context.weighed(step, tally)
+            tally = _weighed(context, step, tally, whole, windows)
             for window in windows:
                 outer = window.grown(halos.context, whole)
                 part = context.schedule.parts(outer.shape[0] * unit, outer.shape[1] * unit, level.device)[step]
@@ -56,6 +57,21 @@ def walk_windows(
                 context.code_part(step, own, coder, seen, near, level, wanted, local)
                 window.of(known, unit).copy_(inside.of(near, unit))
     return known
+
+
+def _weighed(
+    context: ContextModel, step: int, tally: Tally | None, whole: Window, windows: Sequence[Window]
+) -> Tally | None:
+    """`ContextModel.weighed` window by window, before any of the part is coded: at once it takes much memory."""
+    if tally is None or step == 0:
+        return tally
+    moved = torch.empty_like(tally.counts[:, 0])
+    for window in windows:
+        outer = window.grown(REACH, whole)
+        part = context.weighed(step, tally.within(lambda x, outer=outer: outer.of(x, 1)))  # type: ignore[misc]
+        assert part is not None and part.moved is not None
+        window.of(moved, 1).copy_(window.seen_from(outer).of(part.moved, 1))
+    return Tally(tally.counts, moved)
 
 
 def _features(

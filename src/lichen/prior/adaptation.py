@@ -24,6 +24,7 @@ from lichen.prior.parts import Cell
 from lichen.transforms.blocks import SLOPE, Pointwise, zero_
 
 SIDE = 4  # latents that a tally has in each direction: those of a hyper-latent
+REACH = 1  # how many hyper-latents away evidence is smoothed over
 SIZES = 256  # of |s| that have scores of their own; the last stands for all beyond
 UNITS = 256  # of a score and of information: whole numbers, exact in whatever order they are added
 HIGHEST = 16.0  # the largest score

@@ -141,7 +141,7 @@ class Adaptation(nn.Module):
         `residuals` (B, n, c) are its symbols within a rounding, `belief` is theirs before it was moved: a tally says
         how wrong the networks are, moved or not.
         """
-        sizes = torch.fmin(residuals.abs().add_(0.5), residuals.new_tensor(SIZES - 1)).int()  # NaN: the largest
+        sizes = residuals.abs().add_(0.5).clamp_(max=SIZES - 1).int().clamp_(min=0)  # a NaN may be any whole number
         rows = belief.gaussian.scale.index(belief.raw).int().mul_(SIZES).add_(sizes)
         found = self.scores(rows).to(tally.counts.dtype)
         shape = tally.counts.shape[3:]

@@ -29,7 +29,7 @@ class Centroids(nn.Module):
         where = (flat != mean).nonzero()[:, 0]
         found = torch.round(flat.detach()[where] - mean[where])
         index = belief.gaussian.scale.index(belief.raw.detach().flatten()[where].double()).long()
-        kind = torch.fmin(found.abs(), found.new_tensor(KINDS)).long() - 1  # where s is 0 after all, its sign is
+        kind = found.abs().clamp_(max=KINDS).long().clamp_(min=0) - 1  # where s is 0 after all, its sign is
         shift = (self.table.clamp(-MOST, MOST)[index, kind] * found.sign()).to(flat.dtype)
         added = flat.index_add if torch.is_grad_enabled() else flat.index_add_
         return added(0, where, shift).view(decoded.shape)

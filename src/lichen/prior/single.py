@@ -89,16 +89,15 @@ def _probes() -> list[tuple[Tensor, Tensor, int, Tensor]]:
     Weights have all their nine bits and are odd, inputs as many as let their sums come near 2^24.
     """
     found = []
-    dense, depthwise = ((64, 24, 5, 1), (320, 24, 9, 1)), ((64, 64, 5, 1), (64, 64, 9, 3), (64, 64, 9, 5))
-    for channels, outputs, side, kernel in (*dense, *depthwise):
-        groups = channels if outputs == channels else 1
-        inputs = kernel**2 * channels // groups
-        most = 2**24 // max(176 * inputs, 511)
+    for channels, outputs, side, kernel in ((64, 24, 5, 1), (320, 24, 9, 1), (64, 64, 9, 3), (64, 64, 9, 5)):
+        inputs = kernel**2 if kernel > 1 else channels
+        most = 2**24 // (176 * inputs)
         x = torch.arange(channels * side**2) * 7919 % (2 * most) - most
         x = x.view(1, side, side, channels).permute(0, 3, 1, 2).float()
         place = torch.arange(outputs * inputs)
         weight = torch.where(place % 4 == 0, place * 7907 % 511 * 2 - 511, 1)  # a quarter large: inputs may be too
         weight = weight.view(outputs, -1, kernel, kernel)
+        groups = 1 if kernel == 1 else channels
         found.append((x, weight.float(), groups, F.conv2d(x.double(), weight.double(), groups=groups)))
     return found
 
@@ -167,6 +166,8 @@ class SingleDepthwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         reach, (rows, columns) = 2.0**REACH_BITS, self.padding
         seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
+        if self.weight.shape[2:] == (1, 1):
+            return snap_single_(seen.mul_(self.weight[:, 0]), self.offset)
         if self.fill != "constant":
             seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
         # Planes may go to Winograd on ARM, whose sums are not of integers.

@@ -26,6 +26,7 @@ ONE = 2**12  # units of an activation
 MOST = 2**23 - 1  # of an activation, in units: 2048 - 2^-12
 MOST_SINGLE = 2**22 - 1  # in single precision: 1024 - 2^-12
 SIDE = 4 * 48  # of a window, in latents
+FILTERED = 2  # the flag
 DOUBT = 6144  # information, of "the scale was right"
 FOUR = (0, 1, 3, 2)  # of Quadtree: the channels, modulo 4, of phases 0 ... 3
 TURNS = (0, 3, 1, 2)  # and what a phase is exclusive-ored with, step by step
@@ -101,6 +102,7 @@ class Weights:
     tensors: dict[str, NDArray[Any]]
     config: dict[str, Any]
     hash: bytes
+    raws: NDArray[Any] | None = None  # of filters, (levels, K)
 
     @staticmethod
     def read(path: Path) -> Weights:
@@ -112,7 +114,7 @@ class Weights:
                 need(tensor.dtype == np.float32 or name.endswith(".weight"), "the prior's tensors are float32")
                 own = name[6:].replace("hyper_mean", "side.mean").replace("hyper_raw", "side.raw")  # older names
                 tensors[own] = tensor.astype(np.float32)
-        return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4])
+        return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4], stored.get("picture_filter.raws"))
 
     def layer(self, name: str) -> tuple[Ints, Ints, int]:
         """Weight and bias in units, and b, of a convolution."""
@@ -240,6 +242,15 @@ class Decoded:
     y_mean: Ints
     y_index: Ints
     escapes: int
+    own: Ints | None = None  # steps of each principal filter, where the file states a filter
+
+
+def read_scores(folder: Path, shape: dict[str, Any]) -> Ints:
+    """Scores and information by scale index and |s|, (64, 256, 2): nothing where nothing is coded."""
+    with np.load(folder.parent / "prior" / "scores.npz") as stored:
+        table: Ints = stored[shape["kind"].lower()].astype(np.int64)
+    table[: shape["skip"] + 1] = 0
+    return table
 
 
 def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, features: Ints) -> list[Ints]:
@@ -253,7 +264,7 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
     height, width = features.shape[:2]
     places = np.arange(height * width * len(base)).reshape(height, width, -1)
     symbols, y_hat, mean, index = maps = [np.zeros_like(places) for _ in range(4)]
-    scores = units(weights.tensors["context.adaptation.scores.table"], 0) if config.get("adaptation") else None
+    scores = read_scores(folder, shape) if config.get("adaptation") else None
     counts = np.zeros((2, height // 4, width // 4, len(base)), np.int64)
     for step, blocks in enumerate(schedule(config["schedule"]["kind"], height, width)):
         means, raws = parameters(weights, step, features, y_hat)
@@ -288,4 +299,13 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
     z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
     features = hyper_synthesis(weights, mean + z * ONE, file.level)
     symbols, y_hat, means, indices = read_y(weights, file.level, tables, decoder, features)
-    return Decoded(file, z, mean + z * ONE, symbols, y_hat, means, indices, decoder.escapes)
+    own = read_filter(weights, file, decoder, tables) if file.flags & FILTERED else None
+    return Decoded(file, z, mean + z * ONE, symbols, y_hat, means, indices, decoder.escapes, own)
+
+
+def read_filter(weights: Weights, file: File, decoder: Decoder, tables: Path) -> Ints:
+    """Section 6: how many steps of each principal filter, (K)."""
+    need(weights.raws is not None, "a filter, and weights without any")
+    half_octaves = (-(-file.height // 64) * -(-file.width // 64)).bit_length() - 7
+    raw = units(weights.raws[(file.level + 256) // 512], 12) + half_octaves * (ONE // 2)
+    return decoder.block(scale_index(raw), read_tables(tables / "logistic_tables.npz"), 3)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.independent import ONE, File, Ints, Weights, decode, stored_tensors
+from tests.independent import ONE, Weights, decode, stored_tensors
+from tests.independent_bits import File, Ints
 
 Map = NDArray[np.float64]  # (h, w, C)
 Bytes = NDArray[np.uint8]
@@ -21,9 +22,9 @@ GREY = 1  # the flag
 
 
 def read_synthesis(path: Path) -> Tensors:
-    """The tensors of a weights file that make pixels: `gains.backward_log` and `synthesis`."""
+    """The tensors of a weights file that make pixels: `gains.backward_log`, `synthesis` and `picture_filter`."""
     _, stored = stored_tensors(path.read_bytes())
-    wanted = ("gains.backward_log.", "synthesis.")
+    wanted = ("gains.backward_log.", "synthesis.", "picture_filter.")
     return {name: tensor.astype(np.float64) for name, tensor in stored.items() if name.startswith(wanted)}
 
 
@@ -83,9 +84,23 @@ def synthesised(tensors: Tensors, y_hat: Map, level: int) -> Map:
     return shuffled(convolved(tensors, "synthesis.linear", y), 16) + deep + 0.5
 
 
-def pixels(file: File, y_hat: Ints, tensors: Tensors) -> Bytes:
-    """The picture of latents in units of 2^-12: (H, W, 3), or (H, W, 1) of a greyscale file."""
-    x = synthesised(tensors, y_hat / ONE, file.level)[: file.height, : file.width]
+def filtered(tensors: Tensors, x: Map, file: File, own: Ints) -> Map:
+    """Section 6: by the whole numbers `own` (K) of principal filters."""
+    hyper_latents = -(-file.height // 64) * -(-file.width // 64)
+    step = 2.0 ** (tensors["picture_filter.steps"][(file.level + 256) // 512] - (hyper_latents.bit_length() - 7) / 2)
+    weight = tensors["picture_filter.filters"]
+    side, change = weight.shape[2], np.tensordot(own * step, weight.reshape(len(own), 3, *weight.shape[1:]), 1)
+    padded = np.pad(x, ((side // 2,), (side // 2,), (0,)), mode="edge")
+    total = x + own * step @ tensors["picture_filter.offsets"]
+    for row, column in np.ndindex(side, side):
+        total += padded[row : row + len(x), column : column + x.shape[1]] @ change[:, :, row, column].T
+    return np.asarray(total)
+
+
+def pixels(file: File, y_hat: Ints, tensors: Tensors, own: Ints | None = None) -> Bytes:
+    """The picture of latents in units of 2^-12 and a filter's numbers: (H, W, 3), or (H, W, 1) of a greyscale file."""
+    whole = synthesised(tensors, y_hat / ONE, file.level)
+    x = (whole if own is None else filtered(tensors, whole, file, own))[: file.height, : file.width]
     samples = np.rint(255 * np.clip(x, 0, 1)).astype(np.int64)
     if file.flags & GREY:
         samples = (samples.sum(axis=2, keepdims=True) + 1) // 3
@@ -95,4 +110,4 @@ def pixels(file: File, y_hat: Ints, tensors: Tensors) -> Bytes:
 def decode_pixels(data: bytes, path: Path, tables: Path) -> Bytes:
     """The picture of a file's bytes, its alpha left out: `path` is its weights, `tables` the frozen tables' folder."""
     decoded = decode(data, Weights.read(path), tables)
-    return pixels(decoded.file, decoded.y_hat, read_synthesis(path))
+    return pixels(decoded.file, decoded.y_hat, read_synthesis(path), decoded.own)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lichen.filtering.filters import PictureFilter
 from lichen.models.checkpoint import save_checkpoint
 from lichen.models.config import ModelConfig, MsSsimRates, Rates
 from lichen.models.model import Model
@@ -23,6 +24,7 @@ from lichen.models.transform_configs import (
     ElicTransform,
     FastHyper,
     FastTransform,
+    Filter,
     MinnenTransform,
     SwinHyper,
     SwinTransform,
@@ -60,6 +62,7 @@ _FIELDS: dict[type, dict[str, Any]] = {
     SliceContext: {"slices": 8, "widths": (8, 6)},
     LearnedSide: {"radius": 31},
     ReferenceContext: {"hidden": 16},
+    Filter: {"count": 6, "side": 3},
     Rates: {"low": 0.0003, "high": 0.01, "count": 3},
     MsSsimRates: {"low": 0.6, "high": 17.0, "count": 3},
 }
@@ -90,6 +93,7 @@ def small(config: ModelConfig) -> ModelConfig:
         context=_narrow(config.context),
         rates=_narrow(config.rates),
         side=_narrow(config.side),
+        filter=None if config.filter is None else _narrow(config.filter),
     )
 
 
@@ -112,9 +116,27 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
     model = config.build()
     picture = to_float(np.asarray(scene(192, 128)))
     (_enliven_ours if isinstance(config.context, Context) else enliven)(model, picture)
+    if model.picture_filter is not None:
+        learned(model.picture_filter)
+        model.gains.backward_log.table -= 0.15  # pictures come out pale: filters pay
     path = folder / f"{row.name}.safetensors"
     save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
     return path
+
+
+@torch.no_grad()
+def learned(principal: PictureFilter) -> None:
+    """Filters: the first of contrast, the others by chance, of which the last is never used."""
+    middle = principal.side // 2
+    principal.filters.normal_(std=0.1)
+    for colour in range(3):
+        principal.filters[colour, colour] = 0
+        principal.filters[colour, colour, middle, middle] = 1
+    principal.offsets.normal_(std=0.3)
+    principal.offsets[0] = -0.5
+    principal.steps.fill_(-8)
+    principal.raws.fill_(1.5)
+    principal.raws[:, -1] = -9
 
 
 def _enliven_ours(model: Model, picture: Tensor) -> None:

@@ -20,8 +20,9 @@ ALLOWED = {
     "prior": {"transforms"},
     "bitstream": set(),
     "coding": {"prior.density"},
+    "filtering": {"prior.density", "prior.context", "transforms.blocks"},
     "losses": {"models.config", "prior.density"},
-    "models": {"transforms", "prior", "coding.coders", "coding.noise", "picture", "files"},
+    "models": {"transforms", "prior", "filtering.filters", "coding.coders", "coding.noise", "picture", "files"},
 }
 FORBIDDEN = {
     "transforms": {"constriction", "safetensors", "PIL"},

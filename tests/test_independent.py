@@ -72,7 +72,7 @@ def shipped() -> Codec:
 def test_pictures(shipped, picture, quality, escapes):
     found = assert_same(shipped.encode(picture, quality), SHIPPED)
     assert (found.file.width, found.file.height) == picture.size
-    assert found.file.flags == (picture.mode == "L")
+    assert found.file.flags & 1 == (picture.mode == "L")
     assert found.z_symbols.any() and found.y_symbols.any()
     assert found.escapes >= 20 * escapes
     skipped = found.y_index <= 3

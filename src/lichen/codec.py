@@ -1,7 +1,7 @@
 """THE MAP: a picture becomes a `.lic` file and comes back. Read `_encode` and `_decode` first.
 
     pixels -> analysis -> y -> hyper analysis -> z -> prior.walk(Writer) -> payload -> container
-    container -> payload -> prior.walk(Reader) -> y_hat -> synthesis -> pixels
+    container -> payload -> prior.walk(Reader) -> y_hat -> synthesis -> the picture's filter -> pixels
 
 The two walks are one function on the prior's fixed-point twin, so both sides compute the same.
 """
@@ -13,7 +13,7 @@ import math
 import sys
 import threading
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
-from lichen.bitstream.fields import GREY, Header
+from lichen.bitstream.fields import FILTERED, GREY, Header
 from lichen.engine import Crop, Engine, FirstGroups, find_device
 from lichen.errors import BadFile, BadPicture, OutOfMemory, PictureNotice, UnsupportedFile, UsageError
 from lichen.evaluation.metrics import psnr_db
@@ -35,6 +35,20 @@ from lichen.models.config import LEVEL_STEPS, Distortion
 from lichen.models.tune import Tune
 from lichen.models.zoo import ZOO, name_of, row
 from lichen.picture import MAX_PIXELS, Picture, check_size, from_array, from_pil, from_tensor, grey_of, to_pil
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What encoding does beyond the walk: steps of search for better latents, and a filter of the picture's own."""
+
+    refine_steps: int = 0
+    filtered: bool = True
+
+    @property
+    def plain(self) -> Effort:
+        """Without the search."""
+        return replace(self, refine_steps=0)
+
 
 AnyPicture = Picture | Image.Image | NDArray[Any] | Tensor
 
@@ -96,6 +110,7 @@ class Codec:
         target_bpp: float | None = None,
         target_psnr_db: float | None = None,
         refine_steps: int = 0,
+        filtered: bool = True,
     ) -> bytes:
         """A picture as the bytes of a `.lic` file.
 
@@ -103,9 +118,10 @@ class Codec:
         [0, 1]. `quality` is 0 ... 100, continuous. With a target size the best quality whose *file* is
         not larger is used (bpp: bits of the file for each pixel), with a target PSNR (over the decoded
         8-bit samples) the smallest file that reaches it. With `refine_steps` better latents are searched for in so
-        many steps (`lichen.refinement`): files some percent smaller at equal quality, each step taking as long as
-        some encodings. Raises `BadPicture`, `PictureTooLarge`, `UsageError`; warns with `PictureNotice` of
-        what was changed to read the picture.
+        many steps (`lichen.refinement`): files some percent smaller, each step as long as some encodings. Where its
+        weights know filters the file states one of the picture's own; not `filtered` it is some percent larger, and
+        sooner made. Raises `BadPicture`, `PictureTooLarge`, `UsageError`; warns with `PictureNotice` of what was
+        changed to read the picture.
         """
         if isinstance(picture, Image.Image):  # before it is loaded
             self._check(self._own, picture.height, picture.width, refine_steps > 0)
@@ -114,17 +130,17 @@ class Codec:
         self._check(self._own, height, width, refine_steps > 0)
         if sum(target is not None for target in (target_size_bytes, target_bpp, target_psnr_db)) > 1:
             raise UsageError("give one target: a size, a bpp or a PSNR")
-        self._check_steps(refine_steps)
+        effort = self._checked_effort(refine_steps, filtered)
         if target_bpp is not None and not 0 < target_bpp < 1e9:
             raise UsageError(f"target_bpp must be positive and finite, not {target_bpp}")
         if target_bpp is not None:
             target_size_bytes = int(target_bpp * width * height / 8)
         with typed_memory_errors():
             if target_size_bytes is not None:
-                return self._fit(ready, target_size_bytes, refine_steps)
+                return self._fit(ready, target_size_bytes, effort)
             if target_psnr_db is not None:
-                return self._reach(ready, target_psnr_db, refine_steps)
-            return self._encode(ready, self._level(quality), refine_steps)[0]
+                return self._reach(ready, target_psnr_db, effort)
+            return self._encode(ready, self._level(quality), effort)[0]
 
     def encode_batch(self, pictures: Tensor, quality: float = 50) -> list[bytes]:
         """(B, C, H, W), uint8 or float in [0, 1] -> the bytes of B files."""
@@ -164,7 +180,7 @@ class Codec:
             container = _container(data, first)
             header = container.header
             engine = self._engine_of(header)
-            y_hat = self._read(container, engine, first)
+            y_hat, _ = self._read(container, engine, first)
             pixels = engine.thumbnail(y_hat, header.level, header.height, header.width)
             return to_pil(unpack_extras(container, pixels, None))
 
@@ -182,41 +198,45 @@ class Codec:
         """y_hat (1, M, h, w) float64 of a file: the same numbers on every machine."""
         with typed_memory_errors(), torch.inference_mode():
             container = _container(data, None)
-            y_hat = self._read(container, self._engine_of(container.header))
+            y_hat, _ = self._read(container, self._engine_of(container.header))
         return y_hat.to(torch.float64, copy=True)  # made outside, it may be trained on
 
-    def _encode(self, picture: Picture, level: int, refine_steps: int = 0) -> tuple[bytes, Tensor]:
+    def _encode(self, picture: Picture, level: int, effort: Effort) -> tuple[bytes, Tensor, Tensor | None]:
         engine = self._own
-        y, z = engine.latents(picture.pixels, level, refine_steps)
-        payloads, y_hat = engine.write(y, z, level)
+        y, z = engine.latents(picture.pixels, level, effort.refine_steps)
+        payloads, y_hat, amounts = engine.write_filtered(y, z, level, picture.pixels if effort.filtered else None)
         height, width = picture.pixels.shape[:2]
         model_id = row(engine.checkpoint.name).id
-        flags = GREY if picture.grey else 0
+        flags = (GREY if picture.grey else 0) | (0 if amounts is None else FILTERED)
         header = Header(model_id, engine.checkpoint.hash, width, height, level, flags)
         extras = pack_extras(picture)
         if len(payloads) > 1:
-            return write_container(Container(header, extras, payloads)), y_hat
-        return write_container(Container(header, {Kind.LATENTS: payloads[0], **extras})), y_hat
+            return write_container(Container(header, extras, payloads)), y_hat, amounts
+        return write_container(Container(header, {Kind.LATENTS: payloads[0], **extras})), y_hat, amounts
 
     def _decode(self, container: Container, crop: Crop | None, first: FirstGroups | None) -> Picture:
         header = container.header
         engine = self._engine_of(header)
         crop = _checked(crop or (0, 0, header.width, header.height), header)
-        y_hat = self._read(container, engine, first)
-        pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop)
+        y_hat, amounts = self._read(container, engine, first)
+        pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop, amounts)
         picture = unpack_extras(container, pixels, crop)
         if first is not None and first.count is None and len(container.latents) < engine.channel_groups:
             arrived = f"{len(container.latents)} of {engine.channel_groups} channel groups arrived, the rest is filled"
             return replace(picture, notices=(arrived,))
         return picture
 
-    def _read(self, container: Container, engine: Engine, first: FirstGroups | None = None) -> Tensor:
+    def _read(
+        self, container: Container, engine: Engine, first: FirstGroups | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """y_hat, and the amounts of the picture's own filter."""
         header = container.header
         if header.level > (engine.levels - 1) * LEVEL_STEPS:
             raise BadFile("the file's quality is beyond its model's: the file is damaged; get it anew")
         if bool(container.groups) != (engine.channel_groups > 1):
             raise BadFile("its latents are not in the sections of their model: the file is damaged; get it anew")
-        return engine.read(container.latents, header.level, header.height, header.width, first)
+        place = header.level, header.height, header.width
+        return engine.read_filtered(container.latents, *place, first, bool(header.flags & FILTERED))
 
     def _check(self, engine: Engine, height: int, width: int, refined: bool = False) -> None:
         """Refuse a picture beyond the limits, before anything is allocated."""
@@ -227,11 +247,12 @@ class Codec:
                 sizes = f"needs about {needed / 1e6:.0f} MB of memory, over {self._max_memory_bytes / 1e6:.0f}"
                 raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise --max-memory")
 
-    def _check_steps(self, refine_steps: int) -> None:
+    def _checked_effort(self, refine_steps: int, filtered: bool) -> Effort:
         if refine_steps < 0:
             raise UsageError(f"refine_steps must not be negative, not {refine_steps}")
         if refine_steps and self.checkpoint.config.rates.distortion is not Distortion.MSE:
             raise UsageError("refining is by MSE, and these weights are for MS-SSIM: leave it out, or tune for psnr")
+        return Effort(refine_steps, filtered)
 
     def _engine_of(self, header: Header) -> Engine:
         check_size(header.width, header.height, self._max_pixels)
@@ -258,27 +279,27 @@ class Codec:
             raise UsageError(f"quality must lie in 0 ... 100, not {quality}")
         return round(quality / 100 * (self._own.levels - 1) * LEVEL_STEPS)
 
-    def _fit(self, picture: Picture, size_bytes: int, refine_steps: int) -> bytes:
+    def _fit(self, picture: Picture, size_bytes: int, effort: Effort) -> bytes:
         """The best file that is not over `size_bytes`; what refining saves is spent on quality."""
-        level, plain = self._largest(picture, size_bytes)
-        if not refine_steps:
+        level, plain = self._largest(picture, size_bytes, effort.plain)
+        if not effort.refine_steps:
             return plain
-        refined = self._encode(picture, level, refine_steps)[0]
+        refined = self._encode(picture, level, effort)[0]
         if len(refined) >= len(plain):  # a search weighs distortion too: at low rates it may spend bytes
             return refined if len(refined) <= size_bytes else plain
-        level, _ = self._largest(picture, size_bytes * len(plain) // len(refined))
-        better = self._encode(picture, level, refine_steps)[0]
+        level, _ = self._largest(picture, size_bytes * len(plain) // len(refined), effort.plain)
+        better = self._encode(picture, level, effort)[0]
         return next(data for data in (better, refined, plain) if len(data) <= size_bytes)
 
-    def _largest(self, picture: Picture, size_bytes: int) -> tuple[int, bytes]:
+    def _largest(self, picture: Picture, size_bytes: int, effort: Effort) -> tuple[int, bytes]:
         """The level of the largest file that is not over `size_bytes`, by bisection over quality, and that file."""
         low, high = 0, (self._own.levels - 1) * LEVEL_STEPS
-        best = 0, self._encode(picture, low)[0]
+        best = 0, self._encode(picture, low, effort)[0]
         if len(best[1]) > size_bytes:
             raise BadPicture(f"the smallest file for this picture has {len(best[1])} bytes, over {size_bytes}")
         while high - low > 1 and size_bytes - len(best[1]) > size_bytes // 500:
             middle = (low + high + 1) // 2
-            candidate = middle, self._encode(picture, middle)[0]
+            candidate = middle, self._encode(picture, middle, effort)[0]
             if len(candidate[1]) <= size_bytes:
                 low = middle
                 best = max(best, candidate, key=lambda found: len(found[1]))
@@ -286,30 +307,30 @@ class Codec:
                 high = middle
         return best
 
-    def _reach(self, picture: Picture, wanted_db: float, refine_steps: int) -> bytes:
+    def _reach(self, picture: Picture, wanted_db: float, effort: Effort) -> bytes:
         """The smallest file found that has this PSNR; what refining takes away is given back by quality."""
-        level, plain, psnr = self._lowest(picture, wanted_db)
-        if not refine_steps:
+        level, plain, psnr = self._lowest(picture, wanted_db, effort.plain)
+        if not effort.refine_steps:
             return plain
-        refined, refined_psnr = self._measured(picture, level, refine_steps)
+        refined, refined_psnr = self._measured(picture, level, effort)
         if math.isinf(refined_psnr):  # without any loss: nothing to give back
             return min(plain, refined, key=len)
         top = (self._own.levels - 1) * LEVEL_STEPS
-        wanted = min(wanted_db + psnr - refined_psnr, self._measured(picture, top)[1])
-        better, better_psnr = self._measured(picture, self._lowest(picture, wanted)[0], refine_steps)
+        wanted = min(wanted_db + psnr - refined_psnr, self._measured(picture, top, effort.plain)[1])
+        better, better_psnr = self._measured(picture, self._lowest(picture, wanted, effort.plain)[0], effort)
         found = ((plain, psnr), (refined, refined_psnr), (better, better_psnr))
         return min((data for data, reached in found if reached >= wanted_db), key=len)
 
-    def _lowest(self, picture: Picture, wanted_db: float) -> tuple[int, bytes, float]:
+    def _lowest(self, picture: Picture, wanted_db: float, effort: Effort) -> tuple[int, bytes, float]:
         """The level of lowest quality that reaches this PSNR, by bisection over quality, its file and its PSNR."""
         low, high = -1, (self._own.levels - 1) * LEVEL_STEPS
-        best, psnr = self._measured(picture, high)
+        best, psnr = self._measured(picture, high, effort)
         if not psnr >= wanted_db:
             raise BadPicture(f"the best that this picture reaches is {psnr:.2f} dB, not {wanted_db}; ask for less")
         found = high, best, psnr
         while high - low > 1:
             middle = (low + high) // 2
-            candidate, psnr = self._measured(picture, middle)
+            candidate, psnr = self._measured(picture, middle, effort)
             if psnr >= wanted_db:
                 high = middle
                 found = min(found, (middle, candidate, psnr), key=lambda trial: len(trial[1]))
@@ -317,10 +338,11 @@ class Codec:
                 low = middle
         return found
 
-    def _measured(self, picture: Picture, level: int, refine_steps: int = 0) -> tuple[bytes, float]:
+    def _measured(self, picture: Picture, level: int, effort: Effort) -> tuple[bytes, float]:
         """A file and the PSNR in dB of what it decodes to here."""
-        data, y_hat = self._encode(picture, level, refine_steps)
-        decoded = self._own.pixels(y_hat, level, *picture.pixels.shape[:2])
+        data, y_hat, amounts = self._encode(picture, level, effort)
+        height, width = picture.pixels.shape[:2]
+        decoded = self._own.pixels(y_hat, level, height, width, amounts=amounts)
         if picture.grey:
             return data, psnr_db(grey_of(decoded), grey_of(picture.pixels))
         return data, psnr_db(decoded, picture.pixels)

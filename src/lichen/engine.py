@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lichen.coding.coders import GroupReader, GroupWriter
 from lichen.errors import BadFile, DeviceError, UsageError
+from lichen.filtering.choice import Sums, choose, sums
 from lichen.memory import Needs, keep_freed_memory
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.models.config import LEVEL_STEPS
@@ -31,6 +33,7 @@ from lichen.windows import (
     Window,
     coding_windows,
     evenly,
+    looked_at,
     prior_halos,
     split,
     transform_halos,
@@ -110,12 +113,16 @@ class Engine:
 
     def transform_windows(self, height: int, width: int) -> tuple[Window, list[Window], TransformHalos]:
         """The whole map of a picture of this many pixels, the windows of its transforms, and their halos."""
-        stride = self.checkpoint.model.hyper_stride
-        whole = Window(0, 0, -(-height // stride), -(-width // stride))
-        windows = evenly(*whole.shape, self._needs.transform_side(stride))
+        whole = self._whole(height, width)
+        windows = evenly(*whole.shape, self._needs.transform_side(self.checkpoint.model.hyper_stride))
         if len(windows) == 1 or self._transform_halos is None:
             return whole, [whole], TransformHalos(0, 0, 0)
         return whole, windows, self._transform_halos
+
+    def _whole(self, height: int, width: int) -> Window:
+        """The map of hyper-latents of a picture of this many pixels."""
+        stride = self.checkpoint.model.hyper_stride
+        return Window(0, 0, -(-height // stride), -(-width // stride))
 
     def prior_windows(self, whole: Window) -> tuple[list[Window], PriorHalos] | None:
         """The windows of the walk over a map, and its halos; None if it is walked as a whole."""
@@ -178,12 +185,43 @@ class Engine:
         cut = to_float(pixels[rows, columns])
         return extend_to(cut, *(side * stride for side in window.shape)).to(self.device)
 
+    def filter_sums(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int, side: int) -> Sums:
+        """What a filter of `side` x `side` for what y_hat decodes to follows from, `pixels` being the original.
+
+        Its windows have no halo: where they meet, sums differ a little from those of the whole.
+        """
+        model, stride = self.checkpoint.model, self.checkpoint.model.hyper_stride
+        found = []
+        for window in looked_at(self._whole(*pixels.shape[:2])):
+            near = window.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
+            with self._precision():
+                x_hat = model.synthesise(near, self._position(level), *(length * stride for length in window.shape))
+            height = min(window.bottom * stride, pixels.shape[0]) - window.top * stride
+            width = min(window.right * stride, pixels.shape[1]) - window.left * stride
+            found.append(sums(x_hat, self._cut(pixels, window)[:, :, :height, :width], side))
+        return functools.reduce(operator.add, found)
+
     def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
         """Latents -> payloads, one for each channel group, and y_hat. The same y and z give the same bytes anywhere."""
-        shape = (z.shape[2], z.shape[3])
-        writer = GroupWriter(self._starts(shape))
-        y_hat = self._walk(writer, level, shape, y, z)
-        return writer.finish(), y_hat
+        return self.write_filtered(y, z, level, None)[:2]
+
+    def write_filtered(
+        self, y: Tensor, z: Tensor, level: int, pixels: NDArray[np.uint8] | None
+    ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
+        """As `write`, and with the original (H, W, 3) the last payload states its own filter, whose amounts it gives.
+
+        None where there is no filter that pays; then the payload is that of `write`.
+        """
+        writer = GroupWriter(self._starts((z.shape[2], z.shape[3])))
+        y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
+        principal, amounts = self.checkpoint.model.picture_filter, None
+        if pixels is not None and principal is not None and principal.learned:
+            found = self.filter_sums(y_hat, pixels, level, principal.side)
+            position, area = level / LEVEL_STEPS, z.shape[2] * z.shape[3]
+            lam = self.checkpoint.config.rates.lam(position)
+            numbers = choose(principal, found, position, area, math.prod(pixels.shape[:2]), lam)
+            amounts = None if numbers is None else principal.code(writer, position, area, numbers)
+        return writer.finish(), y_hat, amounts
 
     def read(
         self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
@@ -192,8 +230,16 @@ class Engine:
 
         Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
         """
-        stride = self.checkpoint.model.hyper_stride
-        shape = (-(-height // stride), -(-width // stride))
+        return self.read_filtered(payloads, level, height, width, first, False)[0]
+
+    def read_filtered(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `read`, and the amounts of the picture's own filter where the last payload is said to state one.
+
+        Where some channel groups are left out, so is the filter.
+        """
+        shape, principal = self._whole(height, width).shape, self.checkpoint.model.picture_filter
         groups, asked = self.channel_groups, None if first is None else first.count
         if asked is not None and groups == 1:
             raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
@@ -202,8 +248,13 @@ class Engine:
         wanted = groups if first is None else asked or min(len(payloads), groups)
         if len(payloads) < wanted or len(payloads) > groups:
             raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
+        if filtered and principal is None:
+            raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         reader = GroupReader(payloads[:wanted], self._starts(shape), first is None or first.fill_mean)
-        return self._walk(reader, level, shape, None, None)
+        y_hat = self._walk(reader, level, shape, None, None)
+        if principal is None or not filtered or wanted < groups:
+            return y_hat, None
+        return y_hat, principal.code(reader, level / LEVEL_STEPS, math.prod(shape))
 
     def _starts(self, shape: tuple[int, int]) -> list[int]:
         """The numbers of the blocks with which the second and later channel groups begin, z being block 0."""
@@ -223,8 +274,19 @@ class Engine:
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact)[0]
 
-    def pixels(self, y_hat: Tensor, level: int, height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
-        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need."""
+    def pixels(
+        self,
+        y_hat: Tensor,
+        level: int,
+        height: int,
+        width: int,
+        crop: Crop | None = None,
+        amounts: Tensor | None = None,
+    ) -> NDArray[np.uint8]:
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need.
+
+        `amounts` are of the picture's own filter, if it has one.
+        """
         model, position = self.checkpoint.model, self._position(level)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
         whole, windows, halos = self.transform_windows(height, width)
@@ -239,6 +301,8 @@ class Engine:
             near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 part = model.synthesise(near, position, *(side * stride for side in outer.shape))
+                if amounts is not None and model.picture_filter is not None:
+                    part = model.picture_filter(part, amounts)
             rows, columns = (
                 slice(top - outer.top * stride, bottom - outer.top * stride),
                 slice(left - outer.left * stride, right - outer.left * stride),

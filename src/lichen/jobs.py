@@ -203,7 +203,7 @@ def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: th
 
 @dataclass(frozen=True)
 class Encode:
-    """Encodes one task's picture, at a quality or for a target, refined or not; `strip` drops its metadata."""
+    """Encodes one task's picture, at a quality or for a target, refined or filtered or not; `strip` drops metadata."""
 
     codec: Codec
     room: Room
@@ -215,6 +215,7 @@ class Encode:
     strip: bool = False
     force: bool = False
     max_pixels: int = MAX_PIXELS
+    filtered: bool = True
 
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
@@ -241,6 +242,7 @@ class Encode:
             target_bpp=self.target_bpp,
             target_psnr_db=self.target_psnr_db,
             refine_steps=self.refine_steps,
+            filtered=self.filtered,
         )
 
 

@@ -6,6 +6,7 @@ windows follow from the picture's size alone, never from memory, so that a pictu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from lichen.prior.context import ContextModel
 
 SIDE = 48  # of a window of the walk: 3072 pixels; part of the file format, as symbols lie window by window
 TRANSFORM_SIDE = 64  # of a window of the transforms, at most: 4096 pixels
+LOOKED_AT = 16, 4096  # the side of windows from which a filter is fitted, and how many hyper-latents suffice: 16 Mpx
 _PHASES = 4  # positions at which a network is probed; networks on a grid of their own align to this
 _FARTHEST = 12  # a network that looks farther is not run in windows
 
@@ -33,6 +35,10 @@ class Window:
     @property
     def shape(self) -> tuple[int, int]:
         return self.bottom - self.top, self.right - self.left
+
+    @property
+    def area(self) -> int:
+        return math.prod(self.shape)
 
     def of(self, x: Tensor, unit: int) -> Tensor:
         """The part of (B, C, h, w) under this window, `unit` rows to a hyper-latent; a view."""
@@ -80,6 +86,15 @@ def coding_windows(height: int, width: int) -> list[Window]:
     return split(height, width, SIDE, SIDE)
 
 
+def looked_at(whole: Window) -> list[Window]:
+    """The windows of a map from which its picture's filter is fitted: all of them, or of a large map some."""
+    side, enough = LOOKED_AT
+    apart, across = -(-whole.area // enough), -(-whole.shape[1] // side)
+    while math.gcd(apart, across) > 1:  # else always in the same columns
+        apart += 1
+    return split(*whole.shape, side, side)[::apart]
+
+
 @dataclass(frozen=True)
 class TransformHalos:
     """How far the transforms of a model look, in hyper-latents."""
@@ -102,10 +117,15 @@ class PriorHalos:
 def transform_halos(model: Model) -> TransformHalos | None:
     """The true halos of a built model's transforms; None if one of them looks everywhere."""
     pixels, unit, level = model.hyper_stride, model.hyper_stride // model.stride, _zero(model)
-    latents = model.prior.context.latents
+    latents, own = model.prior.context.latents, model.picture_filter
+
+    def synthesis_of(y: Tensor) -> Tensor:
+        x_hat: Tensor = model.synthesis(y, level)
+        return x_hat if own is None else own(x_hat, own.offsets.new_zeros(len(own.offsets)))
+
     analysis = _reach(lambda x: model.analysis(x, level), 3, pixels, unit, level.device)
     hyper_analysis = _reach(lambda y: model.hyper_analysis(y, level), latents, unit, 1, level.device)
-    synthesis = _reach(lambda y: model.synthesis(y, level), latents, unit, pixels, level.device)
+    synthesis = _reach(synthesis_of, latents, unit, pixels, level.device)
     if analysis is None or hyper_analysis is None or synthesis is None:
         return None
     return TransformHalos(analysis, hyper_analysis, synthesis)

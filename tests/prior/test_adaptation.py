@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from importlib import resources
 
 import pytest
 import torch
 
 from lichen.coding.coders import Estimator
 from lichen.coding.noise import Noise
-from lichen.errors import BadCheckpoint, UsageError
+from lichen.errors import UsageError
 from lichen.models.prior_configs import Context
 from lichen.models.transform_configs import SwinHyper
 from lichen.models.zoo import row
 from lichen.prior.adaptation import DOUBT, SIDE, SIZES, UNITS, Adaptation, Tally, evidence
 from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, LinearScale, Logistic, logistic_bits
-from lichen.prior.exact import freeze
 from lichen.prior.parts import AllAtOnce, Cell, Quadtree
 from tests.laws import priors
 
@@ -101,16 +102,18 @@ def test_evidence_counts_neighbours_and_doubt():
     assert torch.allclose(asked, torch.tensor(wanted), atol=2.0**-12)
 
 
-def test_scores_that_are_not_whole_are_refused():
-    """Their sums would depend on the order of adding."""
-    made = Adaptation(M, 2, 4, SHAPE)
-    assert torch.equal(freeze(made).scores.table, made.scores.table)
-    for place, wrong in ((0, 0.5), (0, 2.0**14), (1, -1.0)):
-        kept = made.scores.table[9, 9].clone()
-        made.scores.table[9, 9, place] = wrong
-        with pytest.raises(BadCheckpoint, match="whole numbers"):
-            freeze(made)
-        made.scores.table[9, 9] = kept
+def test_scores_are_frozen_and_no_weights():
+    """They are part of the format: whatever a weights file holds under their name is not read."""
+    stored = (resources.files("lichen.prior") / "scores.npz").read_bytes()
+    assert hashlib.sha256(stored).hexdigest() == "975c673d1df347025b739ab8740e5b25d03e0382b694246d817679555ddd8c5c"
+    config = row("lichen").config
+    model = config.build()
+    state, name = model.state_dict(), "prior.context.adaptation.scores.table"
+    assert name not in state
+    table = model.prior.context.adaptation.scores.table.clone()
+    assert torch.equal(table, table.round()) and not table[:4].any()
+    model.load_state_dict(state | {name: torch.full_like(table, 0.5)})
+    assert torch.equal(model.prior.context.adaptation.scores.table, table)
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from lichen.errors import BadFile, TruncatedFile, UnsupportedFile
 MAGIC = b"\x8bLC"
 VERSION = 1
 GREY = 1  # flag bit: the picture comes back as greyscale
-KNOWN_FLAGS = GREY
+FILTERED = 2  # flag bit: behind the latents, in their last stream, a filter of the picture's own is stated
+KNOWN_FLAGS = GREY | FILTERED
 
 
 class Cursor:

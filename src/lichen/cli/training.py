@@ -1,4 +1,4 @@
-"""Commands for people who train: train."""
+"""Commands for people who train: train, learn-filters."""
 
 from __future__ import annotations
 
@@ -51,3 +51,23 @@ def train(
         recipe, data, output, valid, max_minutes, steps, lam, start, kept, device, save_minutes, log_steps, tensorboard
     )
     train_session(run, console)
+
+
+@app.command("learn-filters")
+def learn_filters(
+    weights: Annotated[Path, typer.Argument(help="A weights file that train wrote.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Folder of the pictures it was trained on.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The weights file to write.", show_default=False)],
+    pictures: Annotated[int, typer.Option(min=1, help="How many of them to learn from, evenly among all.")] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    device: Device = "cpu",
+    threads: Threads = 0,
+) -> None:
+    """Find the principal filters of trained weights: the last step, where a model has filters of pictures' own.
+
+    Example: `lichen learn-filters runs/a/lichen.safetensors --data photos/ -o lichen.safetensors`
+    """
+    from lichen.training.filters import learn_filters_of
+
+    set_threads(threads)
+    learn_filters_of(weights, data, output, pictures, console.print, device, force)

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from lichen.filtering.choice import sums
+from lichen.filtering.filters import PictureFilter
 from lichen.models.config import ModelConfig
 from lichen.prior.context import Context
 from lichen.prior.density import AnyBelief
@@ -22,7 +25,8 @@ from lichen.transforms.gdn import Normalisation
 CONVENTION = (
     "Multiply-adds of convolutions and matrix products for each pixel, in thousands; transposed convolutions\n"
     "counted with their stride; GDN, activations and gains left out; measured at 256x256. M: millions of\n"
-    "parameters. encode = analysis + hyper + prior; decode = synthesis + hyper synthesis + prior."
+    "parameters. encode = analysis + hyper + prior; decode = synthesis + hyper synthesis + prior. Where pictures have\n"
+    "filters of their own decode includes it, and encode the synthesis and the choice of a filter."
 )
 SIDE = 256  # pixels: whole windows and whole hyper-latents of every row
 
@@ -54,13 +58,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Counts:
-    """The costs of a model's parts. `prior` is the context model and the density of the hyper-latent."""
+    """The costs of a model's parts. `prior` is the context model and the density of the hyper-latent.
+
+    `filter` is that of a picture's own filter, `choice` the encoder's choice of it, which synthesises the picture too.
+    """
 
     analysis: Cost
     synthesis: Cost
     hyper_analysis: Cost
     hyper_synthesis: Cost
     prior: Cost
+    filter: Cost = Cost(0, 0)
+    choice: Cost = Cost(0, 0)
 
     @property
     def hyper(self) -> Cost:
@@ -73,12 +82,13 @@ class Counts:
     @property
     def encode(self) -> float:
         """Multiply-adds for each pixel when encoding."""
-        return (self.analysis + self.hyper + self.prior).mac_per_pixel
+        decoded = self.synthesis.mac_per_pixel if self.choice.mac_per_pixel else 0
+        return (self.analysis + self.hyper + self.prior + self.choice).mac_per_pixel + decoded
 
     @property
     def decode(self) -> float:
         """Multiply-adds for each pixel when decoding."""
-        return (self.synthesis + self.hyper_synthesis + self.prior).mac_per_pixel
+        return (self.synthesis + self.hyper_synthesis + self.prior + self.filter).mac_per_pixel
 
 
 def _parameters(module: nn.Module) -> int:
@@ -115,6 +125,28 @@ class _Walk(nn.Module):
         self.context.walk(_Free(), features, level, y)
 
 
+class _Filtering(nn.Module):
+    """The filter of a picture at work; combining principal filters into it does not depend on the picture's size."""
+
+    def __init__(self, principal: PictureFilter) -> None:
+        super().__init__()
+        self.kernel = torch.zeros(3, 3, principal.side, principal.side)
+
+    def forward(self, x: Tensor, amounts: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, padding=self.kernel.shape[2] // 2)
+
+
+class _Choosing(nn.Module):
+    """Summing up what a filter is chosen by, as a module of one call."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x_hat: Tensor, x: Tensor) -> None:
+        sums(x_hat, x, self.side)
+
+
 def count(config: ModelConfig) -> Counts:
     """Build the model and count its parts at 256 x 256 pixels."""
     model = config.build()
@@ -133,4 +165,14 @@ def count(config: ModelConfig) -> Counts:
         hyper_analysis=_transform(model.hyper_analysis, latents, side),
         hyper_synthesis=_transform(model.prior.synthesis, hyper_latents, hyper_side),
         prior=Cost(prior, walk / SIDE**2),
+        **_own_filter(model.picture_filter),
     )
+
+
+def _own_filter(principal: PictureFilter | None) -> dict[str, Cost]:
+    """What filtering and choosing a filter cost. Its numbers are no parameters: nothing learns them by gradients."""
+    if principal is None:
+        return {}
+    x, amounts = torch.zeros(1, 3, SIDE, SIDE), torch.ones(len(principal.offsets))
+    filtering = Cost(0, multiply_adds(_Filtering(principal), x, amounts) / SIDE**2)
+    return {"filter": filtering, "choice": Cost(0, multiply_adds(_Choosing(principal.side), x, x) / SIDE**2)}

@@ -15,7 +15,7 @@ import torch
 from lichen.errors import BadCheckpoint, UsageError
 from lichen.models.model import Gains, Model, NoGains
 from lichen.models.prior_configs import OUR_SIDE, AnyContext, AnySide
-from lichen.models.transform_configs import AnyHyper, AnyTransform, Thumbnail
+from lichen.models.transform_configs import AnyHyper, AnyTransform, Filter, Thumbnail
 from lichen.prior.adaptation import SIDE
 from lichen.prior.context import Prior
 
@@ -137,6 +137,7 @@ class ModelConfig:
     side: AnySide = OUR_SIDE
     thumbnail: Thumbnail | None = None
     single: bool = False
+    filter: Filter | None = None
 
     def __post_init__(self) -> None:
         if getattr(self.context, "adaptation", 0) and self.hyper.stride != SIDE:
@@ -157,7 +158,9 @@ class ModelConfig:
         gains = self.rates.gains(start, latents)
         stride = self.transform.stride
         thumbnail = None if self.thumbnail is None else self.thumbnail.build(latents, stride)
-        return Model(analysis, synthesis, hyper_analysis, prior, gains, stride, stride * self.hyper.stride, thumbnail)
+        strides = stride, stride * self.hyper.stride
+        own = None if self.filter is None else self.filter.build(levels)
+        return Model(analysis, synthesis, hyper_analysis, prior, gains, *strides, thumbnail, own)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator
 from lichen.coding.noise import Noise
+from lichen.filtering.filters import PictureFilter
 from lichen.latents import Coded, Latents
 from lichen.picture import pad_to
 from lichen.prior.context import Beliefs, Coder, Prior, merge
@@ -53,6 +54,7 @@ class Model(nn.Module):
     `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
     between machines; `prior` is not, and codes files through its fixed-point twin (`exact_prior`).
     `thumbnail(y_hat)`, where there is one, makes small pictures of the first channels.
+    `picture_filter(x_hat, amounts)`, where there is one, filters a picture as its file says (`lichen.filtering`).
     """
 
     def __init__(
@@ -65,11 +67,12 @@ class Model(nn.Module):
         stride: int,
         hyper_stride: int,
         thumbnail: nn.Module | None = None,
+        picture_filter: PictureFilter | None = None,
     ) -> None:
         super().__init__()
         self.analysis, self.synthesis = analysis, synthesis
         self.hyper_analysis, self.prior, self.gains = hyper_analysis, prior, gains
-        self.thumbnail = thumbnail
+        self.thumbnail, self.picture_filter = thumbnail, picture_filter
         self.stride = stride  # pixels for each latent
         self.hyper_stride = hyper_stride  # pixels for each hyper-latent
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lichen.errors import UsageError
+from lichen.filtering.filters import PictureFilter
 from lichen.transforms.blocks import Levelless
 from lichen.transforms.cheng import SLOPE, cheng_analysis, cheng_synthesis
 from lichen.transforms.conv_hyper import (
@@ -276,6 +277,23 @@ class Thumbnail:
         if not 1 <= self.channels <= latents:
             raise UsageError(f"channels must be 1 ... {latents}, not {self.channels}")
         return ThumbnailSynthesis(self.channels, self.width, (stride // self.shrink).bit_length() - 1)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter of each picture's own: `count` principal ones of `side` x `side` pixels (`lichen.filtering`)."""
+
+    count: int = 48
+    side: int = 5
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"count must be at least 1, not {self.count}")
+        if self.side % 2 == 0 or not 1 <= self.side <= 9:
+            raise UsageError(f"side must be 1, 3, 5, 7 or 9, not {self.side}")
+
+    def build(self, levels: int) -> PictureFilter:
+        return PictureFilter(self.count, self.side, levels)
 
 
 AnyTransform = FastTransform | MinnenTransform | ChengTransform | ElicTransform | SwinTransform

@@ -9,16 +9,16 @@ information) where sigma is right; sum(u) / (sum(I) + doubt) is about how many o
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.errors import BadCheckpoint
-from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Belief, Gaussian, Logistic
+from lichen.prior.density import Belief, Gaussian, Logistic
 from lichen.prior.exact import ACTIVATION_BITS
 from lichen.prior.parts import Cell
 from lichen.transforms.blocks import SLOPE, Pointwise, zero_
@@ -27,10 +27,8 @@ SIDE = 4  # latents that a tally has in each direction: those of a hyper-latent
 REACH = 1  # how many hyper-latents away evidence is smoothed over
 SIZES = 256  # of |s| that have scores of their own; the last stands for all beyond
 UNITS = 256  # of a score and of information: whole numbers, exact in whatever order they are added
-HIGHEST = 16.0  # the largest score
 DOUBT = 6 * 4 * UNITS  # information, as the smoothed tallies count it, for "the scale was right"
 MOST = 8.0  # the largest evidence, in octaves
-SCORES = ".adaptation.scores.table"  # how the name of a model's table ends
 START = 0.6  # how much of it a channel's scale is moved by
 
 
@@ -72,41 +70,32 @@ class Tally:
 
 
 @functools.cache
-def _scores(shape: Gaussian | Logistic) -> Tensor:
-    """Scores and information (SCALES, SIZES, 2) in whole units; 0 where nothing is coded."""
-    table = torch.zeros(SCALES, SIZES, 2, dtype=torch.float64)
-    sizes = torch.arange(8 * SIZES, dtype=torch.float64)
-    scales = SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (torch.arange(SCALES, dtype=torch.float64) / (SCALES - 1))
-    bits, wider, narrower = (shape.training_bits(sizes, scales[:, None] * 2**octaves) for octaves in (0, 0.05, -0.05))
-    mass = torch.exp2(-bits) * (1 + (sizes > 0))
-    moment = mass * (narrower - wider) * (math.log(2) / 0.1)
-    for sums in (mass, moment):
-        sums[:, SIZES - 1] = sums[:, SIZES - 1 :].sum(dim=1)
-    mass, moment = mass[:, :SIZES], moment[:, :SIZES]
-    mean = moment.sum(dim=1, keepdim=True) / mass.sum(dim=1, keepdim=True)
-    score = (moment / mass - mean).clamp(-HIGHEST, HIGHEST)
-    table[:, :, 0], table[:, :, 1] = score, (mass * score.square()).sum(dim=1, keepdim=True)
-    table[: shape.skip + 1] = 0
-    return torch.round(table * UNITS).float()
+def _scores(kind: str) -> Tensor:
+    """The frozen scores and information of a density, (SCALES, SIZES, 2) float32."""
+    path = resources.files("lichen.prior") / "scores.npz"
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return torch.from_numpy(stored[kind].astype(np.float32))
 
 
 class Scores(nn.Module):
-    """What a symbol says of its scale: rows index * SIZES + |s| (...) int32 -> score and information (..., 2)."""
+    """What a symbol says of its scale: rows index * SIZES + |s| (...) int32 -> score and information (..., 2).
+
+    A frozen table of whole numbers (`scripts/make_scores.py`), 0 where nothing is coded; not among the weights.
+    """
 
     table: Tensor
 
-    def __init__(self, table: Tensor) -> None:
+    def __init__(self, shape: Gaussian | Logistic) -> None:
         super().__init__()
-        self.register_buffer("table", table)
+        table = _scores(shape.tables).clone()
+        table[: shape.skip + 1] = 0
+        self.register_buffer("table", table, persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         return F.embedding(rows, self.table.flatten(0, 1))
 
     def exact(self) -> Scores:
-        """The twin is the same, of whole numbers. Raises `BadCheckpoint` for others, and out of range."""
-        whole = torch.equal(self.table, self.table.round())
-        if not whole or float(self.table.abs().max()) > UNITS * HIGHEST or float(self.table[..., 1].min()) < 0:
-            raise BadCheckpoint("the scores of the prior are not whole numbers in range: the weights file is damaged")
+        """Whole numbers: its own fixed-point twin."""
         return self
 
 
@@ -118,7 +107,7 @@ class Adaptation(nn.Module):
 
     def __init__(self, latents: int, steps: int, width: int, shape: Gaussian | Logistic) -> None:
         super().__init__()
-        self.scores = Scores(_scores(shape).clone())
+        self.scores = Scores(shape)
         self.own = nn.ModuleList(nn.Conv2d(latents, latents, 1, groups=latents) for _ in range(steps - 1))
         self.mixed = nn.ModuleList(
             nn.Sequential(Pointwise(latents, width), nn.LeakyReLU(SLOPE), zero_(Pointwise(width, latents)))

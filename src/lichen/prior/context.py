@@ -250,7 +250,7 @@ class Prior(nn.Module):
         super().__init__()
         self.single = single
         self.synthesis, self.context, self.side = synthesis, context, side
-        self.register_load_state_dict_pre_hook(_rename_side)
+        self.register_load_state_dict_pre_hook(_as_today)
 
     def walk(
         self,
@@ -275,8 +275,9 @@ class Prior(nn.Module):
         return everything.back(coder.code(None if z is None else everything.of(z), belief), shape)
 
 
-def _rename_side(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Weights from before there was a choice of z's density name its Gaussian otherwise."""
+def _as_today(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights from before there was a choice of z's density name its Gaussian otherwise; others held frozen scores."""
+    state.pop(prefix + "context.adaptation.scores.table", None)
     for old, new in (("hyper_mean.table", "side.mean.table"), ("hyper_raw.table", "side.raw.table")):
         if prefix + old in state:
             state[prefix + new] = state.pop(prefix + old)

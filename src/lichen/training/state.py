@@ -15,7 +15,6 @@ from lichen.errors import BadCheckpoint, OutputExists, TrainingDiverged
 from lichen.files import write_atomically
 from lichen.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.models.config import from_json, to_json
-from lichen.prior.adaptation import SCORES
 from lichen.training.log import Log
 from lichen.training.loop import Trainer
 from lichen.training.schema import plain
@@ -129,8 +128,6 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
     if orders[0] != orders[1] and any(key.startswith("prior.context.") for key in stored):
         theirs, ours = (type(order).__name__ for order in orders)
         raise BadCheckpoint(f"{path} codes in another order ({theirs}, not {ours}): name its other parts by start_with")
-    own = trainer.model.state_dict()
-    stored |= {key: own[key] for key in stored.keys() & own.keys() if key.endswith(SCORES)}  # they follow the density
     try:
         missing, unknown = trainer.model.load_state_dict(stored, strict=False)
     except RuntimeError as error:

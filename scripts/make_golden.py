@@ -25,9 +25,10 @@ GOLDEN = Path(__file__).parents[1] / "tests/golden"
 LONG = 3137  # pixels: 50 hyper-latents, more than a window has
 SMALL, WINDOWS = ("rgb", "grey", "alpha"), ("wide", "tall")
 # Files of each row. Of the row `lichen`: weights of two parities (-dual), which it had before docs/decisions/0014, of
-# four steps in double precision, in single (-single, docs/decisions/0018), and with an adaptation (-adaptive, 0019).
-ROWS = {"lichen-single": "lichen", "lichen-adaptive": "lichen"}
-KINDS = ("", "-dual", "-hp", "-single", "-adaptive")
+# four steps in double precision, in single (-single, docs/decisions/0018), with an adaptation (-adaptive, 0019), and
+# with filters of pictures' own (-filtered, 0020).
+ROWS = {f"lichen-{kind}": "lichen" for kind in ("single", "adaptive", "filtered")}
+KINDS = ("", "-dual", "-hp", "-single", "-adaptive", "-filtered")
 WANTED = {f"lichen{kind}": SMALL + WINDOWS for kind in KINDS} | {"elic": SMALL}
 
 

@@ -33,7 +33,7 @@ CARD = """# Model card: `{stem}`
 | model | `{name}`: block transform beside a small network, hyperprior, {parts} coding steps; all rates, for {goal} |
 | parameters | {parameters} |
 | training | {steps} steps, recipe below, {hours} hours on {device}; moving average of the weights |
-| data | {pictures} photographs (below), none of them a Kodak picture |
+| data | {pictures} photographs (below), none of them a Kodak picture{filters} |
 | licence | CC BY-SA 4.0 (`LICENSE-weights.md`) |
 
 ## Kodak, whole files (`lichen eval`, results in `results/kodak`)
@@ -165,6 +165,7 @@ def main() -> None:
         hours=facts["training_hours"],
         device=facts["device"],
         pictures=facts["pictures"],
+        filters=f"; principal filters from {facts['filters_from']} of them" if "filters_from" in facts else "",
         kodak=len(league.pictures),
         top=points[-1][2],
         curve="\n".join(f"| {q:g} | {b:.3f} | {p:.2f} | {s:.2f} |" for q, b, p, s in points),

@@ -24,8 +24,9 @@ GREY = 1  # the flag
 def read_synthesis(path: Path) -> Tensors:
     """The tensors of a weights file that make pixels: `gains.backward_log`, `synthesis` and `picture_filter`."""
     _, stored = stored_tensors(path.read_bytes())
-    wanted = ("gains.backward_log.", "synthesis.", "picture_filter.")
-    return {name: tensor.astype(np.float64) for name, tensor in stored.items() if name.startswith(wanted)}
+    wanted, latents = ("gains.backward_log.", "synthesis.", "picture_filter."), "picture_filter.raws"
+    named = {name: tensor for name, tensor in stored.items() if name.startswith(wanted) and name != latents}
+    return {name: tensor.astype(np.float64) for name, tensor in named.items()}
 
 
 def at_level(table: Map, level: int) -> Map:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 import lichen
 from lichen.bitstream.container import Container, Kind, read_container, write_container
-from lichen.bitstream.fields import Header
+from lichen.bitstream.fields import FILTERED, Header
 from lichen.codec import Codec
 from lichen.coding.coders import Reader
 from lichen.engine import Engine
@@ -45,7 +46,15 @@ def assert_same(data: bytes, path: Path) -> Decoded:
     found = decode(data, Weights.read(path), PACKAGE / "coding")
     engine, container = engine_of(path), read_container(data)
     header = container.header
-    y_hat = engine.read(container.latents, header.level, header.height, header.width, None)
+    filtered = bool(header.flags & FILTERED)
+    place = header.level, header.height, header.width
+    y_hat, amounts = engine.read_filtered(container.latents, *place, None, filtered)
+    assert (found.own is not None) == (amounts is not None) == filtered
+    if amounts is not None and found.own is not None:
+        principal, area = engine.checkpoint.model.picture_filter, math.prod(found.z_hat.shape[:2])
+        assert principal is not None
+        step = principal.step(header.level / 512, area)
+        assert np.array_equal(amounts.numpy(), found.own * step) and found.own.any()
     assert np.array_equal(y_hat[0].permute(1, 2, 0).double().numpy() * 4096, found.y_hat)
     level = torch.tensor([header.level / 512], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(Reader(container.latents[0]), level, found.z_hat.shape[:2], None)

@@ -83,7 +83,7 @@ def test_pictures(shipped, picture, quality):
         alpha = np.asarray(Image.open(io.BytesIO(found.file.sections[3])))
         assert np.array_equal(planes[..., -1], alpha) and np.array_equal(alpha, np.asarray(picture)[..., -1])
         planes = planes[..., :-1]
-    assert alike(pixels(found.file, found.y_hat, read_synthesis(SHIPPED)), planes)
+    assert alike(pixels(found.file, found.y_hat, read_synthesis(SHIPPED), found.own), planes)
     if min(picture.size) > 1:  # it is the picture, and not any two that agree
         assert difference(planes, np.atleast_3d(np.asarray(picture))[..., : planes.shape[2]]).mean() < 30
 
@@ -104,10 +104,10 @@ def test_golden_files(path):
 
 
 def test_no_tensor_goes_unseen(shipped):
-    """Each of the synthesis's is felt: with one of them turned over, the picture is another."""
-    data, tensors = shipped.encode(scene(64, 64, seed=5), 60), read_synthesis(SHIPPED)
+    """Each of the synthesis's and of the filter's is felt: with one of them turned over, the picture is another."""
+    data, tensors = shipped.encode(scene(256, 192, seed=5), 60), read_synthesis(SHIPPED)
     found, theirs = latents_of(data, SHIPPED), np.asarray(shipped.decode(data))
-    assert alike(pixels(found.file, found.y_hat, tensors), theirs)
+    assert alike(pixels(found.file, found.y_hat, tensors, found.own), theirs) and found.own is not None
     for name, tensor in tensors.items():
         turned: Tensors = {**tensors, name: np.flip(tensor)}
-        assert not alike(pixels(found.file, found.y_hat, turned), theirs), name
+        assert not alike(pixels(found.file, found.y_hat, turned, found.own), theirs), name

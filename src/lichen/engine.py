@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from lichen.coding.coders import GroupReader, GroupWriter
 from lichen.errors import BadFile, DeviceError, UsageError
-from lichen.filtering.choice import Sums, choose, sums
+from lichen.filtering.choice import Look, choose
 from lichen.memory import Needs, keep_freed_memory
 from lichen.models.checkpoint import Checkpoint, load_checkpoint
-from lichen.models.config import LEVEL_STEPS
+from lichen.models.config import LEVEL_STEPS, Distortion
 from lichen.picture import extend_to, to_float, to_uint8
 from lichen.precision import coding_precision
 from lichen.prior.context import Coder, Prior
@@ -185,10 +184,10 @@ class Engine:
         cut = to_float(pixels[rows, columns])
         return extend_to(cut, *(side * stride for side in window.shape)).to(self.device)
 
-    def filter_sums(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int, side: int) -> Sums:
-        """What a filter of `side` x `side` for what y_hat decodes to follows from, `pixels` being the original.
+    def looks(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int) -> list[Look]:
+        """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: windows of them.
 
-        Its windows have no halo: where they meet, sums differ a little from those of the whole.
+        They have no halo: where they meet, pixels differ a little from those of the whole.
         """
         model, stride = self.checkpoint.model, self.checkpoint.model.hyper_stride
         found = []
@@ -198,8 +197,8 @@ class Engine:
                 x_hat = model.synthesise(near, self._position(level), *(length * stride for length in window.shape))
             height = min(window.bottom * stride, pixels.shape[0]) - window.top * stride
             width = min(window.right * stride, pixels.shape[1]) - window.left * stride
-            found.append(sums(x_hat, self._cut(pixels, window)[:, :, :height, :width], side))
-        return functools.reduce(operator.add, found)
+            found.append((x_hat, self._cut(pixels, window)[:, :, :height, :width]))
+        return found
 
     def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
         """Latents -> payloads, one for each channel group, and y_hat. The same y and z give the same bytes anywhere."""
@@ -214,12 +213,10 @@ class Engine:
         """
         writer = GroupWriter(self._starts((z.shape[2], z.shape[3])))
         y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
-        principal, amounts = self.checkpoint.model.picture_filter, None
-        if pixels is not None and principal is not None and principal.learned:
-            found = self.filter_sums(y_hat, pixels, level, principal.side)
-            position, area = level / LEVEL_STEPS, z.shape[2] * z.shape[3]
-            lam = self.checkpoint.config.rates.lam(position)
-            numbers = choose(principal, found, position, area, math.prod(pixels.shape[:2]), lam)
+        principal, rates, amounts = self.checkpoint.model.picture_filter, self.checkpoint.config.rates, None
+        if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
+            looks, position, area = self.looks(y_hat, pixels, level), level / LEVEL_STEPS, z.shape[2] * z.shape[3]
+            numbers = choose(principal, looks, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
             amounts = None if numbers is None else principal.code(writer, position, area, numbers)
         return writer.finish(), y_hat, amounts
 

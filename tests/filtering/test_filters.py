@@ -14,19 +14,22 @@ from lichen.bitstream.container import Container, read_container, write_containe
 from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
 from lichen.coding.coders import Reader, Writer
-from lichen.errors import BadFile, UsageError
+from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.evaluation.counts import count
 from lichen.evaluation.metrics import psnr_db
+from lichen.filtering import choice
 from lichen.filtering.choice import Sums, choose, cost, project, quantised, sums
 from lichen.filtering.filters import PictureFilter
 from lichen.filtering.learn import Example, learn
 from lichen.memory import Needs
+from lichen.models.checkpoint import load_checkpoint, save_checkpoint
+from lichen.models.config import MsSsimRates
 from lichen.models.transform_configs import Filter
 from lichen.models.zoo import row
 from lichen.picture import to_float
 from tests.small import learned, scene, small_checkpoint
 
-ROW = dataclasses.replace(row("lichen"), config=dataclasses.replace(row("lichen").config, filter=Filter()))
+ROW = row("lichen")
 LAM = 0.01
 
 
@@ -46,29 +49,24 @@ def noisy(x):
 
 def taps_of(x_hat, height, width, side):
     """(3 side^2 + 1, h w) by hand."""
-    around = F.pad(x_hat[:, :, :height, :width], (side // 2,) * 4, mode="replicate")[0]
+    reach = side // 2
+    around = F.pad(x_hat, (reach,) * 4, mode="replicate")[0, :, : height + side - 1, : width + side - 1]
     seen = [around[c, i : i + height, j : j + width] for c in range(3) for i in range(side) for j in range(side)]
     return torch.stack([*seen, torch.ones(height, width)]).flatten(1).double().numpy()
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 56), (1, 1), (64, 3)])
+@pytest.mark.parametrize(("height", "width"), [(40, 56), (1, 1), (64, 3), (300, 330)])
 def test_sums_are_those_of_all_pixels(height, width):
     x = to_float(np.asarray(scene(width, height)))
-    x_hat = F.pad(noisy(x), (0, 5, 0, 9), value=7.0)  # what is beyond the picture is not seen
-    found, taps = sums(x_hat, x, 5), taps_of(x_hat, height, width, 5)
+    x_hat = F.pad(noisy(x), (0, 5, 0, 9), value=0.7)  # a decoder sees what it decoded beyond the picture
+    found, taps = sums(x_hat, x, 5, every_pixel=True), taps_of(x_hat, height, width, 5)
     errors = (x - x_hat[:, :, :height, :width])[0].flatten(1).double().numpy()
     assert np.allclose(found.gram, taps @ taps.T, rtol=1e-6)
-    assert np.allclose(found.cross, taps @ errors.T, rtol=1e-4, atol=1e-4)
+    assert np.allclose(found.cross, taps @ errors.T, rtol=1e-3, atol=1e-2)
     assert found.error == pytest.approx((errors**2).sum(), rel=1e-5) and found.pixels == height * width
-
-
-def test_a_large_picture_s_taps_are_sampled_and_its_errors_are_not():
-    x = to_float(np.asarray(scene(330, 300)))
-    found, taps = sums(noisy(x), x, 3), taps_of(noisy(x), 300, 330, 3)
-    errors = (x - noisy(x))[0].flatten(1).double().numpy()
-    assert not np.allclose(found.gram, taps @ taps.T, rtol=1e-6)
-    assert np.allclose(found.gram, taps @ taps.T, rtol=0.05)
-    assert np.allclose(found.cross, taps @ errors.T, rtol=1e-3, atol=0.01)
+    some = sums(x_hat, x, 5)
+    assert np.array_equal(some.cross, found.cross) and np.allclose(some.gram, found.gram, rtol=0.1)
+    assert np.array_equal(some.gram, found.gram) == (height * width <= 2**14)
 
 
 def principal_of(count=6, side=3):
@@ -84,7 +82,7 @@ def test_the_filter_that_is_needed_is_found():
     x = to_float(np.asarray(scene(96, 80)))
     x_hat = noisy(0.8 * x)
     found = sums(x_hat, x, 3)
-    numbers = choose(principal, found, 1.0, 2, 96 * 80, LAM)
+    numbers = choose(principal, [(x_hat, x)], 1.0, 2, 96 * 80, LAM)
     assert numbers is not None and numbers[-1] == 0  # the last is never coded
     amounts = torch.from_numpy(numbers) * principal.step(1.0, 2)
     left = float((principal(x_hat, amounts) - x).square().sum())
@@ -98,15 +96,15 @@ def test_the_filter_that_is_needed_is_found():
 def test_no_filter_where_none_pays():
     principal = principal_of()
     x = to_float(np.asarray(scene(96, 80)))
-    assert choose(principal, sums(x, x, 3), 1.0, 2, 96 * 80, LAM) is None  # nothing to better
-    assert choose(principal, sums(noisy(0.8 * x), x, 3), 1.0, 2, 96 * 80, 1e-9) is None  # nobody cares
+    assert choose(principal, [(x, x)], 1.0, 2, 96 * 80, LAM) is None  # nothing to better
+    assert choose(principal, [(noisy(0.8 * x), x)], 1.0, 2, 96 * 80, 1e-9) is None  # nobody cares
 
 
 def test_numbers_weigh_errors_against_bits():
     rng = np.random.default_rng(0)
     half = rng.normal(size=(5, 5))
     matrix, vector = half @ half.T + np.eye(5), rng.normal(size=5) * 20
-    prices = np.abs(np.arange(32.0))[None].repeat(5, 0)
+    prices = np.abs(np.arange(1024.0))[None].repeat(5, 0)
     prices[3, 1:] = np.inf
     numbers = quantised(matrix, vector, prices)
 
@@ -164,6 +162,31 @@ def test_files_state_it(codec, size, monkeypatch):
     assert np.abs(codec.decode_array(data).astype(int) - decoded).max() <= 1
 
 
+@pytest.mark.parametrize("period", [*range(2, 16), 1000])
+def test_a_picture_s_own_period_is_no_trap(codec, period):
+    """Lines of all periods, and few of them: what a filter is fitted to is not always the whole, the gain has to be."""
+    pixels = np.full((180, 200, 3), 255, np.uint8)
+    pixels[period // 2 :: period] = 40
+    pixels[:, 3::period] = 90
+    plain, data = (codec.encode(pixels, 60, filtered=filtered) for filtered in (False, True))
+    assert psnr_db(codec.decode_array(data), pixels) >= psnr_db(codec.decode_array(plain), pixels)
+
+
+def test_what_was_expected_has_to_come_true(monkeypatch):
+    """With places compared that say nothing of the others all are looked at; no filter that brings less is stated."""
+    principal, x = principal_of(), to_float(np.asarray(scene(200, 180)))
+    x_hat = noisy(0.8 * x)
+    wanted = choose(principal, [(x_hat, x)], 1.0, 2, 200 * 180, LAM)
+    gram = choice._gram
+    monkeypatch.setattr(
+        choice, "_gram", lambda around, side, every: gram(around, side, every) * (0.01 if every > 1 else 1)
+    )
+    again = choose(principal, [(x_hat, x)], 1.0, 2, 200 * 180, LAM)
+    assert wanted is not None and again is not None and np.abs(wanted - again).max() <= 2
+    monkeypatch.setattr(choice, "_gram", lambda around, side, every: gram(around, side, every) * 0.01)
+    assert choose(principal, [(x_hat, x)], 1.0, 2, 200 * 180, LAM) is None
+
+
 def test_grey_pictures_and_targets(codec):
     grey = scene(130, 70).convert("L")
     data = codec.encode(grey, 60)
@@ -214,7 +237,7 @@ def test_what_pictures_differ_by_is_learnt():
         )
         for level in range(2):
             found = sums(x_hat, x, 3)
-            examples.append(Example(level, found, found.pixels))
+            examples.append(Example(level, found, found.pixels, 96))
     principal = PictureFilter(3, 3, 2)
     learn(principal, examples, [0.01, 0.1])
     kernel = principal.filters[:3].sum(dim=(2, 3))
@@ -225,6 +248,39 @@ def test_what_pictures_differ_by_is_learnt():
     average = sum(example.found.gram / example.found.pixels for example in examples) / len(examples)
     unit = Sums(average, np.zeros((28, 3)), 0.0, 1)
     assert np.allclose(project(unit, principal.taps().double().numpy())[0], np.eye(3), atol=1e-2)
+
+
+@torch.no_grad()
+def test_learning_knows_of_sizes():
+    """The same sums of larger pictures: their numbers are larger, and what is stored is for the usual size."""
+    x = to_float(np.asarray(scene(64, 48)))
+    found = [sums((0.9 + 0.02 * k) * noisy(x), x, 3) for k in range(8)]
+    raws = []
+    for larger in (1, 16):
+        principal = PictureFilter(3, 3, 1)
+        learn(principal, [Example(0, f, 393216 * larger, 96 * larger) for f in found], [1e-5])
+        raws.append(principal.raws)
+    assert raws[0][0, 0] > 0 and float((raws[0] - raws[1]).abs().max()) < 0.4
+
+
+def test_weights_for_other_measures_have_none(tmp_path):
+    """Least squares is not what MS-SSIM asks for, and its lambda weighs something else."""
+    rates = MsSsimRates()
+    config = dataclasses.replace(ROW.config, rates=rates)
+    codec = Codec(weights=small_checkpoint(dataclasses.replace(ROW, config=config), tmp_path))
+    assert codec.checkpoint.model.picture_filter.learned
+    assert codec.encode(scene(130, 70), 60) == codec.encode(scene(130, 70), 60, filtered=False)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 2000), ("filters", 1e30), ("raws", -100)])
+def test_filters_out_of_range_are_refused(path, tmp_path, name, value):
+    checkpoint = load_checkpoint(path)
+    tensor = getattr(checkpoint.model.picture_filter, name)
+    tensor[(0,) * tensor.dim()] = value
+    state = checkpoint.model.state_dict()
+    save_checkpoint(tmp_path / "bad.safetensors", checkpoint.name, checkpoint.config, state, {})
+    with pytest.raises(BadCheckpoint, match="filters"):
+        load_checkpoint(tmp_path / "bad.safetensors")
 
 
 def test_what_it_costs():

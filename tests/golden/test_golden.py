@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 
 from lichen import windows
 from lichen.bitstream.container import read_container
+from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
-from lichen.coding.coders import Reader
+from lichen.coding.coders import GroupWriter, Reader
 from lichen.errors import BadFile
 from lichen.models.config import LEVEL_STEPS
 
@@ -42,10 +44,16 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     shape = (-(-header.height // stride), -(-header.width // stride))
     position = torch.tensor([header.level / LEVEL_STEPS], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(Reader(container.latents[0]), position, shape, None)
-    y_hat = engine.read(container.latents, header.level, header.height, header.width)
-    payloads, again = engine.write(y_hat, z_hat, header.level)
-    assert payloads == tuple(container.latents)
-    assert torch.equal(again, y_hat)
+    filtered = bool(header.flags & FILTERED)
+    y_hat, amounts = engine.read_filtered(container.latents, header.level, header.height, header.width, None, filtered)
+    writer = GroupWriter(engine._starts(shape))
+    again = engine._walk(writer, header.level, shape, y_hat, z_hat)
+    assert torch.equal(again, y_hat) and (amounts is not None) == filtered == ("filtered" in name)
+    if amounts is not None:
+        principal, place = engine.checkpoint.model.picture_filter, (header.level / LEVEL_STEPS, math.prod(shape))
+        numbers = (amounts / principal.step(*place)).round().long().numpy()
+        assert torch.equal(principal.code(writer, *place, numbers), amounts) and numbers.any()
+    assert writer.finish() == tuple(container.latents)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in DIGESTS if Path(name).stem in {"wide", "tall"}))

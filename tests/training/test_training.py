@@ -26,6 +26,7 @@ from lichen.training.recipe import Quantiser, Recipe
 from lichen.training.session import Run, train_session
 from lichen.training.state import facts, resume_run, save_run, start_from
 from tests.conftest import scene, small
+from tests.small import learned
 
 RECIPE = Recipe(model="lichen", steps=12, crop=(64,), batch=2, learning_rate=1e-3, warmup=2)
 
@@ -160,6 +161,16 @@ def test_scores_follow_the_density_not_the_start(folder, tmp_path):
     save_checkpoint(tmp_path / "other.safetensors", "lichen", other, model.state_dict(), {})
     start_from(trainer, tmp_path / "other.safetensors")
     assert torch.equal(trainer.model.prior.context.adaptation.scores.table, own)
+
+
+def test_filters_are_not_taken_on(folder, tmp_path):
+    """They were found for what other networks decode."""
+    trainer = trainer_on(folder)
+    model = trainer.config.build()
+    learned(model.picture_filter)
+    save_checkpoint(tmp_path / "other.safetensors", "lichen", trainer.config, model.state_dict(), {})
+    start_from(trainer, tmp_path / "other.safetensors")
+    assert not trainer.model.picture_filter.learned and not trainer.ema.state_dict()["picture_filter.filters"].any()
 
 
 def test_only_the_parts_that_are_named_learn(folder):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +18,14 @@ from torch.nn.grad import conv2d_weight
 from lichen.filtering.filters import PictureFilter
 from lichen.prior.density import Belief
 
-SAMPLES = 2**15  # pixels of a window whose surroundings are compared, about
+SAMPLES = 2**14  # places of a window that are compared, about
 STATED_BITS = 8  # more than it costs to state a filter at all: the last word of a stream may end later
 _SWEEPS = 3
-_LARGEST = 31  # whole numbers beyond are not tried
+LARGEST = 1023  # whole numbers beyond are not tried
+_TRUE = 0.8  # the share of what was expected that must come true
+CHUNK = 2**16  # places that are compared at once
+
+Look = tuple[Tensor, Tensor]  # what was decoded (1, 3, H, W), and the picture (1, 3, h, w) at its top left
 
 
 @dataclass(frozen=True)
@@ -38,44 +45,53 @@ class Sums:
         return Sums(gram, cross, self.error + other.error, self.pixels + other.pixels)
 
 
-def sums(x_hat: Tensor, x: Tensor, side: int) -> Sums:
+def sums(x_hat: Tensor, x: Tensor, side: int, every_pixel: bool = False) -> Sums:
     """x_hat (1, 3, H, W) and the picture at its top left, x (1, 3, h, w): over the pixels of x.
 
-    Beyond the edge of x its edge is seen. What correlates with the error is taken from all pixels, as a convolution's
-    gradient by its kernel gives it; what taps have in common with one another, which is dearer and which fewer tell as
-    well, from each n-th row and column.
+    What correlates with the error is taken from all pixels, as a convolution's gradient by its kernel gives it; what
+    taps have in common with one another, which is dearer and which fewer tell as well, from some unless `every_pixel`.
     """
-    height, width = x.shape[2:]
-    near = x_hat[:, :, :height, :width].float().contiguous()
-    error = (x - near).contiguous()
-    around = F.pad(near, (side // 2,) * 4, mode="replicate")
+    (height, width), beyond = x.shape[2:], side - 1
+    error = (x - x_hat[:, :, :height, :width].float()).contiguous()
+    around = F.pad(x_hat.float(), (side // 2,) * 4, mode="replicate")
+    around = around[:, :, : height + beyond, : width + beyond].contiguous()
     cross = conv2d_weight(around, [3, 3, side, side], error).double().flatten(1).T
-    taps = _taps_at(around[0], side, _spacing(height * width))
-    gram = taps @ taps.T * (height * width / taps.shape[1])
-    of_error = error.double().sum(dim=(2, 3))
-    crossed = torch.cat([cross, of_error]).cpu().numpy()
-    return Sums(gram.cpu().numpy(), crossed, float(error.square().sum(dim=3).double().sum()), height * width)
+    crossed = torch.cat([cross, error.double().sum(dim=(2, 3))]).cpu().numpy()
+    gram = _gram(around[0], side, 1 if every_pixel else _spacing(height * width))
+    return Sums(gram, crossed, float(error.square().sum(dim=3).double().sum()), height * width)
 
 
 def _spacing(pixels: int) -> int:
-    """n: odd, so that all places of a block of 8 or 16 are seen alike."""
+    """Of so many rows and columns one is looked at."""
     every = 1
     while pixels > SAMPLES * every**2:
-        every += 2
+        every += 1
     return every
 
 
-def _taps_at(around: Tensor, side: int, every: int) -> Tensor:
-    """(3, h + side - 1, w + side - 1) -> what some of the h w places see, and 1: (3 side^2 + 1, places), float64."""
-    height, width = (length - side + 1 for length in around.shape[1:])
-    top, left = (min(every // 2, length - 1) for length in (height, width))
-    seen = [
-        around[:, top + down : height + down : every, left + across : width + across : every]
-        for down in range(side)
-        for across in range(side)
-    ]
-    taps = torch.stack(seen, dim=1).flatten(0, 1).flatten(1).double()
-    return torch.cat([taps, torch.ones_like(taps[:1])])
+def _gram(around: Tensor, side: int, every: int) -> NDArray[np.float64]:
+    """Products of what places (h, w) see in (3, h + side - 1, w + side - 1), and 1, summed for all: (F, F).
+
+    From one row and column of each `every`, by chance: at even distances a picture's own period might hide.
+    """
+    places = [length - side + 1 for length in around.shape[1:]]
+    rows, columns = (_scattered(length, every).to(around.device) for length in places)
+    total = torch.zeros(3 * side**2 + 1, 3 * side**2 + 1, dtype=torch.float64, device=around.device)
+    for some in rows.split(max(CHUNK // len(columns), 1)):
+        bands = [around[:, some + down] for down in range(side)]
+        near = [band[:, :, columns + across] for band in bands for across in range(side)]
+        taps = torch.stack(near, dim=1).flatten(0, 1).flatten(1).double()
+        taps = torch.cat([taps, torch.ones_like(taps[:1])])
+        total += taps @ taps.T
+    gram: NDArray[np.float64] = (total * (places[0] * places[1] / (len(rows) * len(columns)))).cpu().numpy()
+    return gram
+
+
+def _scattered(length: int, every: int) -> Tensor:
+    """One of each `every` whole numbers below `length`; the same each time."""
+    starts = torch.arange(0, length, every)
+    chance = torch.rand(len(starts), generator=torch.Generator().manual_seed(0))
+    return starts + (chance * (length - starts).clamp(max=every)).long()
 
 
 def project(found: Sums, taps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -86,19 +102,47 @@ def project(found: Sums, taps: NDArray[np.float64]) -> tuple[NDArray[np.float64]
 
 
 def choose(
-    principal: PictureFilter, found: Sums, level: float, hyper_latents: int, pixels: int, lam: float
+    principal: PictureFilter, looks: Sequence[Look], level: float, hyper_latents: int, pixels: int, lam: float
 ) -> NDArray[np.int64] | None:
     """The whole numbers s (K,) of the best filter by lam 255^2 MSE + bits; None where no filter pays.
 
-    `found` is of some of the picture's `pixels`.
+    `looks` show the picture's `pixels`, or some of them. What a filter was expected to bring is held against what it
+    brings: where too few places were compared (a page with few lines on it) all are, and if that does not help either
+    there is no filter.
     """
-    matrix, vector = project(found, _taps(principal))
-    step = principal.step(level, hyper_latents)
-    worth = lam * 255**2 / 3 * pixels / found.pixels  # bits for each unit of the squared errors that were summed
-    matrix, vector = matrix * (worth * step**2), vector * (worth * step)
+    taps: NDArray[np.float64] = principal.taps().double().cpu().numpy()
+    for every_pixel in (False, True):
+        found = functools.reduce(operator.add, (sums(*look, principal.side, every_pixel) for look in looks))
+        numbers, expected = _best(principal, project(found, taps), level, hyper_latents, lam * pixels / found.pixels)
+        if numbers is None:
+            return None
+        amounts = torch.from_numpy(numbers) * principal.step(level, hyper_latents)
+        if found.error - sum(_error(principal, amounts, *look) for look in looks) > _TRUE * expected:
+            return numbers
+    return None
+
+
+def _error(principal: PictureFilter, amounts: Tensor, x_hat: Tensor, x: Tensor) -> float:
+    """The squared error that a filter leaves."""
+    left = principal(x_hat, amounts)[:, :, : x.shape[2], : x.shape[3]].sub_(x)
+    return float(left.square_().sum(dim=3).double().sum())
+
+
+def _best(
+    principal: PictureFilter,
+    projected: tuple[NDArray[np.float64], NDArray[np.float64]],
+    level: float,
+    hyper_latents: int,
+    lam: float,
+) -> tuple[NDArray[np.int64] | None, float]:
+    """The best whole numbers, and by how much squared errors should fall; `lam` is for a pixel that was looked at."""
+    step, worth = principal.step(level, hyper_latents), lam * 255**2 / 3  # bits for each unit of squared errors
+    matrix, vector = projected[0] * step**2, projected[1] * step
     prices = _prices(principal.belief(level, hyper_latents))
-    numbers = quantised(matrix, vector, prices)
-    return numbers if cost(numbers, matrix, vector, prices) < -STATED_BITS else None
+    numbers = quantised(worth * matrix, worth * vector, prices)
+    if cost(numbers, worth * matrix, worth * vector, prices) >= -STATED_BITS:
+        return None, 0.0
+    return numbers, float(2 * vector @ numbers - numbers @ matrix @ numbers)
 
 
 def quantised(
@@ -110,7 +154,7 @@ def quantised(
     former is far off.
     """
     ridge = 1e-6 * float(np.trace(matrix)) / len(vector) + 1e-12
-    best = np.rint(np.linalg.solve(matrix + ridge * np.eye(len(vector)), vector)).clip(-_LARGEST, _LARGEST)
+    best = np.rint(np.linalg.solve(matrix + ridge * np.eye(len(vector)), vector)).clip(-LARGEST, LARGEST)
     found = [_bettered(start, matrix, vector, prices, ridge) for start in (best, np.zeros_like(best))]
     return min(found, key=lambda s: cost(s, matrix, vector, prices))
 
@@ -134,7 +178,7 @@ def _bettered(
     for k in [*range(len(vector))] * _SWEEPS:
         own, before = float(matrix[k, k]), float(numbers[k])
         pull = float(left[k]) + own * before
-        nearest = math.floor(min(max(pull / (own + ridge), -_LARGEST), _LARGEST - 1))
+        nearest = math.floor(min(max(pull / (own + ridge), -LARGEST), LARGEST - 1))
         tried = (0, nearest, nearest + 1)
         best = min(tried, key=lambda s: s * (own * s - 2 * pull) + prices[k, abs(s)])
         if best != before:
@@ -146,12 +190,7 @@ def _bettered(
 
 def _prices(belief: Belief) -> NDArray[np.float64]:
     """Bits (K, sizes) of whole numbers by their size; what is skipped cannot be but 0."""
-    sizes = torch.arange(_LARGEST + 1, dtype=torch.float64)
+    sizes = torch.arange(LARGEST + 1, dtype=torch.float64)
     bits: NDArray[np.float64] = belief.gaussian.bits(sizes, belief.scale[0, 0][:, None].double()).numpy()
-    bits[belief.skipped[0, 0].numpy()] = [0.0] + [np.inf] * _LARGEST
+    bits[belief.skipped[0, 0].numpy()] = [0.0] + [np.inf] * LARGEST
     return bits
-
-
-def _taps(principal: PictureFilter) -> NDArray[np.float64]:
-    taps: NDArray[np.float64] = principal.taps().double().cpu().numpy()
-    return taps

@@ -39,15 +39,29 @@ class PictureFilter(nn.Module):
 
     def __init__(self, count: int, side: int, levels: int) -> None:
         super().__init__()
-        self.register_buffer("filters", torch.zeros(3 * count, 3, side, side))
-        self.register_buffer("offsets", torch.zeros(count, 3))
-        self.register_buffer("steps", torch.zeros(levels))
-        self.register_buffer("raws", torch.full((levels, count), math.log2(SCALE_MIN)))
+        self.register_buffer("filters", torch.empty(3 * count, 3, side, side))
+        self.register_buffer("offsets", torch.empty(count, 3))
+        self.register_buffer("steps", torch.empty(levels))
+        self.register_buffer("raws", torch.empty(levels, count))
+        self.forget()
+
+    def forget(self) -> None:
+        """Be nothing, as at the beginning."""
+        for buffer in (self.filters, self.offsets, self.steps):
+            buffer.zero_()
+        self.raws.fill_(math.log2(SCALE_MIN))
 
     @property
     def learned(self) -> bool:
         """Whether there is anything to choose from."""
         return bool(self.filters.any())
+
+    @property
+    def sane(self) -> bool:
+        """Whether its numbers are such that no file's can take a picture beyond float32."""
+        tables = torch.cat([self.steps, self.raws.flatten()])
+        taps = torch.cat([self.filters.flatten(), self.offsets.flatten()])
+        return float(tables.abs().max()) <= 64 and float(taps.abs().max()) <= 2**16
 
     @property
     def side(self) -> int:
@@ -63,12 +77,12 @@ class PictureFilter(nn.Module):
     def belief(self, level: float, hyper_latents: int) -> Belief:
         """What is believed of s, (1, 1, K), in a file of this level (0 ... levels - 1) and size."""
         row = self.raws[_nearest(level)].double().cpu()
-        raw = torch.round(row * 2**RAW_BITS) / 2**RAW_BITS + _octaves(hyper_latents)
+        raw = torch.round(row * 2**RAW_BITS) / 2**RAW_BITS + octaves(hyper_latents)
         return Belief(torch.zeros_like(raw)[None, None], raw[None, None], Logistic())
 
     def step(self, level: float, hyper_latents: int) -> float:
         """What c_k is counted in."""
-        return float(2.0 ** (float(self.steps[_nearest(level)]) - _octaves(hyper_latents)))
+        return float(2.0 ** (float(self.steps[_nearest(level)]) - octaves(hyper_latents)))
 
     def taps(self) -> Tensor:
         """The principal filters as (3 n n + 1, 3, K): what of each input, then of 1, goes into each colour."""
@@ -89,6 +103,6 @@ def _nearest(level: float) -> int:
     return math.floor(level + 0.5)
 
 
-def _octaves(hyper_latents: int) -> float:
+def octaves(hyper_latents: int) -> float:
     """e / 2: how many times the usual side this picture's is, as a power of two; whole and half ones."""
     return (hyper_latents.bit_length() - USUAL) / 2

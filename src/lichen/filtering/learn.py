@@ -16,24 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.filtering.choice import Sums, project, quantised
-from lichen.filtering.filters import USUAL, PictureFilter
-from lichen.prior.density import RAW_BITS, SCALE_MAX, SCALE_MIN, Logistic
+from lichen.filtering.choice import LARGEST, Sums, project, quantised
+from lichen.filtering.filters import USUAL, PictureFilter, octaves
+from lichen.prior.density import RAW_BITS, SCALE_MAX, SCALE_MIN, SCALES, Logistic
 
 USUAL_PIXELS = 1.5 * 2 ** (USUAL - 1) * 64**2  # of a picture for which tables are: those of Kodak
 _RIDGE = 1e-5  # of the average picture, for filters that are seen nowhere
 _FARTHEST = 1.0  # how far a picture's filter counts, as a share of its error: few rule the cloud otherwise
-_SIZES = 32
 _ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class Example:
-    """A training picture of so many pixels at one trained level, and its sums over some of them."""
+    """A training picture of so many pixels and hyper-latents at one trained level, and its sums over some of them."""
 
     level: int
     found: Sums
     pixels: int
+    hyper_latents: int
 
 
 def learn(principal: PictureFilter, examples: Sequence[Example], lams: Sequence[float]) -> None:
@@ -69,19 +69,24 @@ def _axes(examples: Sequence[Example], count: int) -> NDArray[np.float64]:
 
 def _spreads(taps: NDArray[np.float64], examples: Sequence[Example], step: float, lam: float) -> Tensor:
     """log2 of the deviation (K,) at which the numbers that these examples state cost least."""
-    raws = torch.linspace(math.log2(SCALE_MIN), math.log2(SCALE_MAX / 8), 64, dtype=torch.float64)
-    sizes = torch.arange(_SIZES, dtype=torch.float64)
-    prices = Logistic().bits(sizes, torch.exp2(raws)[:, None].float()).double().numpy()  # (raws, sizes)
+    raws = torch.linspace(math.log2(SCALE_MIN), math.log2(SCALE_MAX), SCALES, dtype=torch.float64)
     chosen = np.full(taps.shape[2], int(np.argmin(np.abs(raws.numpy()))))  # a deviation of about 1
     for _ in range(_ROUNDS):
-        numbers = []
+        sums = np.zeros((SCALES, taps.shape[2]))
         for example in examples:
-            matrix, vector = project(example.found, taps)
-            finer = math.sqrt(USUAL_PIXELS / example.pixels)
+            finer = octaves(example.hyper_latents)
+            prices = _prices(raws + finer)
             worth = lam * 255**2 / 3 * example.pixels / example.found.pixels
-            scaled = matrix * (worth * (step * finer) ** 2), vector * (worth * step * finer)
-            numbers.append(np.abs(quantised(*scaled, prices[chosen])))
-        sums = prices[:, np.array(numbers)].sum(axis=1)  # (raws, K)
+            matrix, vector = project(example.found, taps)
+            own = step * 2.0**-finer
+            sums += prices[:, np.abs(quantised(matrix * (worth * own**2), vector * (worth * own), prices[chosen]))]
         chosen = np.argmin(sums, axis=0)
     best: Tensor = torch.round(raws[torch.from_numpy(chosen)] * 2**RAW_BITS) / 2**RAW_BITS
     return best
+
+
+def _prices(raws: Tensor) -> NDArray[np.float64]:
+    """Bits (raws, sizes) of whole numbers by their size."""
+    scales = torch.exp2(raws).clamp(SCALE_MIN, SCALE_MAX)
+    bits: NDArray[np.float64] = Logistic().bits(torch.arange(LARGEST + 1.0), scales[:, None].float()).double().numpy()
+    return bits

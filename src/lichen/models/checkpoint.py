@@ -101,6 +101,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
+    if model.picture_filter is not None and not model.picture_filter.sane:
+        raise BadCheckpoint(f"{path}: the numbers of its filters are out of all range; train or download it anew")
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
 

@@ -283,7 +283,7 @@ class Thumbnail:
 class Filter:
     """A filter of each picture's own: `count` principal ones of `side` x `side` pixels (`lichen.filtering`)."""
 
-    count: int = 48
+    count: int = 64
     side: int = 5
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from lichen.models.transform_configs import (
     ElicTransform,
     FastHyper,
     FastTransform,
+    Filter,
     MinnenTransform,
     NoHyper,
     SwinHyper,
@@ -48,11 +49,11 @@ class Row:
 
 
 _OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True, adaptation=64)
-_FAST = FastTransform(coarse=256, encoder_depth=(3, 4), decoder_depth=(4, 7), encoder_dense=6, decoder_dense=1)
+_FAST = FastTransform(coarse=256, encoder_depth=(3, 3), decoder_depth=(4, 6), encoder_dense=2, decoder_dense=1)
 
 
-def _fast(context: Context) -> ModelConfig:
-    return ModelConfig(_FAST, FastHyper(), context, Rates(), single=True)
+def _fast(context: Context, own: Filter | None = None) -> ModelConfig:
+    return ModelConfig(_FAST, FastHyper(), context, Rates(), single=True, filter=own)
 
 
 def _minnen(latents: int, width: int, hyper: ConvHyper, context: AnyContext) -> ModelConfig:
@@ -80,7 +81,7 @@ _REFERENCE = ModelConfig(
 )
 
 ZOO: tuple[Row, ...] = (
-    Row("lichen", 1, _fast(_OURS), "the default: fast transform, four steps"),
+    Row("lichen", 1, _fast(_OURS, Filter()), "the default: fast transform, four steps"),
     Row("lichen-hp", 2, _fast(Context(AllAtOnce())), "fast transform, hyperprior only"),
     Row("lichen-cb", 3, _fast(Context(Checkerboard())), "fast transform, plain checkerboard"),
     Row(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from lichen.engine import Engine, find_device
 from lichen.errors import BadCheckpoint, BadData, BadInput
 from lichen.files import refuse_existing
+from lichen.filtering.choice import sums
 from lichen.filtering.learn import Example, learn
 from lichen.models.checkpoint import save_checkpoint
 from lichen.models.config import LEVEL_STEPS, Distortion
@@ -45,8 +48,10 @@ def learn_filters_of(
         for level in range(rates.count):
             y, z = engine.latents(picture.pixels, level * LEVEL_STEPS)
             y_hat = engine.write(y, z, level * LEVEL_STEPS)[1]
-            found = engine.filter_sums(y_hat, picture.pixels, level * LEVEL_STEPS, principal.side)
-            examples.append(Example(level, found, picture.pixels.shape[0] * picture.pixels.shape[1]))
+            looks = engine.looks(y_hat, picture.pixels, level * LEVEL_STEPS)
+            found = functools.reduce(operator.add, (sums(*look, principal.side) for look in looks))
+            area, pixels = z.shape[2] * z.shape[3], picture.pixels.shape[0] * picture.pixels.shape[1]
+            examples.append(Example(level, found, pixels, area))
         if count % _LINES == 0:
             say(f"{count} pictures looked at")
     if not examples:
@@ -61,6 +66,6 @@ def learn_filters_of(
 def _some(data: Path, count: int) -> Iterator[Picture]:
     """So many pictures, evenly among all; those that cannot be read are left out."""
     paths = list_training_pictures(data)
-    for path in paths[:: -(-len(paths) // count)]:
+    for path in paths if count >= len(paths) else [paths[i * len(paths) // count] for i in range(count)]:
         with contextlib.suppress(BadInput):
             yield open_picture(path)

@@ -136,6 +136,8 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
         ) from error
     if unknown:
         raise BadCheckpoint(f"{path} is of another model: {unknown[0]} is not in {trainer.recipe.model!r}; mend start")
+    if trainer.model.picture_filter is not None:
+        trainer.model.picture_filter.forget()  # they were those of other networks
     trainer.ema.load_state_dict(trainer.model.state_dict())
     trainer.lineage = f"weights {checkpoint.hash.hex()} ({path.name})"
     return list(missing)

@@ -53,9 +53,8 @@ def sums(x_hat: Tensor, x: Tensor, side: int, every_pixel: bool = False) -> Sums
     """
     (height, width), beyond = x.shape[2:], side - 1
     error = (x - x_hat[:, :, :height, :width].float()).contiguous()
-    around = F.pad(x_hat.float(), (side // 2,) * 4, mode="replicate")
-    around = around[:, :, : height + beyond, : width + beyond].contiguous()
-    cross = conv2d_weight(around, [3, 3, side, side], error).double().flatten(1).T
+    around = F.pad(x_hat.float(), (side // 2,) * 4, mode="replicate")[:, :, : height + beyond, : width + beyond]
+    cross = conv2d_weight(around.contiguous(), [3, 3, side, side], error).double().flatten(1).T
     crossed = torch.cat([cross, error.double().sum(dim=(2, 3))]).cpu().numpy()
     gram = _gram(around[0], side, 1 if every_pixel else _spacing(height * width))
     return Sums(gram, crossed, float(error.square().sum(dim=3).double().sum()), height * width)
@@ -74,16 +73,14 @@ def _gram(around: Tensor, side: int, every: int) -> NDArray[np.float64]:
 
     From one row and column of each `every`, by chance: at even distances a picture's own period might hide.
     """
-    places = [length - side + 1 for length in around.shape[1:]]
-    rows, columns = (_scattered(length, every).to(around.device) for length in places)
+    seen = around.permute(1, 2, 0).unfold(0, side, 1).unfold(1, side, 1)  # (h, w, 3, side, side)
+    rows, columns = (_scattered(length, every).to(around.device) for length in seen.shape[:2])
     total = torch.zeros(3 * side**2 + 1, 3 * side**2 + 1, dtype=torch.float64, device=around.device)
     for some in rows.split(max(CHUNK // len(columns), 1)):
-        bands = [around[:, some + down] for down in range(side)]
-        near = [band[:, :, columns + across] for band in bands for across in range(side)]
-        taps = torch.stack(near, dim=1).flatten(0, 1).flatten(1).double()
-        taps = torch.cat([taps, torch.ones_like(taps[:1])])
-        total += taps @ taps.T
-    gram: NDArray[np.float64] = (total * (places[0] * places[1] / (len(rows) * len(columns)))).cpu().numpy()
+        taps = F.pad(seen[some[:, None], columns].flatten(0, 1).flatten(1), (0, 1), value=1.0).double()
+        total += taps.T @ taps
+    share = len(rows) * len(columns) / (seen.shape[0] * seen.shape[1])
+    gram: NDArray[np.float64] = (total / share).cpu().numpy()
     return gram
 
 

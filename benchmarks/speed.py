@@ -3,8 +3,9 @@
     python -m benchmarks.speed [PICTURE] [--weights FILE]
 
 Bars (ratios within one run, so that any machine can be held to them): encode and decode each take at most
-twice what the machine needs for the transform's multiply-adds at its measured convolution peak (in bfloat16
-where the processor has it), plus 20 ms; entropy coding takes at most 15 % of decode; `lichen decode` as a process
+twice what the machine needs for the transforms' multiply-adds at its measured convolution peak (in bfloat16
+where the processor has it), plus 20 ms; an encoder that chooses a filter of the picture's own runs both transforms.
+Entropy coding takes at most 15 % of decode; `lichen decode` as a process
 takes at most 3 s. Others use the machine too: encode, decode, their stages and the peak are measured in turn, in five
 rounds, and of each the quietest round counts (of the peak, the highest). All rounds are in the JSON.
 """
@@ -12,6 +13,7 @@ rounds, and of each the quietest round counts (of the peak, the highest). All ro
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -30,9 +32,11 @@ from torch import nn
 
 from benchmarks.common import Bar, finish, show
 from lichen.bitstream.container import read_container, write_container
+from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec, Engine
 from lichen.coding.coders import Reader, Writer
 from lichen.evaluation.counts import multiply_adds
+from lichen.filtering.choice import choose
 from lichen.precision import native_bfloat16
 
 SIZE = (768, 512)
@@ -86,7 +90,8 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
     level, payloads = container.header.level, container.latents
     y, z = engine.latents(pixels, level)
     position, shape = torch.tensor([level / 512], dtype=torch.float64), (z.shape[2], z.shape[3])
-    y_hat = engine.read(payloads, level, *pixels.shape[:2])
+    filtered = bool(container.header.flags & FILTERED)
+    y_hat, amounts = engine.read_filtered(payloads, level, *pixels.shape[:2], None, filtered)
     coding: dict[str, list[float]] = {"write": [], "read": []}
 
     def write() -> None:
@@ -102,6 +107,11 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
         engine.prior.walk(reader, position, shape)
         coding["read"].append(timed.seconds)
 
+    def choosing() -> None:
+        looks = engine.looks(y_hat, pixels, level)
+        lam = engine.checkpoint.config.rates.lam(level / 512)
+        choose(engine.checkpoint.model.picture_filter, looks, level / 512, math.prod(shape), pixels[..., 0].size, lam)
+
     walks = {"write": median_seconds(write), "read": median_seconds(read)}
     coder = {side: statistics.median(seconds) for side, seconds in coding.items()}
     return {
@@ -110,12 +120,14 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
             "prior": walks["write"] - coder["write"],
             "coder": coder["write"],
             "container": median_seconds(lambda: write_container(container)),
+            "filter": median_seconds(choosing) if filtered else 0.0,
         },
         "decode": {
-            "transform": median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2])),
+            "transform": (plain := median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2]))),
             "prior": walks["read"] - coder["read"],
             "coder": coder["read"],
             "container": median_seconds(lambda: read_container(data)),
+            "filter": median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2], None, amounts)) - plain,
         },
     }
 
@@ -171,12 +183,14 @@ def main() -> None:
         + multiply_adds(model.hyper_analysis, latents, level),
         "decode": multiply_adds(model.synthesis, latents, level),
     }
+    if read_container(data).header.flags & FILTERED:
+        work["encode"] += work["decode"]
     rows = [
         (side, 1e3 * whole[side], *(1e3 * s for s in stages[side].values()), 1e3 * work[side] / peak) for side in whole
     ]
     show(
         f"{SIZE[0]} x {SIZE[1]}, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp, milliseconds",
-        ("", "whole", "transform", "prior", "coder", "container", "transform at peak"),
+        ("", "whole", "transform", "prior", "coder", "container", "filter", "transforms at peak"),
         rows,
     )
     limits = {side: 2 * work[side] / peak + SLACK_S for side in whole}

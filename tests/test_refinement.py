@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lichen import precision, refinement
-from lichen.codec import Codec
+from lichen.codec import Codec, Effort
 from lichen.coding.annealing import Annealer
 from lichen.coding.coders import Estimator
 from lichen.errors import UsageError
@@ -164,13 +164,13 @@ def test_negative_steps_are_refused(tiny):
 def test_a_search_that_spends_bytes_is_not_a_reason_to_refuse(monkeypatch, more, limit, size):
     """At low rates a refined file may be larger than the plain one, which fits."""
     codec = Codec()
-    coded = lambda picture, level, steps=0: (bytes(139 + level + more * (steps > 0)), None)  # noqa: E731
+    coded = lambda picture, level, effort: (bytes(139 + level + more * (effort.refine_steps > 0)), None)  # noqa: E731
     monkeypatch.setattr(codec, "_encode", coded)
-    assert len(codec._fit(from_pil(scene(64, 64)), limit, 3)) == size
+    assert len(codec._fit(from_pil(scene(64, 64)), limit, Effort(3))) == size
 
 
 def test_without_any_loss_there_is_nothing_to_give_back(monkeypatch):
     codec = Codec()
-    lossless = lambda picture, level, steps=0: (bytes(100 + level - steps), math.inf)  # noqa: E731
+    lossless = lambda picture, level, effort: (bytes(100 + level - effort.refine_steps), math.inf)  # noqa: E731
     monkeypatch.setattr(codec, "_measured", lossless)
-    assert len(codec._reach(from_pil(scene(64, 64)), 50, 3)) == 97
+    assert len(codec._reach(from_pil(scene(64, 64)), 50, Effort(3))) == 97

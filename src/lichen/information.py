@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lichen.bitstream.container import Kind, read_container
-from lichen.bitstream.fields import GREY, VERSION, describe_header
+from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
 from lichen.errors import BadInput, UnknownWeights
 from lichen.files import read_whole
 from lichen.models.checkpoint import Listed, find_by_hash, listed
@@ -33,6 +33,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "weights_at": found and str(found.path),
         "trained_for": found and found.trained_for.value,
         "grey": bool(header.flags & GREY),
+        "filtered": bool(header.flags & FILTERED),
         "size_bytes": len(data),
         "bpp": round(8 * len(data) / (header.width * header.height), 4),
         "latents_bytes": payload_bytes,

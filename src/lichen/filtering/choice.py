@@ -87,8 +87,8 @@ def _gram(around: Tensor, side: int, every: int) -> NDArray[np.float64]:
 def _scattered(length: int, every: int) -> Tensor:
     """One of each `every` whole numbers below `length`; the same each time."""
     starts = torch.arange(0, length, every)
-    chance = torch.rand(len(starts), generator=torch.Generator().manual_seed(0))
-    return starts + (chance * (length - starts).clamp(max=every)).long()
+    chance = np.random.default_rng(0).random(len(starts))  # a process of `lichen encode` has no generators of PyTorch
+    return starts + (torch.from_numpy(chance) * (length - starts).clamp(max=every)).long()
 
 
 def project(found: Sums, taps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

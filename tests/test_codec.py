@@ -213,7 +213,7 @@ def test_memory_that_is_not_there_is_our_error(tiny, monkeypatch, error):
 
     data = tiny.encode(scene(20, 20))
     monkeypatch.setattr(type(tiny._own), "latents", fail)
-    monkeypatch.setattr(type(tiny._own), "read", fail)
+    monkeypatch.setattr(type(tiny._own), "read_filtered", fail)
     for work in (lambda: tiny.encode(scene(20, 20)), lambda: tiny.decode(data)):
         with pytest.raises(OutOfMemory, match="too little memory"):
             work()

@@ -100,10 +100,10 @@ class Engine:
         """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
         whole, windows, halos = self.transform_windows(height, width)
         halo, area = max(halos.analysis, halos.synthesis), self.checkpoint.model.hyper_stride**2
-        transforms = max(math.prod(window.grown(halo, whole).shape) for window in windows) * area
+        transforms = max(window.grown(halo, whole).area for window in windows) * area
         parts = self.prior_windows(whole)
-        walk = max(math.prod(window.shape) for window in (parts[0] if parts else [whole])) * area
-        search = max(math.prod(part.grown(HALO, whole).shape) for part in self._refined_parts(whole)) * area
+        walk = max(window.area for window in (parts[0] if parts else [whole])) * area
+        search = max(part.grown(HALO, whole).area for part in self._refined_parts(whole)) * area
         return self._needs.bytes(height * width, transforms, walk, search if refined else 0)
 
     def _refined_parts(self, whole: Window) -> list[Window]:

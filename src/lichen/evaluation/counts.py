@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -125,17 +124,6 @@ class _Walk(nn.Module):
         self.context.walk(_Free(), features, level, y)
 
 
-class _Filtering(nn.Module):
-    """The filter of a picture at work; combining principal filters into it does not depend on the picture's size."""
-
-    def __init__(self, principal: PictureFilter) -> None:
-        super().__init__()
-        self.kernel = torch.zeros(3, 3, principal.side, principal.side)
-
-    def forward(self, x: Tensor, amounts: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel, padding=self.kernel.shape[2] // 2)
-
-
 class _Choosing(nn.Module):
     """Summing up what a filter is chosen by, as a module of one call."""
 
@@ -170,9 +158,10 @@ def count(config: ModelConfig) -> Counts:
 
 
 def _own_filter(principal: PictureFilter | None) -> dict[str, Cost]:
-    """What filtering and choosing a filter cost. Its numbers are no parameters: nothing learns them by gradients."""
+    """What filtering and choosing a filter, which is tried, cost. Its numbers are no parameters: no gradients."""
     if principal is None:
         return {}
-    x, amounts = torch.zeros(1, 3, SIDE, SIDE), torch.ones(len(principal.offsets))
-    filtering = Cost(0, multiply_adds(_Filtering(principal), x, amounts) / SIDE**2)
-    return {"filter": filtering, "choice": Cost(0, multiply_adds(_Choosing(principal.side), x, x) / SIDE**2)}
+    x, side = torch.zeros(1, 3, SIDE, SIDE), principal.side
+    filtering = Cost(0, multiply_adds(nn.Conv2d(3, 3, side, padding=side // 2), x) / SIDE**2)
+    choosing = Cost(0, multiply_adds(_Choosing(side), x, x) / SIDE**2)
+    return {"filter": filtering, "choice": choosing + filtering}

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from lichen.filtering.filters import PictureFilter
-from lichen.prior.density import Belief
+from lichen.prior.density import Logistic
 
-SAMPLES = 2**14  # places of a window that are compared, about
-STATED_BITS = 8  # more than it costs to state a filter at all: the last word of a stream may end later
-_SWEEPS = 3
 LARGEST = 1023  # whole numbers beyond are not tried
+_STATED_BITS = 8  # what stating a filter at all may cost beside its numbers: the last word of a stream may end later
 _TRUE = 0.8  # the share of what was expected that must come true
-CHUNK = 2**16  # places that are compared at once
+_SWEEPS = 3
+_SAMPLES = 2**14  # places of a window that are compared, about
+_CHUNK = 2**16  # and at once
 
 Look = tuple[Tensor, Tensor]  # what was decoded (1, 3, H, W), and the picture (1, 3, h, w) at its top left
 
@@ -63,7 +63,7 @@ def sums(x_hat: Tensor, x: Tensor, side: int, every_pixel: bool = False) -> Sums
 def _spacing(pixels: int) -> int:
     """Of so many rows and columns one is looked at."""
     every = 1
-    while pixels > SAMPLES * every**2:
+    while pixels > _SAMPLES * every**2:
         every += 1
     return every
 
@@ -76,7 +76,7 @@ def _gram(around: Tensor, side: int, every: int) -> NDArray[np.float64]:
     seen = around.permute(1, 2, 0).unfold(0, side, 1).unfold(1, side, 1)  # (h, w, 3, side, side)
     rows, columns = (_scattered(length, every).to(around.device) for length in seen.shape[:2])
     total = torch.zeros(3 * side**2 + 1, 3 * side**2 + 1, dtype=torch.float64, device=around.device)
-    for some in rows.split(max(CHUNK // len(columns), 1)):
+    for some in rows.split(max(_CHUNK // len(columns), 1)):
         taps = F.pad(seen[some[:, None], columns].flatten(0, 1).flatten(1), (0, 1), value=1.0).double()
         total += taps.T @ taps
     share = len(rows) * len(columns) / (seen.shape[0] * seen.shape[1])
@@ -135,9 +135,11 @@ def _best(
     """The best whole numbers, and by how much squared errors should fall; `lam` is for a pixel that was looked at."""
     step, worth = principal.step(level, hyper_latents), lam * 255**2 / 3  # bits for each unit of squared errors
     matrix, vector = projected[0] * step**2, projected[1] * step
-    prices = _prices(principal.belief(level, hyper_latents))
+    belief = principal.belief(level, hyper_latents)
+    prices = prices_at(belief.scale[0, 0])
+    prices[belief.skipped[0, 0].numpy()] = [0.0] + [np.inf] * LARGEST  # what is skipped cannot be but 0
     numbers = quantised(worth * matrix, worth * vector, prices)
-    if cost(numbers, worth * matrix, worth * vector, prices) >= -STATED_BITS:
+    if cost(numbers, worth * matrix, worth * vector, prices) >= -_STATED_BITS:
         return None, 0.0
     return numbers, float(2 * vector @ numbers - numbers @ matrix @ numbers)
 
@@ -185,9 +187,8 @@ def _bettered(
     return whole
 
 
-def _prices(belief: Belief) -> NDArray[np.float64]:
-    """Bits (K, sizes) of whole numbers by their size; what is skipped cannot be but 0."""
+def prices_at(scales: Tensor) -> NDArray[np.float64]:
+    """Bits (K, sizes) of whole numbers by their size, for deviations (K,)."""
     sizes = torch.arange(LARGEST + 1, dtype=torch.float64)
-    bits: NDArray[np.float64] = belief.gaussian.bits(sizes, belief.scale[0, 0][:, None].double()).numpy()
-    bits[belief.skipped[0, 0].numpy()] = [0.0] + [np.inf] * LARGEST
+    bits: NDArray[np.float64] = Logistic().bits(sizes, scales[:, None].double()).numpy()
     return bits

@@ -39,17 +39,10 @@ class PictureFilter(nn.Module):
 
     def __init__(self, count: int, side: int, levels: int) -> None:
         super().__init__()
-        self.register_buffer("filters", torch.empty(3 * count, 3, side, side))
-        self.register_buffer("offsets", torch.empty(count, 3))
-        self.register_buffer("steps", torch.empty(levels))
-        self.register_buffer("raws", torch.empty(levels, count))
-        self.forget()
-
-    def forget(self) -> None:
-        """Be nothing, as at the beginning."""
-        for buffer in (self.filters, self.offsets, self.steps):
-            buffer.zero_()
-        self.raws.fill_(math.log2(SCALE_MIN))
+        self.register_buffer("filters", torch.zeros(3 * count, 3, side, side))
+        self.register_buffer("offsets", torch.zeros(count, 3))
+        self.register_buffer("steps", torch.zeros(levels))
+        self.register_buffer("raws", torch.full((levels, count), math.log2(SCALE_MIN)))
 
     @property
     def learned(self) -> bool:

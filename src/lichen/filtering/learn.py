@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.filtering.choice import LARGEST, Sums, project, quantised
+from lichen.filtering.choice import Sums, prices_at, project, quantised
 from lichen.filtering.filters import USUAL, PictureFilter, octaves
-from lichen.prior.density import RAW_BITS, SCALE_MAX, SCALE_MIN, SCALES, Logistic
+from lichen.prior.density import RAW_BITS, SCALE_MAX, SCALE_MIN, SCALES
 
 USUAL_PIXELS = 1.5 * 2 ** (USUAL - 1) * 64**2  # of a picture for which tables are: those of Kodak
 _RIDGE = 1e-5  # of the average picture, for filters that are seen nowhere
@@ -75,7 +75,7 @@ def _spreads(taps: NDArray[np.float64], examples: Sequence[Example], step: float
         sums = np.zeros((SCALES, taps.shape[2]))
         for example in examples:
             finer = octaves(example.hyper_latents)
-            prices = _prices(raws + finer)
+            prices = prices_at(torch.exp2(raws + finer).clamp(SCALE_MIN, SCALE_MAX))
             worth = lam * 255**2 / 3 * example.pixels / example.found.pixels
             matrix, vector = project(example.found, taps)
             own = step * 2.0**-finer
@@ -83,10 +83,3 @@ def _spreads(taps: NDArray[np.float64], examples: Sequence[Example], step: float
         chosen = np.argmin(sums, axis=0)
     best: Tensor = torch.round(raws[torch.from_numpy(chosen)] * 2**RAW_BITS) / 2**RAW_BITS
     return best
-
-
-def _prices(raws: Tensor) -> NDArray[np.float64]:
-    """Bits (raws, sizes) of whole numbers by their size."""
-    scales = torch.exp2(raws).clamp(SCALE_MIN, SCALE_MAX)
-    bits: NDArray[np.float64] = Logistic().bits(torch.arange(LARGEST + 1.0), scales[:, None].float()).double().numpy()
-    return bits

@@ -128,6 +128,7 @@ class ModelConfig:
     """All of a model. `build()` gives it with fresh parameters.
 
     `single`: in files the prior is fixed point in float32 (`prior.single`), for priors of 1 x 1 and depthwise layers.
+    `filter`: files may state a filter of the picture's own (`lichen.filtering`).
     """
 
     transform: AnyTransform

@@ -118,7 +118,8 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
     other sizes, or none of a part, or those of a prior with another schedule, where they would mean something else.
     """
     checkpoint = load_checkpoint(path)
-    stored = checkpoint.model.state_dict()
+    own = "picture_filter."  # filters are those of other networks: learnt at the end of a training
+    stored = {key: value for key, value in checkpoint.model.state_dict().items() if not key.startswith(own)}
     if parts := trainer.recipe.start_with:
         of = {part: [key for key in stored if f"{key}.".startswith(f"{part}.")] for part in parts}
         if absent := [part for part, keys in of.items() if not keys]:
@@ -136,8 +137,6 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
         ) from error
     if unknown:
         raise BadCheckpoint(f"{path} is of another model: {unknown[0]} is not in {trainer.recipe.model!r}; mend start")
-    if trainer.model.picture_filter is not None:
-        trainer.model.picture_filter.forget()  # they were those of other networks
     trainer.ema.load_state_dict(trainer.model.state_dict())
     trainer.lineage = f"weights {checkpoint.hash.hex()} ({path.name})"
-    return list(missing)
+    return [key for key in missing if not key.startswith(own)]

@@ -29,7 +29,7 @@ from PIL import Image
 
 from benchmarks.common import Bar, finish, show
 from lichen.codec import Codec
-from lichen.models.compressai import convert
+from lichen.lab.models.compressai import convert
 
 WORKER = Path(__file__).with_name("compressai_worker.py")
 KODAK = Path(__file__).parents[2] / "shared/kodak"

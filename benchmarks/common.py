@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lichen.files import write_atomically
-from lichen.models.checkpoint import find_by_name, load_checkpoint
+from lichen.image.files import write_atomically
+from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -17,12 +17,12 @@ import time
 import torch
 
 from benchmarks.common import Bar, finish, show
-from lichen.coding.noise import Noise
-from lichen.engine import find_device
-from lichen.losses.correlation import Correlation
-from lichen.losses.objective import Decorrelation, Objective
-from lichen.models.model import Model
-from lichen.models.zoo import row
+from lichen.lab.engine.engine import find_device
+from lichen.lab.losses.correlation import Correlation
+from lichen.lab.losses.objective import Decorrelation, Objective
+from lichen.lab.models.model import Model
+from lichen.lab.models.zoo import row
+from lichen.lab.prior.noise import Noise
 
 LIMIT = 1.03
 MODEL = "cheng-hp"

@@ -29,18 +29,18 @@ from torch import Tensor, nn
 
 from benchmarks.common import Bar, finish, show, weights_hash
 from lichen.coding.coders import GroupReader
-from lichen.engine import Engine
-from lichen.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
-from lichen.models.config import LEVEL_STEPS
-from lichen.models.prior_configs import CheckerboardContext, Context, DirectContext, FactorizedContext
-from lichen.models.zoo import ZOO, Row
-from lichen.picture import to_float
-from lichen.prior.context import Prior
-from lichen.prior.density import AnyBelief
-from lichen.prior.masked import ExactMasked, MaskedConv
-from lichen.prior.reference import ReferenceModel, Weigh
-from lichen.prior.serial import SerialModel
-from lichen.transforms.blocks import Pointwise
+from lichen.image.picture import to_float
+from lichen.lab.engine.engine import Engine
+from lichen.lab.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
+from lichen.lab.models.config import LEVEL_STEPS
+from lichen.lab.models.prior_configs import CheckerboardContext, Context, DirectContext, FactorizedContext
+from lichen.lab.models.zoo import ZOO, Row
+from lichen.lab.prior.context import Prior
+from lichen.lab.prior.families import AnyBelief
+from lichen.lab.prior.masked import ExactMasked, MaskedConv
+from lichen.lab.prior.reference import ReferenceModel, Weigh
+from lichen.lab.prior.serial import SerialModel
+from lichen.lab.transforms.blocks import Pointwise
 from tests.small import enliven, scene
 
 SIZE = (768, 512)

@@ -31,14 +31,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import Bar, finish, show
-from lichen import windows
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import Cursor, Header, Varint, read_header, write_header
 from lichen.codec import Codec
-from lichen.engine import FirstGroups
 from lichen.errors import LichenError
-from lichen.models.zoo import ZOO, name_of
-from lichen.rendering import render
+from lichen.image.rendering import render
+from lichen.lab.engine.engine import FirstGroups
+from lichen.lab.models.zoo import ZOO, name_of
+from lichen.runtime import tiles as windows
 from tests.small import scene, small_checkpoint
 
 FAST = ("lichen", "lichen-cb")

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.common import Bar, finish, show
-from lichen import precision
 from lichen.codec import Codec
-from lichen.evaluation.metrics import decibels, ms_ssim, psnr_db
-from lichen.models.tune import Tune
+from lichen.lab.engine import precision
+from lichen.metrics import decibels, ms_ssim, psnr_db
+from lichen.options import Tune
 
 QUALITIES = (0, 25, 50, 75, 100)
 SAMPLES = ("astronaut.png", "coffee.png")

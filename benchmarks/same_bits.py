@@ -29,16 +29,16 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.common import Bar, finish, show
-from lichen import windows
 from lichen.codec import Codec
 from lichen.coding.coders import Estimator, Reader, Writer
-from lichen.engine import Engine
-from lichen.models.config import LEVEL_STEPS
-from lichen.models.zoo import ZOO
-from lichen.prior.context import Prior
-from lichen.prior.density import AnyBelief, Belief
-from lichen.windowed import walk_windows
-from lichen.windows import PriorHalos, Window, coding_windows
+from lichen.lab.engine.engine import Engine
+from lichen.lab.engine.tiled_walk import walk_windows
+from lichen.lab.models.config import LEVEL_STEPS
+from lichen.lab.models.zoo import ZOO
+from lichen.lab.prior.context import Prior
+from lichen.lab.prior.families import AnyBelief, Belief
+from lichen.runtime import tiles as windows
+from lichen.runtime.tiles import PriorHalos, Window, coding_windows
 from tests.small import scene, small_checkpoint
 
 PAIRS_MIN = 500

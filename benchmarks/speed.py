@@ -35,9 +35,9 @@ from lichen.bitstream.container import read_container, write_container
 from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec, Engine
 from lichen.coding.coders import Reader, Writer
-from lichen.evaluation.counts import multiply_adds
-from lichen.filtering.choice import choose
-from lichen.precision import native_bfloat16
+from lichen.lab.engine.precision import native_bfloat16
+from lichen.lab.evaluation.counts import multiply_adds
+from lichen.lab.post_filter.choice import choose
 
 SIZE = (768, 512)
 QUALITY = 50

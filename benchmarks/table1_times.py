@@ -24,7 +24,7 @@ from PIL import Image
 from benchmarks.common import Bar, finish, machine, show
 from benchmarks.exact_cost import weights_of
 from lichen.codec import Codec
-from lichen.models.zoo import row
+from lichen.lab.models.zoo import row
 from tests.small import scene
 
 THEIRS = {"cheng-hp": 1.0, "cheng-checkerboard": 1.14, "cheng-charm": 1.75, "cheng-ar": 54.0}

@@ -19,11 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.common import finish, show
 from lichen.codec import Codec
-from lichen.evaluation.compare import compare, draw
-from lichen.evaluation.metrics import decibels
-from lichen.evaluation.peers import available
-from lichen.files import write_atomically
-from lichen.models.tune import Tune
+from lichen.image.files import write_atomically
+from lichen.lab.evaluation.peers import available
+from lichen.lab.reporting.compare import compare, draw
+from lichen.metrics import decibels
+from lichen.options import Tune
 
 QUALITY = 40
 PEERS = ("JPEG 4:2:0", "WebP", "AVIF")

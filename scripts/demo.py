@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 import lichen
-from lichen.evaluation.compare import compare, draw
-from lichen.evaluation.peers import available
-from lichen.files import write_atomically
-from lichen.picture import Picture, open_picture, to_pil
+from lichen.image.files import write_atomically
+from lichen.image.picture import Picture, open_picture, to_pil
+from lichen.lab.evaluation.peers import available
+from lichen.lab.reporting.compare import compare, draw
 
 QUALITY = 30
 PEERS = ("JPEG 4:2:0", "WebP", "AVIF")

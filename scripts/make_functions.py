@@ -1,4 +1,4 @@
-"""Make src/lichen/prior/functions.npz: functions that the fixed-point prior looks up.
+"""Make src/lichen/lab/fixed_point/functions.npz: functions that the fixed-point prior looks up.
 
 Run once; the output is frozen with format version 1 and a test pins its sha256. Kept to show where the
 integers come from. Each is f(i / 4096), in units of 2^-12 or 2^-24, for i = 0, 1, ... until it stays constant.
@@ -31,7 +31,7 @@ def table(function: Callable[[float], float], bits: int) -> np.ndarray:
 
 def main() -> None:
     tables = {name: table(function, bits) for name, (function, bits) in FUNCTIONS.items()}
-    out = Path(__file__).parents[1] / "src/lichen/prior/functions.npz"
+    out = Path(__file__).parents[1] / "src/lichen/lab/fixed_point/functions.npz"
     np.savez_compressed(out, **tables)
     print(f"{out}: {out.stat().st_size} bytes, {[len(t) for t in tables.values()]} entries")
 

@@ -17,8 +17,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lichen.codec import Codec
-from lichen.files import write_atomically
-from lichen.models.zoo import row
+from lichen.image.files import write_atomically
+from lichen.lab.models.zoo import row
 from tests.conftest import scene, small_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "tests/golden"

@@ -1,4 +1,4 @@
-"""Make src/lichen/prior/scores.npz: what a symbol says of its scale (`lichen.prior.adaptation`).
+"""Make src/lichen/coding/scores.npz: what a symbol says of its scale (`lichen.lab.prior.adaptation`).
 
 Run once; the output is frozen with format version 1 and a test pins its sha256. Kept to show where the integers come
 from. For each density, scale index and |s| up to 255, which stands for all beyond: the score, d ln P(s) / d log2(sigma)
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lichen.prior.adaptation import SIZES, UNITS
-from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, Gaussian, Logistic
+from lichen.lab.prior.adaptation import SIZES, UNITS
+from lichen.lab.prior.families import SCALE_MAX, SCALE_MIN, SCALES, Gaussian, Logistic
 
 HIGHEST = 16.0
 
@@ -34,7 +34,7 @@ def table(shape: Gaussian | Logistic) -> np.ndarray:
 
 
 def main() -> None:
-    out = Path(__file__).parents[1] / "src/lichen/prior/scores.npz"
+    out = Path(__file__).parents[1] / "src/lichen/coding/scores.npz"
     np.savez_compressed(out, gaussian=table(Gaussian()), logistic=table(Logistic()))
     print(f"{out}: {out.stat().st_size} bytes")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lichen.coding.tables import PRECISION
-from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES
+from lichen.lab.prior.families import SCALE_MAX, SCALE_MIN, SCALES
 
 Tail = Callable[[float], float]  # P(X > x) of a distribution of deviation 1
 

@@ -17,11 +17,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from lichen.evaluation.bdrate import Delta
-from lichen.evaluation.league import Competitor, League, read_league
-from lichen.files import write_atomically
-from lichen.models.checkpoint import PACKAGED, find_tuned, load_checkpoint
-from lichen.models.tune import Tune
+from lichen.image.files import write_atomically
+from lichen.lab.evaluation.bdrate import Delta
+from lichen.lab.evaluation.leaderboard import Competitor, League, read_league
+from lichen.lab.models.checkpoint import PACKAGED, find_tuned, load_checkpoint
+from lichen.options import Tune
 
 ROOT = Path(__file__).parents[1]
 

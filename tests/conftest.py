@@ -10,7 +10,7 @@ import skimage
 from PIL import Image
 
 from lichen.codec import Codec
-from lichen.models.zoo import ZOO
+from lichen.lab.models.zoo import ZOO
 from tests.small import scene, small, small_checkpoint
 
 __all__ = ["SHARED", "scene", "small", "small_checkpoint"]

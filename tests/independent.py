@@ -247,7 +247,7 @@ class Decoded:
 
 def read_scores(folder: Path, shape: dict[str, Any]) -> Ints:
     """Scores and information by scale index and |s|, (64, 256, 2): nothing where nothing is coded."""
-    with np.load(folder.parent / "prior" / "scores.npz") as stored:
+    with np.load(folder / "scores.npz") as stored:
         table: Ints = stored[shape["kind"].lower()].astype(np.int64)
     table[: shape["skip"] + 1] = 0
     return table

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lichen.filtering.filters import PictureFilter
-from lichen.models.checkpoint import save_checkpoint
-from lichen.models.config import ModelConfig, MsSsimRates, Rates
-from lichen.models.model import Model
-from lichen.models.prior_configs import Context, GroupContext, LearnedSide, ReferenceContext, SliceContext
-from lichen.models.transform_configs import (
+from lichen.image.picture import to_float
+from lichen.lab.models.checkpoint import save_checkpoint
+from lichen.lab.models.config import ModelConfig, MsSsimRates, Rates
+from lichen.lab.models.model import Model
+from lichen.lab.models.prior_configs import Context, GroupContext, LearnedSide, ReferenceContext, SliceContext
+from lichen.lab.models.transform_configs import (
     AnyHyper,
     ChengHyper,
     ChengTransform,
@@ -29,14 +29,14 @@ from lichen.models.transform_configs import (
     SwinHyper,
     SwinTransform,
 )
-from lichen.models.zoo import Row
-from lichen.picture import to_float
-from lichen.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
-from lichen.prior.density import SCALES
-from lichen.prior.factorized import FactorizedModel
-from lichen.prior.reference import ReferenceModel
-from lichen.prior.sources import Direct, Neighbourhood, Slice
-from lichen.transforms.blocks import Levelless
+from lichen.lab.models.zoo import Row
+from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
+from lichen.lab.prior.factorized import FactorizedModel
+from lichen.lab.prior.families import SCALES
+from lichen.lab.prior.reference import ReferenceModel
+from lichen.lab.prior.sources import Direct, Neighbourhood, Slice
+from lichen.lab.transforms.blocks import Levelless
 
 M = 24  # latents of every small model
 

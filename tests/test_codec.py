@@ -29,9 +29,9 @@ from lichen.errors import (
     UnsupportedFile,
     UsageError,
 )
-from lichen.evaluation.metrics import psnr_db
-from lichen.models.zoo import ZOO
-from lichen.picture import from_pil, open_picture
+from lichen.image.picture import from_pil, open_picture
+from lichen.lab.models.zoo import ZOO
+from lichen.metrics import psnr_db
 from tests.conftest import scene, small_checkpoint
 
 

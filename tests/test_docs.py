@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lichen.coding.coders import Reader, Writer
-from lichen.models.zoo import ZOO
+from lichen.lab.models.zoo import ZOO
 
 DOCS = Path(__file__).parents[1] / "docs"
 

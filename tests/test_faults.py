@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lichen import files
 from lichen.codec import Codec
-from lichen.models.zoo import ZOO
+from lichen.image import files
+from lichen.lab.models.zoo import ZOO
+from tests.cli.test_cli import errors_of
 from tests.command import run
 from tests.conftest import scene, small_checkpoint
-from tests.test_cli import errors_of
-from tests.training.test_processes import RECIPE
+from tests.lab.training.test_processes import RECIPE
 
 COUNT, SIZE = 8, (700, 500)
 
@@ -170,7 +170,7 @@ def test_interrupted_at_once_saying_what_is_done(folder):
 # The command line, whose second picture takes minutes in one call of C.
 SLOW = """
 import hashlib
-from lichen import jobs
+from lichen.batch import jobs
 render, calls = jobs.render, []
 def slow(*arguments):
     calls.append(1)

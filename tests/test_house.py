@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lichen.evaluation.counts import count
-from lichen.models.zoo import ZOO, row
+from lichen.lab.evaluation.counts import count
+from lichen.lab.models.zoo import ZOO, row
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src/lichen").rglob("*.py"))
@@ -43,9 +43,18 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_imports_are_seen_in_whatever_form(tmp_path):
-    (tmp_path / "a.py").write_text("import numpy\nfrom lichen import cli, codec\nfrom lichen.prior.parts import Part\n")
+    (tmp_path / "a.py").write_text(
+        "import numpy\nfrom lichen import cli, codec\nfrom lichen.lab.prior.schedules import Part\n"
+    )
     found = imports_of(tmp_path / "a.py")
-    assert found == {"numpy", "lichen", "lichen.cli", "lichen.codec", "lichen.prior.parts", "lichen.prior.parts.Part"}
+    assert found == {
+        "numpy",
+        "lichen",
+        "lichen.cli",
+        "lichen.codec",
+        "lichen.lab.prior.schedules",
+        "lichen.lab.prior.schedules.Part",
+    }
     (tmp_path / "a.py").write_text("from ..codec import Codec\n")
     with pytest.raises(AssertionError, match="relative"):
         imports_of(tmp_path / "a.py")

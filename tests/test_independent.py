@@ -16,8 +16,8 @@ from lichen.bitstream.container import Container, Kind, read_container, write_co
 from lichen.bitstream.fields import FILTERED, Header
 from lichen.codec import Codec
 from lichen.coding.coders import Reader
-from lichen.engine import Engine
-from lichen.prior.density import THRESHOLDS
+from lichen.lab.engine.engine import Engine
+from lichen.lab.prior.families import THRESHOLDS
 from tests import independent
 from tests.independent import Decoded, Weights, decode
 from tests.independent_bits import Damaged

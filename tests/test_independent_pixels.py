@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import lichen
-from lichen import precision
 from lichen.codec import Codec
+from lichen.lab.engine import precision
 from tests.independent import Decoded, Weights, decode
 from tests.independent_pixels import Bytes, Tensors, decode_pixels, pixels, read_synthesis
 from tests.small import scene

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lichen import windows
 from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
 from lichen.bitstream.fields import Varint
 from lichen.codec import Codec
-from lichen.engine import FirstGroups
 from lichen.errors import BadFile, LichenError, TruncatedFile, UsageError
-from lichen.models.zoo import row
-from lichen.prior.parts import ranges
+from lichen.lab.engine.engine import FirstGroups
+from lichen.lab.models.zoo import row
+from lichen.lab.prior.schedules import ranges
+from lichen.runtime import tiles as windows
 from tests.conftest import scene, small_checkpoint
 from tests.laws.test_laws import threads
 

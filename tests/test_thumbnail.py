@@ -10,22 +10,22 @@ import pytest
 import torch
 
 from lichen.codec import Codec
-from lichen.engine import FirstGroups
 from lichen.errors import UsageError
-from lichen.losses.distortion import mse, shrunk
-from lichen.models import zoo
-from lichen.models.checkpoint import load_checkpoint
-from lichen.models.transform_configs import Thumbnail
-from lichen.picture import to_float
-from lichen.training.data import Crops
-from lichen.training.log import Log, Nowhere
-from lichen.training.loop import Trainer
-from lichen.training.processes import Alone
-from lichen.training.recipe import load_recipe
-from lichen.training.state import save_run, start_from
+from lichen.image.picture import to_float
+from lichen.lab.engine.engine import FirstGroups
+from lichen.lab.losses.distortion import mse, shrunk
+from lichen.lab.models import zoo
+from lichen.lab.models.checkpoint import load_checkpoint
+from lichen.lab.models.transform_configs import Thumbnail
+from lichen.lab.training.data import Crops
+from lichen.lab.training.log import Log, Nowhere
+from lichen.lab.training.loop import Trainer
+from lichen.lab.training.processes import Alone
+from lichen.lab.training.recipe import load_recipe
+from lichen.lab.training.state import save_run, start_from
+from tests.cli.test_cli import size_of
 from tests.command import run
 from tests.small import scene, small, small_checkpoint
-from tests.test_cli import size_of
 
 RECIPE = Path(__file__).parents[1] / "recipes/elic-2022/thumbnail.toml"
 SMOKE = {"steps": 30, "crop": (64,), "batch": 1, "warmup": 1, "learning_rate": 5e-3}

@@ -13,12 +13,12 @@ from lichen.bitstream.container import read_container
 from lichen.cli import app
 from lichen.codec import Codec
 from lichen.errors import UnknownWeights, UsageError
-from lichen.evaluation.metrics import psnr_db
-from lichen.models import checkpoint
-from lichen.models.checkpoint import PACKAGED, listed, shelf
-from lichen.models.config import MsSsimRates, Rates
-from lichen.models.tune import Tune
-from lichen.models.zoo import ZOO
+from lichen.lab.models import checkpoint
+from lichen.lab.models.checkpoint import PACKAGED, listed, shelf
+from lichen.lab.models.config import MsSsimRates, Rates
+from lichen.lab.models.zoo import ZOO
+from lichen.metrics import psnr_db
+from lichen.options import Tune
 from tests.small import scene, small_checkpoint
 
 PICTURE = scene(70, 50)

@@ -13,7 +13,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from lichen.errors import LichenError
-from lichen.models.tune import Tune
+from lichen.options import Tune
 from lichen.version import __version__
 
 if TYPE_CHECKING:

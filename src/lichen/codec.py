@@ -25,16 +25,16 @@ from torch import Tensor
 
 from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
 from lichen.bitstream.fields import FILTERED, GREY, Header
-from lichen.engine import Crop, Engine, FirstGroups, find_device
 from lichen.errors import BadFile, BadPicture, OutOfMemory, PictureNotice, UnsupportedFile, UsageError
-from lichen.evaluation.metrics import psnr_db
-from lichen.extras import pack_extras, unpack_extras
-from lichen.memory import typed_memory_errors
-from lichen.models.checkpoint import Checkpoint, find_by_hash, find_tuned
-from lichen.models.config import LEVEL_STEPS, Distortion
-from lichen.models.tune import Tune
-from lichen.models.zoo import ZOO, name_of, row
-from lichen.picture import MAX_PIXELS, Picture, check_size, from_array, from_pil, from_tensor, grey_of, to_pil
+from lichen.image.picture import MAX_PIXELS, Picture, check_size, from_array, from_pil, from_tensor, grey_of, to_pil
+from lichen.image.sections import pack_extras, unpack_extras
+from lichen.lab.engine.engine import Crop, Engine, FirstGroups, find_device
+from lichen.lab.models.checkpoint import Checkpoint, find_by_hash, find_tuned
+from lichen.lab.models.config import LEVEL_STEPS, Distortion
+from lichen.lab.models.zoo import ZOO, name_of, row
+from lichen.metrics import psnr_db
+from lichen.options import Tune
+from lichen.runtime.memory import typed_memory_errors
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Codec:
         [0, 1]. `quality` is 0 ... 100, continuous. With a target size the best quality whose *file* is
         not larger is used (bpp: bits of the file for each pixel), with a target PSNR (over the decoded
         8-bit samples) the smallest file that reaches it. With `refine_steps` better latents are searched for in so
-        many steps (`lichen.refinement`): files some percent smaller, each step as long as some encodings. Where its
+        many steps (`lab.engine.refinement`): files some percent smaller, each step as long as some encodings. Where its
         weights know filters the file states one of the picture's own; not `filtered` it is some percent larger, and
         sooner made. Raises `BadPicture`, `PictureTooLarge`, `UsageError`; warns with `PictureNotice` of what was
         changed to read the picture.

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import GREY, MAGIC
 from lichen.errors import LichenError
-from lichen.extras import unpack_metadata
+from lichen.image.sections import unpack_metadata
 
 _METADATA = ("icc_profile", "exif", "xmp")
 

@@ -15,7 +15,7 @@ from lichen.bitstream.container import Kind
 from lichen.bitstream.fields import Header, write_header
 from lichen.codec import Codec
 from lichen.errors import LichenError
-from lichen.models.zoo import ZOO
+from lichen.lab.models.zoo import ZOO
 from tests.conftest import small_checkpoint
 
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from benchmarks import same_bits
 from benchmarks.same_bits import Case, cases_of, compare
-from lichen import windows
-from lichen.prior.single import SinglePointwise
+from lichen.lab.fixed_point.float32 import SinglePointwise
+from lichen.runtime import tiles as windows
 
 
 class Floating(nn.Module):

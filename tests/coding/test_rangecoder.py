@@ -15,7 +15,7 @@ from lichen.coding.coders import SYMBOL_MAX
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter, model_of
 from lichen.coding.tables import centred, load_tables
 from lichen.errors import BadFile
-from lichen.prior.density import SCALE_MAX, SCALE_MIN, SCALES, THRESHOLDS, scale_index
+from lichen.lab.prior.families import SCALE_MAX, SCALE_MIN, SCALES, THRESHOLDS, scale_index
 
 FROZEN = {
     "gaussian": "ad726b58f2d5d0dfd7271b1fa91abc80008361c6bfb45758682cfdfd318303db",

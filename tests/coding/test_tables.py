@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
 from lichen.coding.tables import FRACTIONS, fractions_of, learned, normal, shifted, shifted_frequencies
-from lichen.prior.density import LINEAR_THRESHOLDS, SCALE_MAX, SCALE_MIN, SCALES, LinearScale
+from lichen.lab.prior.families import LINEAR_THRESHOLDS, SCALE_MAX, SCALE_MIN, SCALES, LinearScale
 
 RATIO = (SCALE_MAX / SCALE_MIN) ** (1 / (SCALES - 1))
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lichen import windows
 from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
 from lichen.coding.coders import GroupWriter, Reader
 from lichen.errors import BadFile
-from lichen.models.config import LEVEL_STEPS
+from lichen.lab.models.config import LEVEL_STEPS
+from lichen.runtime import tiles as windows
 
 HERE = Path(__file__).parent
 DIGESTS = json.loads((HERE / "digests.json").read_text())

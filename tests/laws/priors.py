@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator, Reader, Writer
-from lichen.models.prior_configs import (
+from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.models.prior_configs import (
     AnyContext,
     CausalContext,
     CheckerboardContext,
@@ -19,14 +20,13 @@ from lichen.models.prior_configs import (
     ReferenceContext,
     SliceContext,
 )
-from lichen.prior.adaptation import Adaptation
-from lichen.prior.context import HyperAndLocal, HyperOnly, Prior, merge
-from lichen.prior.density import Logistic
-from lichen.prior.exact import freeze
-from lichen.prior.parts import AllAtOnce, DualCheckerboard, Quadtree
-from lichen.prior.reference import ReferenceModel
-from lichen.prior.sources import Neighbourhood, Slice
-from lichen.transforms.hyper import FastHyperSynthesis
+from lichen.lab.prior.adaptation import Adaptation
+from lichen.lab.prior.context import HyperAndLocal, HyperOnly, Prior, merge
+from lichen.lab.prior.families import Logistic
+from lichen.lab.prior.reference import ReferenceModel
+from lichen.lab.prior.schedules import AllAtOnce, DualCheckerboard, Quadtree
+from lichen.lab.prior.sources import Neighbourhood, Slice
+from lichen.lab.transforms.hyper import FastHyperSynthesis
 from tests.laws.test_laws import Given, mask_of
 
 M, Z, SIZE = 16, 5, (12, 8)

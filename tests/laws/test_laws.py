@@ -14,11 +14,11 @@ from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
 from lichen.coding.coders import Writer
-from lichen.models.prior_configs import DirectContext, FactorizedContext
-from lichen.models.zoo import ZOO
-from lichen.prior.context import ContextModel, merge
-from lichen.prior.density import Belief
-from lichen.prior.parts import Cell, Part
+from lichen.lab.models.prior_configs import DirectContext, FactorizedContext
+from lichen.lab.models.zoo import ZOO
+from lichen.lab.prior.context import ContextModel, merge
+from lichen.lab.prior.families import Belief
+from lichen.lab.prior.schedules import Cell, Part
 from tests.conftest import scene, small
 
 LEVEL = 700  # between two trained levels

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lichen.coding.coders import Estimator, GroupReader
-from lichen.prior.centroids import MOST
-from lichen.prior.exact import freeze
+from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.prior.centroids import MOST
 from tests.laws import priors
 from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, WITHOUT_HYPER, M
 from tests.laws.test_laws import mask_of, threads

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lichen.errors import LichenError
-from lichen.models.tune import Tune
+from lichen.options import Tune
 from lichen.version import __version__
 
 EXIT_USAGE, EXIT_INPUT, EXIT_STOPPED = 2, 3, 130
@@ -47,7 +47,7 @@ DEFAULT_MAX_PIXELS = 2**27
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from lichen.models.checkpoint import find_by_name, load_checkpoint
+        from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
 
         try:
             weights = load_checkpoint(find_by_name("lichen")).hash.hex()

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lichen.batch.waiting import awaited
 from lichen.cli.app import (
     DEFAULT_MAX_PIXELS,
     EXIT_INPUT,
@@ -38,8 +39,7 @@ from lichen.cli.app import (
 )
 from lichen.cli.imports import without_tracing
 from lichen.errors import BadInput, UsageError
-from lichen.models.tune import Tune
-from lichen.waiting import awaited
+from lichen.options import Tune
 
 FINISH_SECONDS = 0.3  # after Ctrl-C, for what is at work
 
@@ -80,8 +80,8 @@ class _How:
         """What becomes of them. `prepare` gives the work, for which it is given the room."""
         import torch
 
-        from lichen import jobs
-        from lichen.memory import Room
+        from lichen.batch import jobs
+        from lichen.runtime.memory import Room
 
         set_threads(self.threads)
         work = prepare(Room.of(self.memory_bytes))
@@ -191,7 +191,7 @@ def encode(
     `lichen encode photo.png --tune ms-ssim` · `lichen encode photo.png --refine 30` (slow to encode, and smaller)
     """
     without_tracing(device, refine)
-    from lichen import jobs
+    from lichen.batch import jobs
     from lichen.codec import Codec
 
     targets = _targets(target_size, target_bpp, target_psnr)
@@ -218,7 +218,7 @@ def _targets(
 
 def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool) -> tuple[Any, Any]:
     """The crop, and what --groups, --partial and --zero-fill ask for; None: the whole picture, the whole file."""
-    from lichen.engine import FirstGroups
+    from lichen.lab.engine.engine import FirstGroups
 
     if thumbnail and crop is not None:
         raise UsageError("a thumbnail is of the whole picture: give --thumbnail or --crop")
@@ -231,7 +231,7 @@ def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, 
 
 def _ending(text: str) -> str:
     """`png` or `.png` as the latter. Raises `UsageError` for a format that cannot be written, before anything is."""
-    from lichen.rendering import writable_format
+    from lichen.image.rendering import writable_format
 
     ending = text if not text or text.startswith(".") else f".{text}"
     writable_format(ending)
@@ -264,7 +264,7 @@ def decode(
     `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
     """
     without_tracing(device)
-    from lichen import jobs
+    from lichen.batch import jobs
     from lichen.codec import Codec
 
     ending = _ending(to)
@@ -288,7 +288,7 @@ def info(inputs: Inputs, as_json: Json = False) -> None:
     Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp`
     """
     without_tracing("cpu")
-    from lichen.information import describe_file
+    from lichen.runtime.describe import describe_file
 
     described, failed = [], False
     for path in inputs:

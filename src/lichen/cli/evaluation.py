@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from lichen.batch.waiting import awaited
 from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, console
 from lichen.errors import BadInput, UsageError
-from lichen.waiting import awaited
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def bdrate(
 
     Examples: `lichen bdrate vtm results/kodak/lichen.json` · `lichen bdrate --over vtm results/kodak/*.json av1`
     """
-    from lichen.evaluation.curves import published_names
+    from lichen.lab.evaluation.curves import published_names
 
     if listed:
         typer.echo("\n".join(published_names()))
@@ -59,8 +59,8 @@ def _deltas(
     names: list[str], by_ms_ssim: bool, max_bpp: float | None
 ) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """A row for each test, why others were refused, and points left out. Raises `BadInput` when the anchor is unfit."""
-    from lichen.evaluation.bdrate import METHOD, delta
-    from lichen.evaluation.curves import Curve, find_points
+    from lichen.lab.evaluation.bdrate import METHOD, delta
+    from lichen.lab.evaluation.curves import Curve, find_points
 
     left_out: list[str] = []
 
@@ -135,7 +135,7 @@ def evaluate(
     A row for each picture, model and quality in OUTPUT/table.tsv, means in OUTPUT/NAME.json. Stop and go on as
     you like. Example: `lichen eval lichen runs/a/lichen.safetensors --peers --data kodak/ -o results/kodak`
     """
-    from lichen.evaluation.evaluate import evaluate as run
+    from lichen.lab.evaluation.evaluate import evaluate as run
 
     entries = _entries(models or [], peers, peer or [], quality, device, refine)
     outcome = _with_progress(lambda report: run(entries, data, output, jobs, threads, replace, report))
@@ -173,9 +173,9 @@ def _entries(
     models: list[str], peers: bool, named: list[str], quality: list[float] | None, device: str, refine: int
 ) -> list[Any]:
     """Who is measured; peers that this machine lacks are named. Raises `UsageError` for nobody, or twice one name."""
-    from lichen.evaluation.contestants import QUALITIES, ModelEntry, PeerEntry, apart
-    from lichen.evaluation.peers import available, missing
-    from lichen.evaluation.peers import peer as find_peer
+    from lichen.lab.evaluation.codecs import QUALITIES, ModelEntry, PeerEntry, apart
+    from lichen.lab.evaluation.peers import available, missing
+    from lichen.lab.evaluation.peers import peer as find_peer
 
     wanted = [find_peer(name) for name in named] or ([*available(), *missing()] if peers else [])
     for absent in (p for p in wanted if not p.there):

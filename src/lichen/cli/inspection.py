@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lichen.cli.app import Force, Json, Threads, app, console, set_threads
-from lichen.files import refuse_existing
+from lichen.image.files import refuse_existing
 
 
 @app.command()
@@ -31,9 +31,9 @@ def inspect(
     Examples: `lichen inspect a.safetensors kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
     `lichen inspect plain.safetensors corr.safetensors kodak/ -o both.png`
     """
-    from lichen.evaluation.inspect import inspect_model
-    from lichen.models.checkpoint import load_checkpoint
-    from lichen.training.data import open_pictures
+    from lichen.lab.inspection.inspect import inspect_model
+    from lichen.lab.models.checkpoint import load_checkpoint
+    from lichen.lab.training.data import open_pictures
 
     set_threads(threads)
     refuse_existing(output, force or as_json)
@@ -53,9 +53,9 @@ def inspect(
 
 def _draw(inspections: list[Any], output: Path, force: bool) -> list[Path]:
     """Write the sheets; gives their files."""
-    from lichen.evaluation.latent_figures import draw
-    from lichen.evaluation.lookup_figures import draw_lookups
-    from lichen.files import refuse_existing, write_atomically
+    from lichen.image.files import refuse_existing, write_atomically
+    from lichen.lab.inspection.latent_figures import draw
+    from lichen.lab.inspection.lookup_figures import draw_lookups
 
     references = output.with_name(f"{output.stem}-references.png")
     looked = any(i.lookup for i in inspections)

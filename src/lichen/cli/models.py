@@ -20,13 +20,13 @@ def models(
 
     Examples: `lichen models` · `lichen models --table` · `lichen models --table --json | jq .[0].parameters`
     """
-    from lichen.models.zoo import ZOO
+    from lichen.lab.models.zoo import ZOO
 
     if not table:
         _list(as_json)
         return
-    from lichen.evaluation import counts
-    from lichen.evaluation import table as tables
+    from lichen.lab.evaluation import counts
+    from lichen.lab.papers import model_table as tables
 
     if as_json:
         typer.echo(json.dumps([tables.facts(row) for row in ZOO], indent=2))
@@ -41,8 +41,8 @@ def models(
 
 def _list(as_json: bool) -> None:
     """The rows, and below them (in JSON: in them) the weights that are found without being named."""
-    from lichen.models.checkpoint import shelf
-    from lichen.models.zoo import ZOO
+    from lichen.lab.models.checkpoint import shelf
+    from lichen.lab.models.zoo import ZOO
 
     found: dict[str, list[dict[str, str]]] = {row.name: [] for row in ZOO}
     for w in shelf():
@@ -69,7 +69,7 @@ def import_(
     Example: `lichen import mbt2018-mean-4.pth.tar -o mean.safetensors`, then
     `lichen encode a.png --weights mean.safetensors`
     """
-    from lichen.models.compressai import convert
+    from lichen.lab.models.compressai import convert
 
     bare = source.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".safetensors")
     target = output or source.with_name(f"{bare}.safetensors")

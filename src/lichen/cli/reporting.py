@@ -23,11 +23,11 @@ from lichen.cli.app import (
 )
 from lichen.cli.coding import parse_size
 from lichen.errors import UsageError
-from lichen.files import refuse_existing
-from lichen.models.tune import Tune
+from lichen.image.files import refuse_existing
+from lichen.options import Tune
 
 if TYPE_CHECKING:
-    from lichen.evaluation.experiments import CostTable, Scale
+    from lichen.lab.papers.experiments import CostTable, Scale
 
 PICTURES = 2  # in a report, where none are named: about 3 MB each
 
@@ -50,9 +50,9 @@ def report(
     Example: `lichen report results/kodak --data kodak/ --picture kodim19 -o report/`
     """
     from lichen.codec import Codec
-    from lichen.evaluation.report import pictures_at_equal_bytes
-    from lichen.evaluation.report import report as write
-    from lichen.training.data import list_pictures
+    from lichen.lab.reporting.report import pictures_at_equal_bytes
+    from lichen.lab.reporting.report import report as write
+    from lichen.lab.training.data import list_pictures
 
     if picture and data is None:
         raise UsageError("--picture needs --data, the folder that has it")
@@ -94,8 +94,8 @@ def compare(
     Example: `lichen compare photo.jpg --open`
     """
     from lichen.codec import Codec
-    from lichen.evaluation.pairs import comparison_page, photo_by_all
-    from lichen.files import write_atomically
+    from lichen.image.files import write_atomically
+    from lichen.lab.reporting.pairs import comparison_page, photo_by_all
 
     target = output or photos[0].with_name(f"{photos[0].stem}-compare.html")
     refuse_existing(target, force)
@@ -123,7 +123,7 @@ def _print_results(results: list[Any]) -> None:
 
 def name_missing() -> None:
     """Say which peers this machine lacks."""
-    from lichen.evaluation.peers import missing
+    from lichen.lab.evaluation.peers import missing
 
     for absent in missing():
         console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
@@ -146,9 +146,9 @@ def reproduce(
     `smoke` proves in minutes that everything runs; its numbers mean nothing. Stop and go on as you like.
     Example: `lichen reproduce table1 --scale small --data photos/ --test kodak/ --device cuda`
     """
-    from lichen.evaluation import experiments
-    from lichen.evaluation.reproduce import plan, write_recipes
-    from lichen.evaluation.reproduce import reproduce as run
+    from lichen.lab.papers import experiments
+    from lichen.lab.papers.reproduce import plan, write_recipes
+    from lichen.lab.papers.reproduce import reproduce as run
 
     if listed:
         named = (*experiments.EXPERIMENTS, *experiments.COST_TABLES)
@@ -174,8 +174,8 @@ def reproduce(
 
 def _count(table: CostTable, scale: Scale, output: Path, device: str, recipes_only: bool) -> None:
     """A table of operations: no pictures are needed, and there is no recipe. Raises `UsageError`."""
-    from lichen.engine import find_device
-    from lichen.evaluation.cost_tables import count_costs
+    from lichen.lab.engine.engine import find_device
+    from lichen.lab.papers.cost_tables import count_costs
 
     if recipes_only:
         raise UsageError(f"{table.name} counts operations: nothing is trained, and there are no recipes")
@@ -184,7 +184,7 @@ def _count(table: CostTable, scale: Scale, output: Path, device: str, recipes_on
 
 def _trainer(device: str) -> Callable[[Path, Path, Path], None]:
     """`lichen train` in this process."""
-    from lichen.training.session import Run, train_session
+    from lichen.lab.training.session import Run, train_session
 
     def train(recipe: Path, data: Path, output: Path) -> None:
         train_session(Run(recipe, data, output, device=device), console)

@@ -40,8 +40,8 @@ def train(
     `lichen train recipes/correlation-2023/minnen-hp.toml --lambda 0.013 --data vimeo_septuplet/ --cache none` ·
     `accelerate launch -m lichen train recipes/lichen.toml --data photos/ --device cuda`
     """
-    from lichen.training.data import Cache
-    from lichen.training.session import Run, train_session
+    from lichen.lab.training.data import Cache
+    from lichen.lab.training.session import Run, train_session
 
     if cache not in CACHES:
         raise UsageError(f"cache must be {', '.join(CACHES)}, not {cache!r}")
@@ -67,7 +67,7 @@ def learn_filters(
 
     Example: `lichen learn-filters runs/a/lichen.safetensors --data photos/ -o lichen.safetensors`
     """
-    from lichen.training.filters import learn_filters_of
+    from lichen.lab.training.filters import learn_filters_of
 
     set_threads(threads)
     learn_filters_of(weights, data, output, pictures, console.print, device, force)

@@ -3,7 +3,7 @@
 They share `code(y, belief) -> y_hat` over dense blocks (B, n, c) of latents, and `foresee` for serial
 models, whose y_hat is known wherever y is. `ordered` coders need a schedule's steps one by one. An `Estimator` is
 differentiable and works on batches; `Writer` and `Reader` code one picture and need a prior in fixed
-point (`lichen.prior.exact`).
+point (`lichen.lab.fixed_point.convert`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.coding.addresses import Address, address
-from lichen.coding.noise import Noise
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.prior.density import AnyBelief
+from lichen.coding.table_index import Address, address
+from lichen.lab.prior.families import AnyBelief
+from lichen.lab.prior.noise import Noise
 
 SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
 

@@ -1,0 +1,199 @@
+"""Pictures <-> tensors: files, arrays, metadata, padding."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from lichen.errors import BadInput, BadPicture, PictureTooLarge
+from lichen.image.metadata import Metadata, read_metadata
+from lichen.image.modes import plain, raw_mode
+
+SIDE_MAX = 2**24 - 1  # pixels: what a file can state
+MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready to be coded, or decoded.
+
+    `pixels` (H, W, 3) uint8; `grey` says that the three channels stand for one; `alpha` (H, W) uint8
+    or None; `icc`, `exif` and `xmp` are their blocks or None. `notices` say what was changed when the
+    picture was read. Raises `BadPicture` when they do not fit together.
+    """
+
+    pixels: Bytes
+    grey: bool = False
+    alpha: Bytes | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_plane(self.pixels, "pixels", (*np.shape(self.pixels)[:2], 3))
+        if self.alpha is not None:
+            _check_plane(self.alpha, "alpha", self.pixels.shape[:2])
+        if not all(block is None or isinstance(block, bytes) for block in (self.icc, self.exif, self.xmp)):
+            raise BadPicture("icc, exif and xmp are bytes or None")
+
+    def stripped(self) -> Picture:
+        """The same without ICC profile, EXIF and XMP."""
+        return replace(self, icc=None, exif=None, xmp=None)
+
+
+def _check_plane(plane: object, name: str, shape: tuple[int, ...]) -> None:
+    if not isinstance(plane, np.ndarray) or plane.dtype != np.uint8 or plane.shape != shape or 0 in shape:
+        found = f"{plane.dtype} {plane.shape}" if isinstance(plane, np.ndarray) else type(plane).__name__
+        raise BadPicture(f"a picture's {name} are a uint8 array of shape {shape}, none of it 0; this is {found}")
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raises `PictureTooLarge` beyond the limit, before anything is allocated."""
+    # What is computed is the size in whole blocks of 64; a line of pixels costs as much as its blocks.
+    blocks = -(-width // 64) * -(-height // 64)
+    if width * height > max_pixels or blocks * 64**2 > 2 * max_pixels + 64**2 * 64:
+        computed = "" if width * height > max_pixels else " in its blocks of 64 x 64"
+        raise PictureTooLarge(
+            f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; raise it with --max-pixels"
+        )
+    if max(width, height) > SIDE_MAX:
+        raise PictureTooLarge(f"{width} x {height}: no side may have over {SIDE_MAX} pixels; split it")
+
+
+def picture_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height in pixels that a file claims, before it is turned. Raises as `open_picture`."""
+    with _reading("standard input"), Image.open(io.BytesIO(data)) as image:
+        check_size(*image.size, max_pixels)
+        return image.size
+
+
+def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read any file that Pillow reads. Raises `BadPicture` or `PictureTooLarge`."""
+    name = "standard input" if isinstance(source, bytes) else str(source)
+    with _reading(name):
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        check_size(*image.size, max_pixels)
+        return from_pil(image)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """What Pillow raises on files becomes errors of ours, which name the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's hints on odd files; errors still raise
+            yield
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(f"{name}: {error}; split it") from error
+    except UnidentifiedImageError as error:
+        raise BadPicture(f"{name}: not a picture that Pillow can read; check the file, or convert it to PNG") from error
+    except BadInput:
+        raise
+    except Exception as error:  # Pillow's plugins raise many kinds on damaged files
+        reason = getattr(error, "strerror", None) or error
+        raise BadPicture(
+            f"{name}: cannot be read as a picture ({reason}); check the path, or get the file anew"
+        ) from error
+
+
+def from_pil(image: Image.Image) -> Picture:
+    """A Pillow image as a `Picture`: orientation applied, metadata kept. Raises `BadPicture`."""
+    if 0 in image.size:
+        raise BadPicture("the picture is empty: it needs at least one pixel")
+    profiled = image.mode not in {"CMYK", "LAB"}  # theirs are used up by the conversion
+    raw = raw_mode(image)
+    image.load()  # some formats have their metadata at the end
+    metadata, turn = read_metadata(image)
+    image, notices = plain(image, raw)
+    image = image.transpose(turn) if turn is not None else image
+    grey = image.mode in {"L", "LA"}
+    alpha = np.asarray(image.getchannel("A")) if image.mode in {"LA", "RGBA"} else None
+    pixels = np.asarray(image.convert("RGB") if image.mode != "RGB" else image)
+    return Picture(pixels, grey, alpha, metadata.icc if profiled else None, metadata.exif, metadata.xmp, notices)
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """A Pillow image of mode L, LA, RGB or RGBA, with its profile, EXIF and XMP in `info`."""
+    image = Image.fromarray(grey_of(picture.pixels) if picture.grey else picture.pixels)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
+    image.info.update(Metadata(picture.icc, picture.exif, picture.xmp).info())
+    return image
+
+
+def grey_of(pixels: Bytes) -> Bytes:
+    """(H, W, 3) -> (H, W): the rounded mean of the three channels."""
+    grey: Bytes = ((pixels.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
+    return grey
+
+
+def from_array(array: NDArray[Any]) -> Picture:
+    """(H, W), (H, W, 1) or (H, W, 3); uint8, or float in [0, 1]. Raises `BadPicture`."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in {1, 3}:
+        raise BadPicture(f"an array must be (H, W), (H, W, 1) or (H, W, 3), not {array.shape}")
+    if 0 in array.shape:
+        raise BadPicture(f"the array is empty: {array.shape}")
+    pixels = array if array.dtype == np.uint8 else _from_float(array)
+    return Picture(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))), array.shape[2] == 1)
+
+
+def _from_float(array: NDArray[Any]) -> Bytes:
+    if not np.issubdtype(array.dtype, np.floating):
+        raise BadPicture(f"an array must be uint8 or float in [0, 1], not {array.dtype}")
+    if not np.isfinite(array).all():
+        raise BadPicture("the array has NaN or infinite values; replace them first")
+    if array.min() < 0 or array.max() > 1:
+        raise BadPicture("float values must lie in [0, 1]; divide by 255, or pass uint8")
+    rounded: Bytes = np.round(array * 255).astype(np.uint8)
+    return rounded
+
+
+def from_tensor(tensor: Tensor) -> Picture:
+    """(C, H, W) with C = 1 or 3; uint8, or float in [0, 1]. Raises `BadPicture`."""
+    if tensor.ndim != 3 or tensor.shape[0] not in {1, 3}:
+        raise BadPicture(f"a tensor must be (C, H, W) with 1 or 3 channels, not {tuple(tensor.shape)}")
+    plain = tensor.detach().cpu()
+    return from_array((plain.float() if plain.is_floating_point() else plain).permute(1, 2, 0).numpy())
+
+
+def pad_to(x: Tensor, multiple: int) -> Tensor:
+    """Extend (B, C, H, W) at the right and bottom by its edge to whole multiples."""
+    height, width = x.shape[-2:]
+    return extend_to(x, height + -height % multiple, width + -width % multiple)
+
+
+def extend_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Extend (B, C, H, W) at the right and bottom by its edge to this size."""
+    right, bottom = width - x.shape[-1], height - x.shape[-2]
+    if not right and not bottom:
+        return x
+    return F.pad(x, (0, right, 0, bottom), mode="replicate")
+
+
+def to_float(pixels: Bytes) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1], channels last in memory."""
+    return (torch.from_numpy(np.array(pixels)).float() / 255).permute(2, 0, 1)[None]
+
+
+def to_uint8(x: Tensor) -> Bytes:
+    """(1, 3, H, W) float -> (H, W, 3) uint8, clamped and rounded."""
+    pixels = x[0].clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    array: Bytes = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    return array

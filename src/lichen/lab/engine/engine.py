@@ -1,0 +1,331 @@
+"""A model at work: pixels <-> latents <-> payload, large pictures in windows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lichen.coding.coders import GroupReader, GroupWriter
+from lichen.errors import BadFile, DeviceError, UsageError
+from lichen.image.picture import extend_to, to_float, to_uint8
+from lichen.lab.engine.precision import coding_precision
+from lichen.lab.engine.refinement import HALO, refine
+from lichen.lab.engine.tiled_walk import empty_map, walk_windows
+from lichen.lab.models.checkpoint import Checkpoint, load_checkpoint
+from lichen.lab.models.config import LEVEL_STEPS, Distortion
+from lichen.lab.post_filter.choice import Look, choose
+from lichen.lab.prior.context import Coder, Prior
+from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
+from lichen.runtime.memory import Needs, keep_freed_memory
+from lichen.runtime.tiles import (
+    PriorHalos,
+    TransformHalos,
+    Window,
+    coding_windows,
+    evenly,
+    looked_at,
+    prior_halos,
+    split,
+    transform_halos,
+)
+
+Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+@dataclass(frozen=True)
+class FirstGroups:
+    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5).
+
+    Without a `count` those that arrived whole. The file may be cut behind them.
+    """
+
+    count: int | None = None
+    fill_mean: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"a picture needs one channel group at least, not {self.count}")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model ready to code: its weights on a device, and its prior in fixed point on the CPU."""
+
+    checkpoint: Checkpoint
+    prior: Prior
+    device: torch.device
+
+    @staticmethod
+    @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
+    def load(path: Path, device: torch.device) -> Engine:
+        keep_freed_memory()
+        checkpoint = load_checkpoint(path)
+        checkpoint.model.to(device)
+        engine = Engine(checkpoint, checkpoint.model.exact_prior(), device)
+        engine._needs  # noqa: B018 - measured while no other thread uses the model
+        return engine
+
+    @property
+    def levels(self) -> int:
+        return self.checkpoint.config.rates.count
+
+    @property
+    def channel_groups(self) -> int:
+        """How many streams the latents come in, one after the other."""
+        schedule = self.prior.context.schedule
+        return schedule.channel_groups if isinstance(schedule, ChannelSlices | SpaceChannel) else 1
+
+    @functools.cached_property
+    def _transform_halos(self) -> TransformHalos | None:
+        return transform_halos(self.checkpoint.model)
+
+    @functools.cached_property
+    def _prior_halos(self) -> PriorHalos | None:
+        return prior_halos(self.checkpoint.model)
+
+    @functools.cached_property
+    def _needs(self) -> Needs:
+        return Needs(self.checkpoint.model)
+
+    def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
+        """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
+        whole, windows, halos = self.transform_windows(height, width)
+        halo, area = max(halos.analysis, halos.synthesis), self.checkpoint.model.hyper_stride**2
+        transforms = max(window.grown(halo, whole).area for window in windows) * area
+        parts = self.prior_windows(whole)
+        walk = max(window.area for window in (parts[0] if parts else [whole])) * area
+        search = max(part.grown(HALO, whole).area for part in self._refined_parts(whole)) * area
+        return self._needs.bytes(height * width, transforms, walk, search if refined else 0)
+
+    def _refined_parts(self, whole: Window) -> list[Window]:
+        side = self._needs.refinement_side(self.checkpoint.model.hyper_stride)
+        return split(*whole.shape, side, side)
+
+    def transform_windows(self, height: int, width: int) -> tuple[Window, list[Window], TransformHalos]:
+        """The whole map of a picture of this many pixels, the windows of its transforms, and their halos."""
+        whole = self._whole(height, width)
+        windows = evenly(*whole.shape, self._needs.transform_side(self.checkpoint.model.hyper_stride))
+        if len(windows) == 1 or self._transform_halos is None:
+            return whole, [whole], TransformHalos(0, 0, 0)
+        return whole, windows, self._transform_halos
+
+    def _whole(self, height: int, width: int) -> Window:
+        """The map of hyper-latents of a picture of this many pixels."""
+        stride = self.checkpoint.model.hyper_stride
+        return Window(0, 0, -(-height // stride), -(-width // stride))
+
+    def prior_windows(self, whole: Window) -> tuple[list[Window], PriorHalos] | None:
+        """The windows of the walk over a map, and its halos; None if it is walked as a whole."""
+        windows = coding_windows(*whole.shape)
+        if len(windows) == 1 or self._prior_halos is None:
+            return None
+        return windows, self._prior_halos
+
+    def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
+        """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
+
+        With `refine_steps` y is bettered in so many steps (`lichen.lab.engine.refinement`).
+        """
+        y = self._analysed(pixels, level)
+        if refine_steps:
+            y = self._refined(y, pixels, level, refine_steps)
+        return y, self._hyper_analysed(y, level, *pixels.shape[:2])
+
+    def _analysed(self, pixels: NDArray[np.uint8], level: int) -> Tensor:
+        model, position = self.checkpoint.model, self._position(level)
+        whole, windows, halos = self.transform_windows(*pixels.shape[:2])
+        unit = model.hyper_stride // model.stride
+        y = empty_map(self.prior.context.latents, whole, unit)
+        for window in windows:
+            outer = window.grown(halos.analysis, whole)
+            with self._precision():
+                part = model.analyse(self._cut(pixels, outer), position)
+            window.of(y, unit).copy_(window.seen_from(outer).of(part, unit))
+        return y
+
+    def _refined(self, y: Tensor, pixels: NDArray[np.uint8], level: int, steps: int) -> Tensor:
+        model = self.checkpoint.model
+        whole = self.transform_windows(*pixels.shape[:2])[0]
+        parts = self._refined_parts(whole)
+        lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
+        cut, position = functools.partial(self._cut, pixels), self._position(level)
+        return refine(model, y, cut, (whole, parts), position, lam, steps, self._precision)
+
+    def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
+        model, position = self.checkpoint.model, self._position(level)
+        whole, windows, halos = self.transform_windows(height, width)
+        unit = model.hyper_stride // model.stride
+        parts = []
+        for window in windows:
+            outer = window.grown(halos.hyper_analysis, whole)
+            near = outer.of(y, unit).to(self.device, memory_format=torch.channels_last)
+            parts.append(window.seen_from(outer).of(model.hyper_analyse(near, position), 1).cpu())
+        z = torch.empty(1, parts[0].shape[1], *whole.shape)
+        for window, part in zip(windows, parts, strict=True):
+            window.of(z, 1).copy_(part)
+        return z
+
+    def _cut(self, pixels: NDArray[np.uint8], window: Window) -> Tensor:
+        """The pixels (1, 3, H, W) in [0, 1] under a window, the picture's edge repeated beyond it."""
+        stride = self.checkpoint.model.hyper_stride
+        rows, columns = (
+            slice(window.top * stride, window.bottom * stride),
+            slice(window.left * stride, window.right * stride),
+        )
+        cut = to_float(pixels[rows, columns])
+        return extend_to(cut, *(side * stride for side in window.shape)).to(self.device)
+
+    def looks(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int) -> list[Look]:
+        """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: windows of them.
+
+        They have no halo: where they meet, pixels differ a little from those of the whole.
+        """
+        model, stride = self.checkpoint.model, self.checkpoint.model.hyper_stride
+        found = []
+        for window in looked_at(self._whole(*pixels.shape[:2])):
+            near = window.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
+            with self._precision():
+                x_hat = model.synthesise(near, self._position(level), *(length * stride for length in window.shape))
+            height = min(window.bottom * stride, pixels.shape[0]) - window.top * stride
+            width = min(window.right * stride, pixels.shape[1]) - window.left * stride
+            found.append((x_hat, self._cut(pixels, window)[:, :, :height, :width]))
+        return found
+
+    def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
+        """Latents -> payloads, one for each channel group, and y_hat. The same y and z give the same bytes anywhere."""
+        return self.write_filtered(y, z, level, None)[:2]
+
+    def write_filtered(
+        self, y: Tensor, z: Tensor, level: int, pixels: NDArray[np.uint8] | None
+    ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
+        """As `write`, and with the original (H, W, 3) the last payload states its own filter, whose amounts it gives.
+
+        None where there is no filter that pays; then the payload is that of `write`.
+        """
+        writer = GroupWriter(self._starts((z.shape[2], z.shape[3])))
+        y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
+        principal, rates, amounts = self.checkpoint.model.picture_filter, self.checkpoint.config.rates, None
+        if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
+            looks, position, area = self.looks(y_hat, pixels, level), level / LEVEL_STEPS, z.shape[2] * z.shape[3]
+            numbers = choose(principal, looks, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
+            amounts = None if numbers is None else principal.code(writer, position, area, numbers)
+        return writer.finish(), y_hat, amounts
+
+    def read(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
+    ) -> Tensor:
+        """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
+
+        Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
+        """
+        return self.read_filtered(payloads, level, height, width, first, False)[0]
+
+    def read_filtered(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `read`, and the amounts of the picture's own filter where the last payload is said to state one.
+
+        Where some channel groups are left out, so is the filter.
+        """
+        shape, principal = self._whole(height, width).shape, self.checkpoint.model.picture_filter
+        groups, asked = self.channel_groups, None if first is None else first.count
+        if asked is not None and groups == 1:
+            raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
+        if asked is not None and asked > groups:
+            raise UsageError(f"{self.checkpoint.name} has {groups} channel groups, so 1 ... {groups} can be decoded")
+        wanted = groups if first is None else asked or min(len(payloads), groups)
+        if len(payloads) < wanted or len(payloads) > groups:
+            raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
+        if filtered and principal is None:
+            raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
+        reader = GroupReader(payloads[:wanted], self._starts(shape), first is None or first.fill_mean)
+        y_hat = self._walk(reader, level, shape, None, None)
+        if principal is None or not filtered or wanted < groups:
+            return y_hat, None
+        return y_hat, principal.code(reader, level / LEVEL_STEPS, math.prod(shape))
+
+    def _starts(self, shape: tuple[int, int]) -> list[int]:
+        """The numbers of the blocks with which the second and later channel groups begin, z being block 0."""
+        schedule, groups = self.prior.context.schedule, self.channel_groups
+        if not isinstance(schedule, ChannelSlices | SpaceChannel):
+            return []
+        parts = self.prior_windows(Window(0, 0, *shape))
+        blocks = schedule.steps // groups * (1 if parts is None else len(parts[0]))
+        return [1 + group * blocks for group in range(1, groups)]
+
+    def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
+        position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
+        whole = Window(0, 0, *shape)
+        parts = self.prior_windows(whole)
+        if parts is not None:
+            return walk_windows(self.prior, coder, position, whole, *parts, y, z)
+        exact = (None if x is None else x.double() for x in (y, z))
+        return self.prior.walk(coder, position, shape, *exact)[0]
+
+    def pixels(
+        self,
+        y_hat: Tensor,
+        level: int,
+        height: int,
+        width: int,
+        crop: Crop | None = None,
+        amounts: Tensor | None = None,
+    ) -> NDArray[np.uint8]:
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need.
+
+        `amounts` are of the picture's own filter, if it has one.
+        """
+        model, position = self.checkpoint.model, self._position(level)
+        stride, unit = model.hyper_stride, model.hyper_stride // model.stride
+        whole, windows, halos = self.transform_windows(height, width)
+        x, y, across, down = crop or (0, 0, width, height)
+        out = np.empty((down, across, 3), np.uint8)
+        for window in windows:
+            top, left = max(window.top * stride, y), max(window.left * stride, x)
+            bottom, right = min(window.bottom * stride, y + down), min(window.right * stride, x + across)
+            if top >= bottom or left >= right:
+                continue
+            outer = window.grown(halos.synthesis, whole)
+            near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
+            with self._precision():
+                part = model.synthesise(near, position, *(side * stride for side in outer.shape))
+                if amounts is not None and model.picture_filter is not None:
+                    part = model.picture_filter(part, amounts)
+            rows, columns = (
+                slice(top - outer.top * stride, bottom - outer.top * stride),
+                slice(left - outer.left * stride, right - outer.left * stride),
+            )
+            out[top - y : bottom - y, left - x : right - x] = to_uint8(part[:, :, rows, columns])
+        return out
+
+    def thumbnail(self, y_hat: Tensor, level: int, height: int, width: int) -> NDArray[np.uint8]:
+        """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
+        y_hat = y_hat.float().to(self.device)
+        small = self.checkpoint.model.preview(y_hat, self._position(level), height, width)
+        if small is None:
+            raise UsageError(f"these weights of {self.checkpoint.name} make no thumbnails; train the part (recipes/)")
+        return to_uint8(small)
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        return coding_precision(self.device, self.checkpoint.config.transform.tolerant)
+
+    def _position(self, level: int) -> Tensor:
+        return torch.tensor([level / LEVEL_STEPS], device=self.device)
+
+
+def find_device(name: str) -> torch.device:
+    """cpu or cuda. Raises `DeviceError` when it is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("there is no CUDA device; use --device cpu")
+    if name not in {"cpu", "cuda"}:
+        raise UsageError(f"device must be cpu or cuda, not {name!r}")
+    return torch.device(name)

@@ -1,0 +1,207 @@
+"""Who is measured: a model of ours, or a peer, with the same face; and light entries that a process can be sent."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lichen.codec import Codec
+from lichen.errors import BadInput, BadPicture
+from lichen.image.picture import to_float
+from lichen.lab.engine.engine import find_device
+from lichen.lab.evaluation.peers import Peer, peer
+from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
+from lichen.lab.models.config import LEVEL_STEPS
+
+QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
+PEER_SETTINGS = 10  # spread over each peer's range
+
+
+class Contestant(Protocol):
+    """A codec ready to run. Its times are of these calls: everything from pixels to file bytes and back."""
+
+    def encode(self, image: Image.Image, setting: float) -> bytes:
+        """An RGB picture as a whole file."""
+        ...
+
+    def decode(self, data: bytes, setting: float) -> Image.Image:
+        """The file as an RGB picture; `setting` is the one that made it."""
+        ...
+
+    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        """What the model expects a file to cost, headers not counted; None for peers."""
+        ...
+
+
+class Entry(Protocol):
+    """A contestant by name: small, and sent to worker processes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def versions(self) -> dict[float, str]:
+        """For each setting what makes its files: a weights hash, or a library's version."""
+        ...
+
+    def open(self) -> Contestant:
+        """Load it."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class PeerEntry:
+    """A peer at settings spread over its range."""
+
+    name: str
+
+    @property
+    def versions(self) -> dict[float, str]:
+        settings = peer(self.name).settings
+        picked = np.linspace(0, len(settings) - 1, min(PEER_SETTINGS, len(settings))).round().astype(int)
+        version = peer(self.name).version()
+        return {float(settings[i]): version for i in picked}
+
+    def open(self) -> Contestant:
+        return _RunningPeer(peer(self.name))
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A curve of ours: one variable-rate model at some qualities, or fixed-rate models by their lambda.
+
+    `members` are (setting, weights file, hash). With `refine_steps` files are refined (`lichen.lab.engine.refinement`).
+    """
+
+    name: str
+    members: tuple[tuple[float, Path, str], ...]
+    device: str
+    refine_steps: int = 0
+
+    @property
+    def versions(self) -> dict[float, str]:
+        return {setting: digest for setting, _, digest in self.members}
+
+    def open(self) -> Contestant:
+        return _RunningModel({setting: path for setting, path, _ in self.members}, self.device, self.refine_steps)
+
+    def refined(self, steps: int) -> ModelEntry:
+        """The same with so many steps of refinement, and a name that says so; itself for none."""
+        if not steps:
+            return self
+        return dataclasses.replace(self, name=f"{self.name}-refine{steps}", refine_steps=steps)
+
+    @staticmethod
+    def of(text: str, qualities: Sequence[float], device: str) -> ModelEntry:
+        """`text`: a name of weights here, a weights file, or a folder of fixed-rate weights files that make one curve.
+
+        Raises `UnknownWeights`, `BadInput`.
+        """
+        path = Path(text)
+        if path.is_dir() and not _is_name(text):
+            return family(path.resolve().name, sorted(path.glob("*.safetensors")), device)
+        file = path if path.is_file() or path.suffix else find_by_name(text)
+        return ModelEntry(file.stem, tuple(_members(file, qualities)), device)
+
+
+def _is_name(text: str) -> bool:
+    """Whether weights are found under this name: they go before a folder that is called so too."""
+    try:
+        return find_by_name(text).is_file()
+    except BadInput:
+        return False
+
+
+def apart(texts: Sequence[str], entries: Sequence[ModelEntry]) -> list[ModelEntry]:
+    """Files of one name, as trainings write them, are called by their folders too: a/lichen.safetensors `a-lichen`."""
+    names = [entry.name for entry in entries]
+    return [
+        dataclasses.replace(entry, name=f"{Path(text).resolve().parent.name}-{entry.name}")
+        if names.count(entry.name) > 1 and Path(text).is_file()
+        else entry
+        for text, entry in zip(texts, entries, strict=True)
+    ]
+
+
+def _members(path: Path, qualities: Sequence[float]) -> list[tuple[float, Path, str]]:
+    checkpoint = load_checkpoint(path)
+    rates, digest = checkpoint.config.rates, checkpoint.hash.hex()
+    settings = qualities if rates.count > 1 else [rates.lam(0)]
+    return [(float(setting), path.resolve(), digest) for setting in settings]
+
+
+def family(name: str, files: Sequence[Path], device: str) -> ModelEntry:
+    """One curve of fixed-rate weights files, one for each lambda. Raises `BadInput`."""
+    if not files:
+        raise BadInput(f"{name}: no weights (*.safetensors) in it; give a weights file or a row's name")
+    members = tuple(sorted(member for file in files for member in _members(file, (50,))))
+    settings = [setting for setting, _, _ in members]
+    if len(set(settings)) < len(settings):
+        raise BadInput(f"{name}: several weights of one quality; a folder makes one curve of one model per lambda")
+    return ModelEntry(name, members, device)
+
+
+@contextlib.contextmanager
+def peer_errors(name: str) -> Iterator[None]:
+    """A peer's library raises what it likes, e.g. for sides beyond its limit: here that becomes `BadPicture`."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise BadPicture(f"{name}'s library fails ({said}); crop the picture or leave it out") from error
+
+
+class _RunningPeer:
+    def __init__(self, codec: Peer) -> None:
+        self._codec = codec
+
+    def encode(self, image: Image.Image, setting: float) -> bytes:
+        with peer_errors(self._codec.name):
+            return self._codec.encode(image, int(setting))
+
+    def decode(self, data: bytes, setting: float) -> Image.Image:
+        with peer_errors(self._codec.name):
+            return self._codec.decode(data)
+
+    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        return None
+
+
+class _RunningModel:
+    def __init__(self, files: dict[float, Path], device: str, refine_steps: int) -> None:
+        self._device, self._refine_steps = find_device(device), refine_steps
+        loaded = {path: Codec(weights=path, device=device) for path in set(files.values())}
+        self._codecs = {setting: loaded[path] for setting, path in files.items()}
+
+    def encode(self, image: Image.Image, setting: float) -> bytes:
+        return self._codecs[setting].encode(image, self._quality(setting), refine_steps=self._refine_steps)
+
+    def decode(self, data: bytes, setting: float) -> Image.Image:
+        return Image.fromarray(self._codecs[setting].decode_picture(data).pixels)
+
+    @torch.inference_mode()
+    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+        if self._refine_steps:
+            return None  # a pass of the model would estimate other latents
+        checkpoint = self._codecs[setting].checkpoint
+        top = checkpoint.config.rates.count - 1
+        level = round(self._quality(setting) / 100 * top * LEVEL_STEPS) / LEVEL_STEPS
+        x = to_float(np.asarray(image)).to(self._device)
+        coded = checkpoint.model(x, torch.tensor([level], device=self._device))
+        return float(coded.bits) / (image.width * image.height)
+
+    def _quality(self, setting: float) -> float:
+        """The setting of a fixed-rate model is its lambda, and it has but one quality."""
+        return setting if self._codecs[setting].checkpoint.config.rates.count > 1 else 0.0

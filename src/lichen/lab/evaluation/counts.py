@@ -1,0 +1,167 @@
+"""What a network costs: parameters and multiply-adds, measured on the built model.
+
+Multiply-adds are those of convolutions and matrix products, transposed convolutions counted with their
+stride. Biases, activations, gains and divisive normalisations (GDN) are left out, as the field does.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lichen.lab.models.config import ModelConfig
+from lichen.lab.post_filter.choice import sums
+from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.prior.context import Context
+from lichen.lab.prior.families import AnyBelief
+from lichen.lab.transforms.gdn import Normalisation
+
+CONVENTION = (
+    "Multiply-adds of convolutions and matrix products for each pixel, in thousands; transposed convolutions\n"
+    "counted with their stride; GDN, activations and gains left out; measured at 256x256. M: millions of\n"
+    "parameters. encode = analysis + hyper + prior; decode = synthesis + hyper synthesis + prior. Where pictures have\n"
+    "filters of their own decode includes it, and encode the synthesis and the choice of a filter."
+)
+SIDE = 256  # pixels: whole windows and whole hyper-latents of every row
+
+
+def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
+    """Multiply-adds of all convolutions and matrix products in one call of `module`, GDN left out.
+
+    Also where inference mode is on: layers would take their fast ways there, whose products go uncounted.
+    """
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        module(*inputs)
+    root, counts = type(module).__name__, counter.get_flop_counts()
+    norms = [f"{root}.{name}" for name, part in module.named_modules() if isinstance(part, Normalisation)]
+    left_out = sum(sum(counts[name].values()) for name in norms)
+    return int(counter.get_total_flops() - left_out) // 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one part of a model: parameters, and multiply-adds for each pixel of the picture."""
+
+    parameters: int
+    mac_per_pixel: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.parameters + other.parameters, self.mac_per_pixel + other.mac_per_pixel)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The costs of a model's parts. `prior` is the context model and the density of the hyper-latent.
+
+    `filter` is that of a picture's own filter, `choice` the encoder's choice of it, which synthesises the picture too.
+    """
+
+    analysis: Cost
+    synthesis: Cost
+    hyper_analysis: Cost
+    hyper_synthesis: Cost
+    prior: Cost
+    filter: Cost = Cost(0, 0)
+    choice: Cost = Cost(0, 0)
+
+    @property
+    def hyper(self) -> Cost:
+        return self.hyper_analysis + self.hyper_synthesis
+
+    @property
+    def parameters(self) -> int:
+        return (self.analysis + self.synthesis + self.hyper + self.prior).parameters
+
+    @property
+    def encode(self) -> float:
+        """Multiply-adds for each pixel when encoding."""
+        decoded = self.synthesis.mac_per_pixel if self.choice.mac_per_pixel else 0
+        return (self.analysis + self.hyper + self.prior + self.choice).mac_per_pixel + decoded
+
+    @property
+    def decode(self) -> float:
+        """Multiply-adds for each pixel when decoding."""
+        return (self.synthesis + self.hyper_synthesis + self.prior + self.filter).mac_per_pixel
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _transform(module: nn.Module, channels: int, side: int) -> Cost:
+    """The cost of a network called with (tensor, level); on the meta device, so nothing is computed."""
+    x, level = torch.zeros(1, channels, side, side, device="meta"), torch.zeros(1, device="meta")
+    made = multiply_adds(copy.deepcopy(module).to("meta"), x, level)
+    return Cost(_parameters(module), made / SIDE**2)
+
+
+class _Free:
+    """A coder that costs nothing: what is counted is the prediction."""
+
+    ordered = False
+
+    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+        return belief.centre
+
+    def foresee(self, y: Tensor) -> Tensor:
+        return y
+
+
+class _Walk(nn.Module):
+    """A context model's walk as a module of one call."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.context = context
+
+    def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
+        self.context.walk(_Free(), features, level, y)
+
+
+class _Choosing(nn.Module):
+    """Summing up what a filter is chosen by, as a module of one call."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x_hat: Tensor, x: Tensor) -> None:
+        sums(x_hat, x, self.side)
+
+
+def count(config: ModelConfig) -> Counts:
+    """Build the model and count its parts at 256 x 256 pixels."""
+    model = config.build()
+    latents, features, hyper_latents = config.transform.latents, config.features, config.hyper.hyper_latents
+    side, hyper_side = SIDE // model.stride, SIDE // model.hyper_stride
+    walk = multiply_adds(
+        _Walk(model.prior.context),
+        torch.zeros(1, features, side, side),
+        torch.zeros(1),
+        torch.zeros(1, latents, side, side),
+    )
+    prior = _parameters(model.prior) - _parameters(model.prior.synthesis)
+    return Counts(
+        analysis=_transform(model.analysis, 3, SIDE),
+        synthesis=_transform(model.synthesis, latents, side),
+        hyper_analysis=_transform(model.hyper_analysis, latents, side),
+        hyper_synthesis=_transform(model.prior.synthesis, hyper_latents, hyper_side),
+        prior=Cost(prior, walk / SIDE**2),
+        **_own_filter(model.picture_filter),
+    )
+
+
+def _own_filter(principal: PictureFilter | None) -> dict[str, Cost]:
+    """What filtering and choosing a filter, which is tried, cost. Its numbers are no parameters: no gradients."""
+    if principal is None:
+        return {}
+    x, side = torch.zeros(1, 3, SIDE, SIDE), principal.side
+    filtering = Cost(0, multiply_adds(nn.Conv2d(3, 3, side, padding=side // 2), x) / SIDE**2)
+    choosing = Cost(0, multiply_adds(_Choosing(side), x, x) / SIDE**2)
+    return {"filter": filtering, "choice": choosing + filtering}

@@ -1,0 +1,213 @@
+"""Fixed point in single precision: sums of 24 bits, for priors of 1 x 1 and depthwise convolutions.
+
+As `fixed_point.convert`, with half the memory to move and the fast kernels of float32. A weight has 9 bits and a sign,
+in a power-of-two step of its output's. Inputs are rounded to power-of-two steps, of a 1 x 1 layer each pixel's to one
+of its own, as fine as its largest value allows: every partial sum is an integer of at most 2^24, in units of the
+product of the steps, hence exact in whatever order a library adds (products and sums: no Winograd, no FFT). Results
+are multiples of 2^-12 within +-1024. See docs/format.md, section 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lichen.errors import BadCheckpoint
+from lichen.lab.fixed_point.convert import ACTIVATION_BITS, ExactLevelTable, fill_of, snap
+from lichen.lab.transforms.blocks import LevelTable
+
+MAX = 1024.0 - 2.0**-ACTIVATION_BITS
+ROUNDER = 1.5 * 2.0 ** (23 - ACTIVATION_BITS)  # adding it rounds |x| < 1024 to the grid, half to even
+WEIGHT_BITS = 9  # of a weight's magnitude in steps
+WEIGHT_LIMIT = 128  # what a weight must stay below
+WEIGHT_SMALLEST = 2.0**-24  # what an output's largest weight is taken as, at least
+REACH_BITS = 7  # a depthwise layer sees its input within +-128
+_EXPONENT = 0x7F800000  # where a float32 has its exponent
+_in_double: ContextVar[bool] = ContextVar("in_double", default=False)
+
+
+def snap_single_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
+    """float32 x put on the grid, half to even, and clamped. `offset` is ROUNDER, or a tensor of it plus a bias."""
+    return x.add_(offset).sub_(ROUNDER).clamp_(-MAX, MAX)
+
+
+def coarse(pixels: Tensor, sum_bits: int) -> Tensor:
+    """float32 (..., C) -> the same, rounded half to even to each pixel's own step.
+
+    With 2^e above the largest magnitude of the C values, and not above its double, the step is 2^(e + sum_bits - 24).
+    """
+    # Not aminmax, which takes ten times as long.
+    largest = pixels.abs().amax(dim=-1, keepdim=True).clamp_(min=2.0**-ACTIVATION_BITS)
+    power = (largest.view(torch.int32) & _EXPONENT).view(torch.float32)  # 2^(e - 1)
+    rounder = power.mul_(1.5 * 2.0**sum_bits)
+    return (pixels + rounder).sub_(rounder)
+
+
+def stepped(weight: Tensor) -> tuple[Tensor, list[int]]:
+    """Weights (Cout, ...) as multiples of each output's step, and the bits of its sum of magnitudes in steps.
+
+    Raises `BadCheckpoint` for weights that are not finite or beyond 128.
+    """
+    rows = weight.detach().double().flatten(1)
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    if not bool((largest < WEIGHT_LIMIT).all()):
+        raise BadCheckpoint(f"a weight of the prior is not within +-{WEIGHT_LIMIT}: the weights file is damaged")
+    largest = largest.clamp_(min=WEIGHT_SMALLEST)
+    step = torch.exp2((torch.frexp(largest).exponent - WEIGHT_BITS).double())
+    step = torch.where(torch.round(largest / step) < 2**WEIGHT_BITS, step, 2 * step)
+    whole = torch.round(rows / step)
+    totals = whole.abs().sum(dim=1).long().tolist()
+    return (whole * step).view(weight.shape), [max((total - 1).bit_length(), 2) for total in totals]
+
+
+def _offset(conv: nn.Conv2d) -> Tensor:
+    """(Cout,) float32: the bias on the grid, plus what rounds to the grid when added."""
+    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+    if not bool(torch.isfinite(bias).all()):
+        raise BadCheckpoint("a bias of the prior is not finite: the weights file is damaged")
+    return (snap(bias).clamp_(-MAX, MAX) + ROUNDER).float()
+
+
+def _sums(x: Tensor, weight: Tensor, padding: tuple[int, ...] = (0, 0), groups: int = 1) -> Tensor:
+    if _in_double.get() or torch.is_autocast_enabled("cpu"):
+        return F.conv2d(x.double(), weight.double(), None, 1, padding, groups=groups).float()
+    return F.conv2d(x, weight, None, 1, padding, groups=groups)
+
+
+@functools.cache
+def _probes() -> list[tuple[Tensor, Tensor, int, Tensor]]:
+    """Inputs, weights, groups and exact sums for each kernel that libraries choose among: by size, by kind.
+
+    Weights have all their nine bits and are odd, inputs as many as let their sums come near 2^24.
+    """
+    found = []
+    for channels, outputs, side, kernel in ((64, 24, 5, 1), (320, 24, 9, 1), (64, 64, 9, 3), (64, 64, 9, 5)):
+        inputs = kernel**2 if kernel > 1 else channels
+        most = 2**24 // (176 * inputs)
+        x = torch.arange(channels * side**2) * 7919 % (2 * most) - most
+        x = x.view(1, side, side, channels).permute(0, 3, 1, 2).float()
+        place = torch.arange(outputs * inputs)
+        weight = torch.where(place % 4 == 0, place * 7907 % 511 * 2 - 511, 1)  # a quarter large: inputs may be too
+        weight = weight.view(outputs, -1, kernel, kernel)
+        groups = 1 if kernel == 1 else channels
+        found.append((x, weight.float(), groups, F.conv2d(x.double(), weight.double(), groups=groups)))
+    return found
+
+
+@contextlib.contextmanager
+def careful_sums() -> Iterator[None]:
+    """Sums of float32 as they are, or in float64 where they would not be exact: the same numbers.
+
+    Libraries can be told to multiply in bfloat16 (torch.backends.mkldnn.conv.fp32_precision, DNNL_DEFAULT_FPMATH_MODE,
+    autocast); sums whose results are known find out.
+    """
+    with torch.autocast("cpu", enabled=False):
+        good = all(torch.equal(F.conv2d(x, w, groups=groups).double(), y) for x, w, groups, y in _probes())
+        token = _in_double.set(not good)
+        try:
+            yield
+        finally:
+            _in_double.reset(token)
+
+
+class SinglePointwise(nn.Module):
+    """The twin of a 1 x 1 convolution: (B, Cin, h, w) -> (B, Cout, h, w) float32 on the grid."""
+
+    weight: Tensor
+    offset: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        weight, bits = stepped(conv.weight)
+        self.sum_bits = max(bits)
+        self.register_buffer("weight", weight.float().contiguous(memory_format=torch.channels_last))
+        self.register_buffer("offset", _offset(conv))
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = _sums(self.prepared(x), self.weight)
+        return snap_single_(sums.permute(0, 2, 3, 1), self.offset).permute(0, 3, 1, 2)
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """x (B, Cin, h, w) rounded, as sums take it: for `rows` once for all points."""
+        return coarse(x.permute(0, 2, 3, 1).float(), self.sum_bits).permute(0, 3, 1, 2)
+
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
+        points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+        sums = _sums(points, self.weight.index_select(0, rows)).permute(0, 2, 3, 1)
+        return snap_single_(sums, self.offset[rows]).view(*x.shape[:-1], -1)
+
+
+class SingleDepthwise(nn.Module):
+    """The twin of a depthwise convolution of stride 1: (B, C, h, w) -> (B, C, h, w) float32 on the grid."""
+
+    weight: Tensor
+    rounder: Tensor  # rounds to each channel's step when added
+    offset: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.fill = fill_of(conv)
+        self.padding: tuple[int, ...] = tuple(int(side) for side in conv.padding)
+        weight, bits = stepped(conv.weight)
+        self.register_buffer("weight", weight.float())
+        rounder = 1.5 * torch.exp2(torch.tensor(bits) + REACH_BITS - 1.0)
+        self.register_buffer("rounder", rounder[:, None, None])
+        self.register_buffer("offset", _offset(conv)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        reach, (rows, columns) = 2.0**REACH_BITS, self.padding
+        seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
+        if self.weight.shape[2:] == (1, 1):
+            return snap_single_(seen.mul_(self.weight[:, 0]), self.offset)
+        if self.fill != "constant":
+            seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
+        # Planes may go to Winograd on ARM, whose sums are not of integers.
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        return snap_single_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
+
+
+class SingleLeakyReLU(nn.Module):
+    """max(x, slope x) on the grid, for a slope that is a power of two."""
+
+    def __init__(self, act: nn.LeakyReLU) -> None:
+        super().__init__()
+        self.slope = float(act.negative_slope)
+        if math.frexp(self.slope)[0] != 0.5 or self.slope >= 1:
+            raise BadCheckpoint(
+                "a rectifier of the prior has a slope that is no power of two below 1; it needs double precision"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = (x * self.slope).add_(ROUNDER).sub_(ROUNDER)
+        return torch.maximum(small, x, out=small)
+
+
+class SingleLevelTable(ExactLevelTable):
+    """As in double precision; float32 holds its values."""
+
+    def forward(self, level: Tensor) -> Tensor:
+        return super().forward(level).float()
+
+
+def _convolution(conv: nn.Conv2d) -> nn.Module:
+    if conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
+        return SinglePointwise(conv)
+    if conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1):
+        return SingleDepthwise(conv)
+    raise BadCheckpoint("a convolution of the prior is neither 1 x 1 nor depthwise; it needs double precision")
+
+
+TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    nn.Conv2d: _convolution,
+    nn.LeakyReLU: SingleLeakyReLU,
+    LevelTable: SingleLevelTable,
+}

@@ -1,0 +1,220 @@
+"""Weights on disk: safetensors, with the model's name, config and training facts in the metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lichen.errors import BadCheckpoint, UnknownWeights, UsageError
+from lichen.image.files import write_atomically
+from lichen.lab.models.config import Distortion, ModelConfig, from_json, to_json
+from lichen.lab.models.model import Model
+from lichen.options import Tune
+
+HASH_BYTES = 4  # of the sha256 of the weights file: what a .lic file carries
+SEARCH_VARIABLE = "LICHEN_WEIGHTS"  # folders, separated like PATH
+_ABOUT = "lichen"  # the metadata entry: name, config and facts as JSON
+PACKAGED = Path(__file__).parents[2] / "weights"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model read from a file, with the hash by which `.lic` files name it."""
+
+    name: str
+    model: Model
+    config: ModelConfig
+    hash: bytes
+    facts: dict[str, Any]
+
+
+def save_checkpoint(
+    path: Path,
+    name: str,
+    config: ModelConfig,
+    state: dict[str, Tensor],
+    facts: dict[str, Any],
+    *,
+    half: bool = True,
+    overwrite: bool = True,
+) -> None:
+    """Write weights beside `path`, then rename. With `half` transforms are stored in float16; the rest in float32.
+
+    So are the convolutions of a prior in single precision, which rounds them to fewer bits. Raises `OutputError`.
+    """
+    stored = {key: _stored(key, value, half, config.single) for key, value in state.items()}
+    about = {"name": name, "config": to_json(config), "facts": facts}
+    # One entry: safetensors writes several in no fixed order, and the file's hash is its name.
+    write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=overwrite)
+
+
+def _stored(key: str, value: Tensor, half: bool, single: bool) -> Tensor:
+    of_prior = single and key.startswith("prior.") and key.endswith(".weight")
+    half = half and (of_prior or key.startswith(("analysis.", "synthesis.", "hyper_analysis.")))
+    return value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+
+
+class Unfilled(TorchFunctionMode):
+    """Layers built within it draw no random weights, half of the time that building takes: they are loaded anyway."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read weights and build their model, in evaluation mode. Raises `BadCheckpoint`."""
+    try:
+        before = path.stat()
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        with safe_open(path, framework="pt") as file:
+            name, config, facts = _about(path, file.metadata())
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        if not os.path.samestat(before, path.stat()):  # its hash and its tensors may be of two files
+            return load_checkpoint(path)
+    except OSError as error:
+        raise UnknownWeights(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
+    try:
+        with Unfilled():
+            model = config.build()
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+        raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
+    if model.picture_filter is not None and not model.picture_filter.sane:
+        raise BadCheckpoint(f"{path}: the numbers of its filters are out of all range; train or download it anew")
+    model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
+
+
+def _about(path: Path, metadata: dict[str, str] | None) -> tuple[str, ModelConfig, dict[str, Any]]:
+    """Name, config and facts. Raises `BadCheckpoint`, `KeyError`, `TypeError`, `ValueError`."""
+    about = json.loads((metadata or {})[_ABOUT])
+    config = from_json(about["config"])
+    if not isinstance(config, ModelConfig):
+        raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
+    return about["name"], config, about["facts"]
+
+
+_TRAINED_FOR = {Distortion.MSE: Tune.PSNR, Distortion.MS_SSIM: Tune.MS_SSIM}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A weights file as a list shows it: its row's name, its hash, and what it was trained for."""
+
+    path: Path
+    name: str
+    hash: bytes
+    trained_for: Tune
+
+
+def listed(path: Path) -> Listed:
+    """What a weights file says of itself; its tensors are not read. Raises `BadCheckpoint`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            name, config, _ = _about(path, file.metadata())
+        digest = _hash(path)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
+    return Listed(path, name, digest, _TRAINED_FOR[config.rates.distortion])
+
+
+def shelf() -> list[Listed]:
+    """The weights that need no naming: those of $LICHEN_WEIGHTS, then the package's; files of others are left out."""
+    found = []
+    for path in _candidates(None):
+        with contextlib.suppress(BadCheckpoint):
+            found.append(listed(path))
+    return found
+
+
+def _folders(extra: Path | None) -> list[Path]:
+    listed = os.environ.get(SEARCH_VARIABLE, "")
+    folders = [Path(entry) for entry in listed.split(os.pathsep) if entry]
+    return ([extra] if extra else []) + folders + [PACKAGED]
+
+
+def _candidates(extra: Path | None) -> list[Path]:
+    """All weights files in the search order: --weights, $LICHEN_WEIGHTS, the package."""
+    found: list[Path] = []
+    for place in _folders(extra):
+        found += [place] if place.is_file() else _weights_in(place)
+    return found
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    """By their names, so that a model's own come before those tuned for something."""
+    return sorted((p for p in folder.glob("*.safetensors") if p.is_file()), key=lambda p: p.stem)
+
+
+@cache
+def _hash_of(path: Path, modified_ns: int, size_bytes: int) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()[:HASH_BYTES]
+
+
+def _hash(path: Path) -> bytes:
+    stat = path.stat()
+    return _hash_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
+    """The weights file with this hash. Raises `UnknownWeights` with the places searched."""
+    for path in _candidates(extra):
+        with contextlib.suppress(OSError):  # one that cannot be read hides no other
+            if _hash(path) == wanted:
+                return path
+    places = ", ".join(map(str, _folders(extra)))
+    raise UnknownWeights(
+        f"no weights with hash {wanted.hex()} in {places}; give them with --weights or ${SEARCH_VARIABLE}"
+    )
+
+
+def find_by_name(name: str, extra: Path | None = None) -> Path:
+    """The weights to encode with: `extra` itself if it is a file, NAME.safetensors in it, or in the search order."""
+    if extra is not None and not extra.exists():
+        raise UnknownWeights(f"{extra}: no such weights file or folder; check --weights")
+    if extra is not None and extra.is_file():
+        return extra
+    folders = [extra] if extra is not None else _folders(None)
+    for folder in folders:
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            return path
+    places = ", ".join(map(str, folders))
+    raise UnknownWeights(f"no weights {name!r} in {places}; train them, or give the file of others")
+
+
+def find_tuned(name: str, tune: Tune, extra: Path | None = None) -> Path:
+    """As `find_by_name`, of the model's weights those trained for `tune`.
+
+    Raises `UsageError` where `extra` is a file: it is one weights, whatever they were trained for.
+    """
+    if tune is Tune.PSNR:
+        return find_by_name(name, extra)
+    if extra is not None and extra.is_file():
+        raise UsageError(f"{extra} is trained for one thing already: give a tune or a weights file, not both")
+    try:
+        return find_by_name(tune.weights(name), extra)
+    except UnknownWeights as error:
+        raise UnknownWeights(f"{error}, or leave the tune {tune.value} out") from error

@@ -1,0 +1,143 @@
+"""A model is its parts: a transform, a hyper transform and a prior. There is one class for all rows."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from lichen.coding.coders import Estimator
+from lichen.image.picture import pad_to
+from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.prior.context import Beliefs, Coder, Prior, merge
+from lichen.lab.prior.families import LearnedBelief
+from lichen.lab.prior.latents import Coded, Latents
+from lichen.lab.prior.noise import Noise
+from lichen.lab.transforms.blocks import LevelTable
+
+
+class Gains(nn.Module):
+    """Per-channel gains before the quantiser and after it, by quality level, log-interpolated.
+
+    Variable rate as in Cui 2021: `into(y, level)` multiplies by the gain (units of the quantisation
+    step), `out_of(y_hat, level)` by its learned inverse.
+    """
+
+    def __init__(self, start: Tensor, channels: int) -> None:
+        super().__init__()
+        log_gain = torch.log(start)[:, None].expand(-1, channels)
+        self.forward_log = LevelTable(log_gain)
+        self.backward_log = LevelTable(-log_gain)
+
+    def into(self, y: Tensor, level: Tensor) -> Tensor:
+        return y * torch.exp(self.forward_log(level))
+
+    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        return y_hat * torch.exp(self.backward_log(level))
+
+
+class NoGains(nn.Module):
+    """In place of `Gains` where one quality is trained: latents are quantised as they are."""
+
+    def into(self, y: Tensor, level: Tensor) -> Tensor:
+        return y
+
+    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        return y_hat
+
+
+class Model(nn.Module):
+    """Pixels -> latents -> pixels, with a prior that prices the latents.
+
+    `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
+    between machines; `prior` is not, and codes files through its fixed-point twin (`exact_prior`).
+    `thumbnail(y_hat)`, where there is one, makes small pictures of the first channels.
+    `picture_filter(x_hat, amounts)`, where there is one, filters a picture as its file says (`lichen.lab.post_filter`).
+    """
+
+    def __init__(
+        self,
+        analysis: nn.Module,
+        synthesis: nn.Module,
+        hyper_analysis: nn.Module,
+        prior: Prior,
+        gains: Gains | NoGains,
+        stride: int,
+        hyper_stride: int,
+        thumbnail: nn.Module | None = None,
+        picture_filter: PictureFilter | None = None,
+    ) -> None:
+        super().__init__()
+        self.analysis, self.synthesis = analysis, synthesis
+        self.hyper_analysis, self.prior, self.gains = hyper_analysis, prior, gains
+        self.thumbnail, self.picture_filter = thumbnail, picture_filter
+        self.stride = stride  # pixels for each latent
+        self.hyper_stride = hyper_stride  # pixels for each hyper-latent
+
+    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+        """x (B, 3, H, W) in [0, 1], any size -> y (B, M, h, w) in quantisation steps, float32.
+
+        The picture is extended by its edge pixels to whole hyper-latents.
+        """
+        return self.gained(self.ungained(x, level), level)
+
+    def ungained(self, x: Tensor, level: Tensor) -> Tensor:
+        """`analyse` without its gain."""
+        y: Tensor = self.analysis(pad_to(x, self.hyper_stride), level)
+        return y.float()
+
+    def gained(self, y: Tensor, level: Tensor) -> Tensor:
+        """y of the analysis -> y in quantisation steps of this level."""
+        return self.gains.into(y, level)
+
+    def hyper_analyse(self, y: Tensor, level: Tensor) -> Tensor:
+        """y (B, M, h, w) -> z (B, Z, h', w'), float32."""
+        z: Tensor = self.hyper_analysis(y, level)
+        return z.float()
+
+    def walk(self, coder: Coder, y: Tensor, level: Tensor) -> tuple[Tensor, Beliefs]:
+        """Code y (B, M, h, w) and its hyper-latents: y_hat, of the same shape, and what was believed of y."""
+        z = self.hyper_analyse(y, level)
+        return self.prior.walk(coder, level, (z.shape[2], z.shape[3]), y, z)
+
+    def synthesise(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor:
+        """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
+        x_hat: Tensor = self.synthesis(self.gains.out_of(y_hat, level), level)
+        return x_hat.float()[..., :height, :width]
+
+    def preview(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor | None:
+        """y_hat (B, M, h, w) -> a small picture (B, 3, H / s, W / s), sizes rounded up; None without a `thumbnail`."""
+        if self.thumbnail is None:
+            return None
+        small: Tensor = self.thumbnail(self.gains.out_of(y_hat, level)).float()
+        shrink = self.stride * y_hat.shape[2] // small.shape[2]
+        return small[..., : -(-height // shrink), : -(-width // shrink)]
+
+    def forward(self, x: Tensor, level: Tensor, noise: Noise | None = None) -> Coded:
+        """One estimating pass: x (B, 3, H, W) in [0, 1], level (B,) -> `Coded`.
+
+        `noise` is for training; without it the estimate is that of a file.
+        """
+        estimator = Estimator(noise)
+        y = self.analyse(x, level)
+        y_hat, beliefs = self.walk(estimator, y, level)
+        x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
+        bits_z, *bits_y = estimator.bits
+        in_total = torch.stack(bits_y).sum(dim=0)
+        stages = tuple(stage for call in estimator.stages for stage in (*call, in_total))
+        small = self.preview(y_hat, level, x.shape[2], x.shape[3])
+        return Coded(x_hat, in_total, bits_z, _latents(y, beliefs), stages, small)
+
+    def exact_prior(self) -> Prior:
+        """The prior in fixed point, for writing and reading files; a copy."""
+        return freeze(copy.deepcopy(self.prior).cpu())
+
+
+def _latents(y: Tensor, beliefs: Beliefs) -> Latents | None:
+    """y and its Gaussian; None where it has none."""
+    if isinstance(beliefs[0][1], LearnedBelief):
+        return None
+    belief = merge(beliefs, y)
+    return Latents(y, belief.mean, belief.scale)

@@ -1,0 +1,128 @@
+"""THE ONE TABLE: every model by name, with the permanent id that its files carry.
+
+To add a model, add a row with an id never used before; ids are not reused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lichen.errors import UnknownWeights
+from lichen.lab.models.config import ModelConfig, OneRate, Rates
+from lichen.lab.models.prior_configs import (
+    AnyContext,
+    CausalContext,
+    CheckerboardContext,
+    Context,
+    DirectContext,
+    FactorizedContext,
+    GroupContext,
+    LearnedSide,
+    ReferenceContext,
+    SliceContext,
+)
+from lichen.lab.models.transform_configs import (
+    ChengHyper,
+    ChengTransform,
+    ConvHyper,
+    ElicTransform,
+    FastHyper,
+    FastTransform,
+    Filter,
+    MinnenTransform,
+    NoHyper,
+    SwinHyper,
+    SwinTransform,
+)
+from lichen.lab.prior.families import Logistic
+from lichen.lab.prior.schedules import AllAtOnce, Checkerboard, Quadtree
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model: its name, the id in files, its config and a line about it."""
+
+    name: str
+    id: int
+    config: ModelConfig
+    about: str
+
+
+_OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True, adaptation=64)
+_FAST = FastTransform(coarse=256, encoder_depth=(3, 3), decoder_depth=(4, 6), encoder_dense=2, decoder_dense=1)
+
+
+def _fast(context: Context, own: Filter | None = None) -> ModelConfig:
+    return ModelConfig(_FAST, FastHyper(), context, Rates(), single=True, filter=own)
+
+
+def _minnen(latents: int, width: int, hyper: ConvHyper, context: AnyContext) -> ModelConfig:
+    return ModelConfig(MinnenTransform(latents, width), hyper, context, OneRate(), LearnedSide())
+
+
+def _cheng(context: AnyContext) -> ModelConfig:
+    return ModelConfig(ChengTransform(), ChengHyper(), context, OneRate(), LearnedSide())
+
+
+def _elic(transform: ElicTransform, hyper: ConvHyper, context: GroupContext) -> ModelConfig:
+    return ModelConfig(transform, hyper, context, OneRate(), LearnedSide())
+
+
+_SCALES = ConvHyper(128, (128, 128), features=192, slope=0.0, magnitude=True)  # Balle 2018
+_ELIC = ConvHyper(192, (320, 480), slope=0.0)  # gives 2 M
+_ELIC_LIBRARY = ConvHyper(192, (192, 288), features=384, slope=0.0)  # gives 2 N
+_SMALL = ElicTransform(blocks=1, attention=False)
+_REFERENCE = ModelConfig(
+    MinnenTransform(384, 192, subtractive=True),
+    ConvHyper(192, (192, 192)),
+    ReferenceContext(),
+    OneRate(),
+    LearnedSide(),
+)
+
+ZOO: tuple[Row, ...] = (
+    Row("lichen", 1, _fast(_OURS, Filter()), "the default: fast transform, four steps"),
+    Row("lichen-hp", 2, _fast(Context(AllAtOnce())), "fast transform, hyperprior only"),
+    Row("lichen-cb", 3, _fast(Context(Checkerboard())), "fast transform, plain checkerboard"),
+    Row(
+        "factorized",
+        4,
+        ModelConfig(MinnenTransform(), NoHyper(), FactorizedContext(), OneRate(), LearnedSide()),
+        "Balle 2017/2018: GDN transform, a learned density for each channel",
+    ),
+    Row("scale-hyperprior", 5, _minnen(192, 128, _SCALES, DirectContext(zero_mean=True)), "Balle 2018"),
+    Row("minnen-hp", 6, _minnen(192, 128, ConvHyper(), DirectContext()), "Minnen 2018: mean-scale hyperprior"),
+    Row("minnen-ar", 7, _minnen(192, 192, ConvHyper(192), CausalContext()), "Minnen 2018: serial causal 5x5"),
+    Row("cheng-hp", 8, _cheng(DirectContext()), "Cheng 2020 with attention, hyperprior only"),
+    Row("cheng-checkerboard", 9, _cheng(CheckerboardContext()), "Cheng 2020, checkerboard (He 2021)"),
+    Row("cheng-charm", 10, _cheng(SliceContext(8)), "Cheng 2020, 8 channel slices of 24 (Minnen 2020)"),
+    Row("cheng-ar", 11, _cheng(CausalContext()), "Cheng 2020, serial causal 5x5"),
+    Row(
+        "swint-hp",
+        12,
+        ModelConfig(SwinTransform(), SwinHyper(), DirectContext(), OneRate(), LearnedSide()),
+        "Zhu 2022: Swin transformer, hyperprior only",
+    ),
+    Row("elic", 13, _elic(ElicTransform(), _ELIC, GroupContext()), "He 2022: 5 uneven groups in two parities"),
+    Row(
+        "elic-library",
+        14,
+        _elic(ElicTransform(), _ELIC_LIBRARY, GroupContext(least=384)),
+        "ELIC as in the reference library: its hyper synthesis gives 2N",
+    ),
+    Row("elic-sm", 15, _elic(_SMALL, _ELIC, GroupContext()), "He 2022: the small transform"),
+    Row("global-reference", 16, _REFERENCE, "Qian 2021: GSDN transform, best earlier patch anywhere; serial"),
+)
+
+
+def row(name: str) -> Row:
+    """The row of that name. Raises `UnknownWeights` with the names there are."""
+    for candidate in ZOO:
+        if candidate.name == name:
+            return candidate
+    raise UnknownWeights(f"no model {name!r}; there are: {', '.join(r.name for r in ZOO)}")
+
+
+def name_of(model_id: int) -> str | None:
+    """The name of the row with that id, if this version has it."""
+    return next((candidate.name for candidate in ZOO if candidate.id == model_id), None)

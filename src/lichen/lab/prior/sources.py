@@ -1,0 +1,148 @@
+"""The papers' sources: what a part of the latents is predicted from, and by which network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lichen.lab.fixed_point.functions import ExactHalfTanh
+from lichen.lab.prior.context import Seen, Source
+from lichen.lab.prior.masked import MaskedConv
+from lichen.lab.prior.schedules import Cell
+from lichen.lab.transforms.blocks import Pointwise
+
+
+def stack(widths: Sequence[int], slope: float) -> nn.Sequential:
+    """1 x 1 convolutions of these widths with rectifiers between (slope 0: ReLU)."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [Pointwise(before, after), nn.LeakyReLU(slope)]
+    return nn.Sequential(*layers[:-1])
+
+
+def convolutions(widths: Sequence[int], kernels: Sequence[int], slope: float) -> nn.Sequential:
+    """Convolutions of these widths and kernel sizes with rectifiers between (slope 0: ReLU)."""
+    layers: list[nn.Module] = []
+    for before, after, kernel in zip(widths[:-1], widths[1:], kernels, strict=True):
+        layers += [nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.LeakyReLU(slope)]
+    return nn.Sequential(*layers[:-1])
+
+
+def at_points(network: nn.Module, x: Tensor) -> Tensor:
+    """A network of 1 x 1 layers on points: (B, n, Cin) -> (B, n, Cout)."""
+    out: Tensor = network(x.permute(0, 2, 1)[..., None])
+    return out[..., 0].permute(0, 2, 1)
+
+
+class Direct(Source):
+    """The features are the parameters: mean, then raw (mean-scale hyperprior, Minnen 2018).
+
+    With `zero_mean` they are the raw scales alone (scale hyperprior, Balle 2018).
+    """
+
+    def __init__(self, zero_mean: bool = False) -> None:
+        super().__init__()
+        self.zero_mean = zero_mean
+
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        return (features,)
+
+    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
+        out = cell.at(seen[0])
+        mean, raw = (torch.zeros_like(out), out) if self.zero_mean else out.chunk(2, dim=2)
+        return mean[:, :, cell.channels], raw[:, :, cell.channels]
+
+    def exact(self) -> Direct:
+        """Nothing is computed: its own fixed-point twin."""
+        return self
+
+
+class Neighbourhood(Source):
+    """Hyper-latent, earlier groups of channels and decoded neighbours, joined by 1 x 1 convolutions.
+
+    The neighbours, of the own channels, come through one masked k x k convolution `gather`: causal for
+    serial models (Minnen 2018), a checkerboard for two passes, the first of which sees zeros (He 2021;
+    correlation-loss paper eq. 8; ELIC's g_sp). `channels` (ELIC's g_ch) maps the first `earlier` channels,
+    once for both passes. The input of `aggregate` is: neighbours, earlier groups, features.
+    """
+
+    def __init__(
+        self,
+        gather: MaskedConv,
+        aggregate: nn.Sequential,
+        passes: int,
+        earlier: int = 0,
+        channels: nn.Sequential | None = None,
+    ) -> None:
+        super().__init__()
+        self.gather, self.aggregate, self.channels = gather, aggregate, channels
+        self.passes, self.earlier, self.width = passes, earlier, gather.out_channels
+
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        if before is not None:
+            return before[0], known
+        common = features
+        if self.channels is not None:
+            common = torch.cat([self.channels(known[:, : self.earlier]), features], dim=1)
+        return (common, known) if self.passes == 1 else (common,)
+
+    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
+        common = cell.at(seen[0])
+        if len(seen) == 1:
+            local = common.new_zeros(*common.shape[:2], self.width)
+        else:
+            local = self.gather(seen[1][:, cell.channels], cell.positions)
+        return self.join(local, common)
+
+    def join(self, local: Tensor, common: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and raw from neighbours and what all passes see, at the same n points: (B, n, c) each."""
+        mean, raw = at_points(self.aggregate, torch.cat([local, common], dim=2)).chunk(2, dim=2)
+        return mean, raw
+
+
+class HalfTanh(nn.Module):
+    """tanh(x) / 2: the most that a latent residual prediction may change."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * torch.tanh(x)
+
+    def exact(self) -> ExactHalfTanh:
+        """The fixed-point twin."""
+        return ExactHalfTanh()
+
+
+class Slice(Source):
+    """A slice of channels from the hyper-latent and earlier slices, with latent residual prediction (Minnen 2020).
+
+    Features are M for means, then M for scales. Means and scales have networks of their own, and
+    `residual` adds 0.5 tanh of a third one to what was decoded. At most `support` earlier slices are seen.
+    """
+
+    windowed = False  # what is decoded around a latent refines it
+
+    def __init__(self, latents: int, own: slice, support: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
+        super().__init__()
+        channels = own.stop - own.start
+        self.latents, self.seen_channels = latents, slice(0, min(own.start, support * channels))
+        ways = latents + self.seen_channels.stop
+        self.mean = convolutions([ways, *widths, channels], kernels, 0.0)
+        self.raw = convolutions([ways, *widths, channels], kernels, 0.0)
+        self.residual = nn.Sequential(*convolutions([ways + channels, *widths, channels], kernels, 0.0), HalfTanh())
+
+    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+        earlier = known[:, self.seen_channels]
+        means = torch.cat([features[:, : self.latents], earlier], dim=1)
+        scales = torch.cat([features[:, self.latents :], earlier], dim=1)
+        return means, self.mean(means), self.raw(scales)
+
+    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
+        return cell.at(seen[1]), cell.at(seen[2])
+
+    def refine(self, seen: Seen, decoded: Tensor) -> Tensor:
+        means = seen[0]
+        plane = decoded.permute(0, 2, 1).unflatten(2, means.shape[2:])
+        change: Tensor = self.residual(torch.cat([means, plane], dim=1))
+        return decoded + change.permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,0 +1,121 @@
+"""A picture by Lichen and by other codecs at the same bytes: numbers, and one drawing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lichen.codec import Codec
+from lichen.errors import BadPicture
+from lichen.lab.evaluation.codecs import peer_errors
+from lichen.lab.evaluation.peers import Peer
+from lichen.metrics import ms_ssim, psnr_db
+
+_PANEL = 320  # pixels: side of a crop in the drawing
+_CAPTION = 52
+
+
+@dataclass(frozen=True)
+class Result:
+    """One codec on one picture. Times are of one call, entropy coding and container included."""
+
+    codec: str
+    size_bytes: int
+    bpp: float
+    psnr_db: float
+    ms_ssim: float
+    encode_s: float
+    decode_s: float
+    decoded: Image.Image
+
+
+def compare(
+    name: str,
+    image: Image.Image,
+    codec: Codec,
+    encode: Callable[[Image.Image], bytes],
+    peers: Sequence[Peer],
+    left_out: Callable[[str], None] | None = None,
+) -> list[Result]:
+    """`image` (RGB) by Lichen as `encode` does it, then by each peer at no more bytes (see `Peer.at_most`).
+
+    What a peer cannot code (WebP ends at 16383 pixels a side) is told to `left_out`, with the picture's name and the
+    reason. Without it `BadPicture` is raised.
+    """
+    start = time.perf_counter()
+    data = encode(image)
+    encoded = time.perf_counter()
+    decoded = codec.decode(data)
+    results = [_result("Lichen", image, data, decoded, encoded - start, time.perf_counter() - encoded)]
+    for peer in peers:
+        try:
+            with peer_errors(f"{name}: {peer.name}"):
+                made = _at_most(peer, image, len(data))
+        except BadPicture as error:
+            if left_out is None:
+                raise
+            left_out(str(error))
+        else:
+            results.append(_result(peer.name, image, *made))
+    return results
+
+
+def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> tuple[bytes, Image.Image, float, float]:
+    """A peer's file of no more bytes, what it decodes to, and the seconds of both ways."""
+    found = peer.at_most(image, size_bytes)
+    start = time.perf_counter()
+    peer.encode(image, found.setting)
+    encoded = time.perf_counter()
+    decoded = peer.decode(found.data)
+    return found.data, decoded, encoded - start, time.perf_counter() - encoded
+
+
+def _result(
+    name: str, image: Image.Image, data: bytes, decoded: Image.Image, encode_s: float, decode_s: float
+) -> Result:
+    original, back = np.asarray(image), np.asarray(decoded)
+    bpp = 8 * len(data) / (image.width * image.height)
+    quality = psnr_db(original, back), ms_ssim(original, back)
+    return Result(name, len(data), bpp, *quality, encode_s, decode_s, decoded)
+
+
+def draw(rows: Sequence[tuple[str, Image.Image, Sequence[Result]]]) -> Image.Image:
+    """A sheet: a row for each (title, original, results), the same crop by each codec, captions below."""
+    columns = 1 + max(len(results) for _, _, results in rows)
+    sheet = Image.new("RGB", (columns * (_PANEL + 8) + 8, len(rows) * (_PANEL + _CAPTION) + 8), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    for number, (title, image, results) in enumerate(rows):
+        top = number * (_PANEL + _CAPTION) + 8
+        panels = [(image, title, f"original, {image.width} x {image.height}")]
+        panels += [
+            (r.decoded, f"{r.codec}  {r.size_bytes} bytes", f"{r.psnr_db:.2f} dB, {r.bpp:.3f} bpp") for r in results
+        ]
+        for column, (picture, first, second) in enumerate(panels):
+            left = column * (_PANEL + 8) + 8
+            sheet.paste(_detail(picture, image), (left, top))
+            pen.text((left, top + _PANEL + 4), first, fill="black", font=font)
+            pen.text((left, top + _PANEL + 24), second, fill="#555555", font=font)
+    return sheet
+
+
+def _detail(picture: Image.Image, original: Image.Image) -> Image.Image:
+    """The crop with the most contrast in the original, so that all codecs are shown at the hardest place."""
+    side = min(_PANEL, *original.size)
+    x, y = busiest(original, side, side)
+    return picture.crop((x, y, x + side, y + side)).resize((_PANEL, _PANEL), Image.Resampling.NEAREST)
+
+
+def busiest(image: Image.Image, width: int, height: int) -> tuple[int, int]:
+    """Left and top of the place of this size with the most contrast in the picture."""
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    places = [
+        (float(grey[y : y + height, x : x + width].std()), x, y)
+        for y in range(0, image.height - height + 1, max(height // 4, 1))
+        for x in range(0, image.width - width + 1, max(width // 4, 1))
+    ]
+    _, x, y = max(places)
+    return x, y

@@ -1,0 +1,175 @@
+"""Training pictures: found in a folder, decoded once into memory or when needed, cropped and flipped."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from lichen.errors import BadData, BadInput
+from lichen.image.picture import Picture, from_pil, open_picture
+from lichen.runtime.memory import machine_bytes
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
+T = TypeVar("T")
+VIMEO = {"sep_trainlist.txt": 7, "tri_trainlist.txt": 3}  # Vimeo-90k's lists: frames in each sequence
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """All picture files below `folder`, sorted. Raises `BadData` when there are none."""
+    if not folder.is_dir():
+        raise BadData(f"{folder}: no such folder; give a folder of pictures")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    if not paths:
+        raise BadData(f"{folder}: no pictures in it ({', '.join(sorted(ENDINGS))})")
+    return paths
+
+
+def open_pictures(place: Path, limit: int) -> list[Picture]:
+    """A picture, or the first readable ones of a folder. Raises `BadData` when there are none, or `BadPicture`."""
+    if place.is_file():
+        return [open_picture(place)]
+    found: list[Picture] = []
+    for path in list_pictures(place):
+        with contextlib.suppress(BadInput):  # also one that is too large
+            found.append(open_picture(path))
+        if len(found) == limit:
+            break
+    if not found:
+        raise BadData(f"{place}: none of its pictures can be read")
+    return found
+
+
+def list_training_pictures(folder: Path) -> list[Path]:
+    """The pictures of `folder` to train on, by its layout. Raises `BadData` when there are none.
+
+    Vimeo-90k: the frames of the sequences in its training list. CLIC and others that keep a `train` folder
+    beside `valid` or `test`: those in `train`. Otherwise all below it.
+    """
+    for name, frames in VIMEO.items():
+        if (folder / name).is_file() and (folder / "sequences").is_dir():
+            names = (folder / name).read_text().split()
+            return [folder / "sequences" / n / f"im{i + 1}.png" for n in names for i in range(frames)]
+    if (folder / "train").is_dir() and any((folder / other).is_dir() for other in ("valid", "val", "test")):
+        return list_pictures(folder / "train")
+    return list_pictures(folder)
+
+
+class Cache(enum.Enum):
+    """Where decoded pictures stay."""
+
+    RAM = "ram"
+    DEVICE = "device"  # on the GPU, where crops are cut too
+    NONE = "none"  # decoded anew for each crop, a step ahead: for sets larger than memory
+
+
+def _load(path: Path) -> Tensor | None:
+    """(3, H, W) uint8, read as a picture to be coded is, or None when it cannot be read."""
+    return _read(path, lambda picture: torch.from_numpy(np.array(from_pil(picture).pixels)).permute(2, 0, 1))
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height from the file's head, or None when it cannot be read."""
+    return _read(path, lambda picture: picture.size)
+
+
+def _read(path: Path, use: Callable[[Image.Image], T]) -> T | None:
+    try:
+        with Image.open(path) as picture:
+            return use(picture)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's plugins raise many kinds on damaged files
+        return None
+
+
+def _check_memory(folder: Path, need_bytes: int) -> None:
+    have_bytes = machine_bytes()
+    if have_bytes is not None and need_bytes > 0.8 * have_bytes:
+        raise BadData(
+            f"{folder}: decoded it takes {need_bytes / 1e9:.0f} GB, more than this machine's memory; use --cache none"
+        )
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Random crops of pictures, each a pure function of (seed, step, index): resuming needs no state.
+
+    Pictures are drawn in proportion to their area; those smaller than the crop are mirrored to fit.
+    `fetch(i)` gives the i-th as (3, H, W) uint8, or None if it cannot be read after all, when another is
+    drawn; `ends` are cumulated areas; `unreadable` counts files left out from the start.
+    """
+
+    fetch: Callable[[int], Tensor | None]
+    ends: NDArray[np.int64]
+    unreadable: int
+    device: torch.device
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self.ends)
+
+    @staticmethod
+    def of_folder(folder: Path, cache: Cache = Cache.RAM, device: torch.device | None = None) -> Crops:
+        """The pictures of a folder. Raises `BadData` when none can be read, or they do not fit."""
+        device = device or torch.device("cpu")
+        paths = list_training_pictures(folder)
+        with ThreadPoolExecutor() as pool:
+            sizes = list(pool.map(_size, paths))
+            readable = [path for path, size in zip(paths, sizes, strict=True) if size is not None]
+            areas = [size[0] * size[1] for size in sizes if size is not None]
+            if cache is Cache.NONE:
+                return Crops._of(lambda i: _load(readable[i]), areas, folder, len(paths), device)
+            _check_memory(folder, 3 * sum(areas))
+            place = device if cache is Cache.DEVICE else torch.device("cpu")
+            loaded = [picture.to(place) for picture in pool.map(_load, readable) if picture is not None]
+        return Crops._of(loaded.__getitem__, [p.shape[1] * p.shape[2] for p in loaded], folder, len(paths), device)
+
+    @staticmethod
+    def _of(
+        fetch: Callable[[int], Tensor | None], areas: list[int], folder: Path, found: int, device: torch.device
+    ) -> Crops:
+        if not areas:
+            raise BadData(f"{folder}: none of its {found} pictures can be read")
+        return Crops(fetch, np.cumsum(areas, dtype=np.int64), found - len(areas), device)
+
+    def batch(self, seed: int, step: int, indexes: Iterable[int], size: int) -> Tensor:
+        """Those of the step's crops as (n, 3, size, size) float32 in [0, 1] on the device, randomly mirrored."""
+        crops = [self._one(np.random.default_rng((seed, step, index)), size) for index in indexes]
+        return torch.stack(crops).to(self.device).float() / 255
+
+    def _one(self, rng: np.random.Generator, size: int) -> Tensor:
+        for _ in range(100):
+            picture = self.fetch(int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right")))
+            if picture is not None:
+                return _crop(picture, size, rng)
+        raise BadData("a hundred pictures in a row could not be read; check the data folder")
+
+
+def _crop(picture: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    for dim in (1, 2):
+        if picture.shape[dim] < size:
+            picture = picture.index_select(dim, _mirrored(picture.shape[dim], size).to(picture.device))
+    top = int(rng.integers(picture.shape[1] - size + 1))
+    left = int(rng.integers(picture.shape[2] - size + 1))
+    crop = picture[:, top : top + size, left : left + size]
+    if rng.random() < 0.5:
+        crop = crop.flip(2)
+    return crop.transpose(1, 2) if rng.random() < 0.25 else crop
+
+
+def _mirrored(length: int, size: int) -> Tensor:
+    """Positions 0 ... size - 1 of a line of `length` pixels that runs forth and back."""
+    there = torch.arange(size) % (2 * length)
+    return torch.minimum(there, 2 * length - 1 - there)

@@ -1,0 +1,76 @@
+"""One process or many: what a training needs to know of them. Many are started by `accelerate launch`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lichen.errors import UsageError
+from lichen.lab.engine.engine import find_device
+
+
+class Alone:
+    """One process."""
+
+    index, count = 0, 1
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model as it is called in training, so that gradients are averaged over processes."""
+        return model
+
+    def mean(self, figures: Tensor) -> Tensor:
+        """The average over processes, without gradient."""
+        return figures
+
+    def agree(self, state: Tensor) -> bool:
+        """Whether this is the same in all processes."""
+        return True
+
+    def finish(self) -> None:
+        """Wait for all, and part."""
+
+
+class Together:
+    """One of several processes, on one machine or many, by Hugging Face Accelerate (DDP); its methods are `Alone`'s."""
+
+    def __init__(self, on_cpu: bool) -> None:
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise UsageError("several processes need accelerate: pip install 'lichen[train]'") from error
+        self._accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision="no")
+        self.device: torch.device = self._accelerator.device
+        self.index: int = self._accelerator.process_index
+        self.count: int = self._accelerator.num_processes
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        for parameter in model.parameters():
+            if parameter.shape[2:] == (1, 1):  # its strides are ambiguous; DDP wants those of its gradient
+                parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+        wrapped: nn.Module = self._accelerator.prepare_model(model)
+        return wrapped
+
+    def mean(self, figures: Tensor) -> Tensor:
+        averaged: Tensor = self._accelerator.reduce(figures, reduction="mean")
+        return averaged
+
+    def agree(self, state: Tensor) -> bool:
+        gathered: Tensor = self._accelerator.gather(state[None])
+        return bool((gathered == gathered[0]).all())
+
+    def finish(self) -> None:
+        self._accelerator.wait_for_everyone()
+        self._accelerator.end_training()
+
+
+def find_processes(device: str) -> Alone | Together:
+    """Those that a launcher has announced in the environment, else this one. Raises `DeviceError`, `UsageError`."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return Together(on_cpu=find_device(device).type == "cpu")
+    return Alone(find_device(device))

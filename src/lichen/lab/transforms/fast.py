@@ -1,0 +1,119 @@
+"""The fast transform of the default model: a learnable block transform beside a small network.
+
+The linear branch maps each 16 x 16 block to M latents; it starts as an orthonormal colour transform
+times the lowest-frequency DCT atoms, i.e. as a classical codec. The nonlinear branch works at 1/8
+and 1/16 of the resolution on all channels (depthwise + 1 x 1 blocks), and starts silent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lichen.lab.transforms.blocks import (
+    DenseBlock,
+    DepthwiseBlock,
+    LevelTable,
+    Pointwise,
+    down,
+    in_full,
+    no_autocast,
+    unshuffled,
+    up,
+    zero_,
+)
+
+BLOCK = 16  # pixels: the stride of the latents
+
+# Orthonormal: luma, then blue-yellow and red-green differences (rows).
+_OPPONENT = (
+    (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
+    (-1 / math.sqrt(6), -1 / math.sqrt(6), 2 / math.sqrt(6)),
+    (1 / math.sqrt(2), -1 / math.sqrt(2), 0.0),
+)
+
+
+def dct_atoms(latents: int) -> Tensor:
+    """The (M, 3, 16, 16) orthonormal start of the block transform: 2/3 luma, 1/6 for each chroma."""
+    n = torch.arange(BLOCK, dtype=torch.float64)
+    basis = torch.cos(math.pi * (n[None] + 0.5) * n[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
+    basis[0] = math.sqrt(1 / BLOCK)
+    order = torch.tensor(sorted(range(BLOCK**2), key=lambda i: ((i // BLOCK) ** 2 + (i % BLOCK) ** 2, i)))
+    planes = basis[order // BLOCK][:, None, :, None] * basis[order % BLOCK][:, None, None, :]
+    colours = torch.tensor(_OPPONENT, dtype=torch.float64)[:, :, None, None]
+    chroma = latents // 6
+    counts = (latents - 2 * chroma, chroma, chroma)
+    return torch.cat([colour * planes[:count] for colour, count in zip(colours, counts, strict=True)]).float()
+
+
+def atom_spreads(latents: int) -> Tensor:
+    """Typical standard deviations (M,) of the starting atoms' latents on photographs, pixels in [0, 1].
+
+    About 2 / (1 + i)^0.75 for the i-th luma atom, half that for chroma (a start only; docs/decisions/0002).
+    """
+    chroma = latents // 6
+    falls = [2 / (1 + torch.arange(count)) ** 0.75 for count in (latents - 2 * chroma, chroma, chroma)]
+    return torch.cat([falls[0], falls[1] / 2, falls[2] / 2])
+
+
+class FastAnalysis(nn.Module):
+    """x (B, 3, H, W) in [0, 1], H and W multiples of 16, and level (B,) -> y (B, M, H/16, W/16)."""
+
+    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(3, latents, BLOCK, stride=BLOCK, bias=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(dct_atoms(latents))
+        self.enter = Pointwise(3 * 64, fine)
+        self.level = LevelTable(torch.zeros(levels, fine))
+        self.dense = nn.Sequential(*(DenseBlock(fine) for _ in range(depth[2])))
+        self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
+        self.down = down(fine, coarse)
+        self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
+        self.leave = zero_(Pointwise(coarse, latents))
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        straight, deep = self._entered(x - 0.5)
+        deep = self.fine(self.dense(deep + self.level(level)))
+        y: Tensor = self.leave(self.coarse(self.down(deep).to(x.dtype))) + straight
+        return y
+
+    def _entered(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both branches at their entrance; behind it no copy of the picture is needed."""
+        return in_full(self.linear, x), self.enter(unshuffled(x, 8))
+
+
+class FastSynthesis(nn.Module):
+    """y_hat (B, M, h, w), back in the analysis's units, and level (B,) -> x_hat (B, 3, 16 h, 16 w)."""
+
+    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
+        super().__init__()
+        self.linear = Pointwise(latents, 3 * BLOCK * BLOCK, bias=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(dct_atoms(latents).reshape(latents, -1).t()[:, :, None, None])
+        self.enter = Pointwise(latents, coarse)
+        self.level = LevelTable(torch.zeros(levels, coarse))
+        self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
+        self.up = up(coarse, fine)
+        self.dense = nn.Sequential(*(DenseBlock(fine) for _ in range(depth[2])))
+        self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
+        self.leave = zero_(Pointwise(fine, 3 * 64))
+
+    def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        deep = self.coarse(self.enter(y_hat) + self.level(level))
+        deep = in_full(self.leave, self.fine(self.dense(self.up(deep).to(y_hat.dtype))))
+        return F.pixel_shuffle(self._with_blocks(deep, y_hat), 8).add_(0.5)
+
+    def _with_blocks(self, deep: Tensor, y_hat: Tensor) -> Tensor:
+        """deep (B, 3 * 64, 2 h, 2 w), cells of 8 x 8 pixels, and added to them the four quarters of each block."""
+        weight = self.linear.weight[:, :, 0, 0].unflatten(0, (3, 2, 8, 2, 8)).permute(1, 3, 0, 2, 4, 5).flatten(0, 4)
+        with no_autocast(y_hat):
+            blocks = F.linear(y_hat.permute(0, 2, 3, 1), weight)
+        height, width = y_hat.shape[2:]
+        cells = deep.permute(0, 2, 3, 1).reshape(len(deep), height, 2, width, 2, -1)
+        quarters = blocks.unflatten(3, (2, 2, -1)).transpose(2, 3)
+        total = cells + quarters if torch.is_grad_enabled() else cells.add_(quarters)
+        return total.view(len(deep), 2 * height, 2 * width, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,50 @@
+"""What a `.lic` file says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lichen.bitstream.container import Kind, read_container
+from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
+from lichen.errors import BadInput, UnknownWeights
+from lichen.image.files import read_whole
+from lichen.lab.models.checkpoint import Listed, find_by_hash, listed
+from lichen.lab.models.zoo import name_of
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Plain facts of a file; `-` is standard input. Raises `BadFile` or `BadInput`."""
+    data = read_whole(path)
+    try:
+        container = read_container(data)
+    except BadInput as error:
+        raise type(error)(f"{path}: {error}") from error
+    header = container.header
+    groups = [len(payload) for payload in container.groups]
+    payload_bytes = sum(map(len, container.latents))
+    found = _weights(header.weights)
+    extras = {Kind(k).name.lower(): len(v) for k, v in container.sections.items() if k != Kind.LATENTS}
+    return {
+        "file": str(path),
+        "format": VERSION,
+        **describe_header(header),
+        "model": name_of(header.model) or header.model,
+        "weights_at": found and str(found.path),
+        "trained_for": found and found.trained_for.value,
+        "grey": bool(header.flags & GREY),
+        "filtered": bool(header.flags & FILTERED),
+        "size_bytes": len(data),
+        "bpp": round(8 * len(data) / (header.width * header.height), 4),
+        "latents_bytes": payload_bytes,
+        "groups_bytes": groups,
+        "extras_bytes": extras,
+        "overhead_bytes": len(data) - payload_bytes - sum(extras.values()),
+    }
+
+
+def _weights(wanted: bytes) -> Listed | None:
+    try:
+        return listed(find_by_hash(wanted))
+    except UnknownWeights:
+        return None

@@ -1,0 +1,193 @@
+"""Backward adaptation: what a tally counts, what it moves, and that it saves bits where scales are wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from importlib import resources
+
+import pytest
+import torch
+
+from lichen.coding.coders import Estimator
+from lichen.errors import UsageError
+from lichen.lab.models.prior_configs import Context
+from lichen.lab.models.transform_configs import SwinHyper
+from lichen.lab.models.zoo import row
+from lichen.lab.prior.adaptation import DOUBT, SIDE, SIZES, UNITS, Adaptation, Tally, evidence
+from lichen.lab.prior.families import (
+    SCALE_MAX,
+    SCALE_MIN,
+    SCALES,
+    Belief,
+    Gaussian,
+    LinearScale,
+    Logistic,
+    logistic_bits,
+)
+from lichen.lab.prior.noise import Noise
+from lichen.lab.prior.schedules import AllAtOnce, Cell, Quadtree
+from tests.laws import priors
+
+SHAPE = Logistic()
+WIDTH, HEIGHT, M = 12, 8, 8
+
+
+def drawn(scale: float, count: int, channels: int = M) -> torch.Tensor:
+    """Symbols (1, n, c) of a logistic distribution of this deviation."""
+    uniform = torch.rand(1, count, channels).clamp(1e-6, 1 - 1e-6)
+    return torch.round(torch.logit(uniform) * scale * 3**0.5 / torch.pi)
+
+
+def counted(scale: float, believed: float, cell: Cell | None = None) -> Tally:
+    """The tally of symbols that have another deviation than was believed."""
+    torch.manual_seed(0)
+    made, cell = Adaptation(M, 4, 4, SHAPE), cell or Cell(slice(None))
+    tally = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    count = HEIGHT * WIDTH if cell.positions is None else len(cell.positions)
+    symbols = drawn(scale, count, len(range(M)[cell.channels]))
+    raw = torch.full_like(symbols, believed).log2()
+    made.count(tally, cell, Belief(torch.zeros_like(raw), raw, SHAPE), symbols, WIDTH)
+    return tally
+
+
+@pytest.mark.parametrize("shape", [SHAPE, Gaussian()])
+def test_scores_have_mean_nothing_and_their_variance_is_the_information(shape):
+    scores, sizes = Adaptation(M, 2, 4, shape).scores.table / UNITS, torch.arange(4.0 * SIZES)
+    assert (scores[: shape.skip + 1] == 0).all() and scores.shape == (SCALES, SIZES, 2)
+    for index in (4, 12, 30, 50):
+        sigma = torch.tensor(SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (SCALES - 1)))
+        mass = torch.exp2(-shape.training_bits(sizes, sigma)) * (1 + (sizes > 0))
+        score = scores[index, sizes.long().clamp(max=SIZES - 1), 0]
+        assert float((mass * score).sum()) == pytest.approx(0, abs=0.01)
+        assert float((mass * score.square()).sum()) == pytest.approx(float(scores[index, 0, 1]), rel=0.05, abs=0.005)
+        assert (scores[index, 1:, 0] >= scores[index, :-1, 0] - 1e-6).all()  # the larger, the wider the scale should be
+
+
+@pytest.mark.parametrize("wrong", [0.5, 2.0])
+def test_evidence_is_by_how_many_octaves_a_scale_is_wrong(wrong):
+    asked = evidence(counted(2.0 * wrong, 2.0).counts)
+    right = evidence(counted(2.0, 2.0).counts)
+    assert float(asked.mean()) == pytest.approx(torch.tensor(wrong).log2().item(), abs=0.5)
+    assert abs(float(right.mean())) < 0.1
+    assert torch.equal(asked * 4096, torch.round(asked * 4096))
+
+
+def test_a_cell_is_counted_where_it_lies():
+    """One phase of every fourth channel: nothing in the others, each hyper-latent its own four positions."""
+    cell = Quadtree().parts(HEIGHT, WIDTH, torch.device("cpu"))[0][1]
+    tally = counted(1.0, 1.0, cell)
+    counts = tally.counts
+    assert counts.shape == (1, 2, M, HEIGHT // SIDE, WIDTH // SIDE)
+    own = torch.zeros(M, dtype=torch.bool)
+    own[cell.channels] = True
+    assert (counts[:, :, ~own] == 0).all()
+    information = Adaptation(M, 2, 4, SHAPE).scores.table[int(SHAPE.scale.index(torch.zeros(1))), 0, 1]
+    assert (counts[:, 1, own] == 4 * information).all()
+
+
+def test_a_latent_is_counted_in_its_hyper_latent():
+    made, tally = Adaptation(M, 4, 4, SHAPE), Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    symbols = torch.zeros(1, M, HEIGHT, WIDTH)
+    symbols[0, 5, 6, 9] = -40
+    cell = Cell(slice(1, None, 2), torch.arange(HEIGHT * WIDTH))
+    found = cell.of(symbols)
+    made.count(tally, cell, Belief(torch.zeros_like(found), torch.zeros_like(found), SHAPE), found, WIDTH)
+    other = tally.counts[0, 0, 1, 0, 0]  # of zeros alone
+    assert (tally.counts[0, 0, 1::2] != other).nonzero().tolist() == [[2, 1, 2]]
+
+
+def test_nothing_counted_moves_nothing_as_it_begins():
+    tally = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    moved = Adaptation(M, 4, 4, SHAPE)(2, tally).moved
+    assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // SIDE, WIDTH // SIDE)
+
+
+def test_evidence_counts_neighbours_and_doubt():
+    counts = torch.zeros(1, 2, 1, 3, 3)
+    counts[0, 0, 0, 0, 0], counts[0, 1, 0, 0, 0] = 3.0 * DOUBT, 1.0 * DOUBT
+    asked = evidence(counts)[0, 0]
+    wanted = [[12 / 5, 6 / 3, 0], [6 / 3, 3 / 2, 0], [0, 0, 0]]
+    assert torch.allclose(asked, torch.tensor(wanted), atol=2.0**-12)
+
+
+def test_scores_are_frozen_and_no_weights():
+    """They are part of the format: whatever a weights file holds under their name is not read."""
+    stored = (resources.files("lichen.coding") / "scores.npz").read_bytes()
+    assert hashlib.sha256(stored).hexdigest() == "975c673d1df347025b739ab8740e5b25d03e0382b694246d817679555ddd8c5c"
+    config = row("lichen").config
+    model = config.build()
+    state, name = model.state_dict(), "prior.context.adaptation.scores.table"
+    assert name not in state
+    table = model.prior.context.adaptation.scores.table.clone()
+    assert torch.equal(table, table.round()) and not table[:4].any()
+    model.load_state_dict(state | {name: torch.full_like(table, 0.5)})
+    assert torch.equal(model.prior.context.adaptation.scores.table, table)
+
+
+@torch.no_grad()
+def test_it_saves_bits_where_scales_are_wrong():
+    """As it begins, on latents three times as large as the prior believes: later parts cost less, the first no more."""
+    torch.manual_seed(0)
+    adaptation, parts = Adaptation(M, 4, 4, SHAPE), Quadtree().parts(HEIGHT, WIDTH, torch.device("cpu"))
+    tally, costs = Tally.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32), []
+    for step, part in enumerate(parts):
+        tally = adaptation(step, tally) if step else tally
+        cost = [0.0, 0.0]
+        for cell in part:
+            symbols = drawn(3.0, len(cell.positions), M // 4)
+            plain = Belief(torch.zeros_like(symbols), torch.zeros_like(symbols), SHAPE)
+            for place, belief in enumerate((plain, tally.moves(plain, cell, WIDTH))):
+                cost[place] += float(logistic_bits(symbols, belief.scale).sum())
+            adaptation.count(tally, cell, plain, symbols, WIDTH)
+        costs.append(cost)
+    assert costs[0][0] == costs[0][1]
+    assert all(moved < 0.95 * plain for plain, moved in costs[1:])
+
+
+@torch.no_grad()
+def test_no_part_sees_itself_or_what_comes_later():
+    """Rounding has no gradient, so the law is tried by changes, where all that is seen is seen through the tally."""
+    prior = priors.small_prior("ours-single")
+    for source in prior.context.sources:
+        source.predict.weight.zero_()
+    y, z = priors.latents("ours-single")
+    parts = prior.context.schedule.parts(*priors.SIZE, y.device)
+
+    def raws(latents: torch.Tensor) -> list[torch.Tensor]:
+        beliefs = [belief.raw for _, belief in prior.walk(priors.Given(), priors.LEVEL, z.shape[2:], latents, z)[1]]
+        return [torch.cat([raw.flatten() for raw in beliefs[4 * step : 4 * step + 4]]) for step in range(len(parts))]
+
+    plain = raws(y)
+    for step, part in enumerate(parts):
+        changed = y.clone()
+        for cell in part:
+            cell.put_(changed, -3 * cell.of(changed))
+        alike = [torch.equal(*pair) for pair in zip(plain, raws(changed), strict=True)]
+        assert alike == [later <= step for later in range(len(parts))]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["ours-quad", "ours-adaptive"])
+def test_a_latent_that_is_not_a_number_stops_no_training_step(name):
+    """Its loss is none either, and the trainer skips the step."""
+    prior = priors.small_prior(name)
+    y, z = priors.latents(name)
+    y[0, 3, 2, 1] = torch.nan
+    estimator = Estimator(Noise([0], y.device))
+    prior.walk(estimator, priors.LEVEL, z.shape[2:], y, z)
+    assert torch.stack(estimator.bits).isnan().any()
+
+
+def test_it_goes_with_what_it_can_be_said_of():
+    assert Context(Quadtree(), adaptation=8).adaptation == 8
+    wrong = (
+        lambda: Context(AllAtOnce(), adaptation=8),
+        lambda: Context(Quadtree(), adaptation=-1),
+        lambda: Context(Quadtree(), gaussian=Gaussian(LinearScale()), adaptation=8),
+        lambda: Context(Quadtree(), gaussian=Gaussian(inside=True), adaptation=8),
+        lambda: dataclasses.replace(row("lichen").config, hyper=SwinHyper((8,), (2,), 4)),
+    )
+    for config in wrong:
+        with pytest.raises(UsageError, match="adaptation"):
+            config()

@@ -1,0 +1,68 @@
+"""Points of reconstruction: what they do to latents, in training and in files."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lichen.coding.coders import Estimator
+from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.prior.centroids import MOST, Centroids
+from lichen.lab.prior.families import SCALE_MIN, SCALES, Belief, Logistic
+from lichen.lab.prior.noise import Noise
+
+
+def pulled(seed: int = 0) -> Centroids:
+    torch.manual_seed(seed)
+    made = Centroids()
+    with torch.no_grad():
+        made.table.copy_(-0.6 * torch.rand(SCALES, 2))
+    return made
+
+
+def belief_of(scale: float, count: int) -> Belief:
+    return Belief(torch.linspace(-1, 1, count)[None, :, None], torch.full((1, count, 1), scale).log2(), Logistic())
+
+
+def test_a_symbol_is_put_back_where_its_table_says():
+    made, belief = pulled(), belief_of(SCALE_MIN, 5)
+    symbols = torch.tensor([0.0, 1, -1, 2, -7])[None, :, None]
+    one, more = made.table[0].clamp(-MOST, MOST)
+    wanted = symbols + torch.stack([torch.zeros(()), one, -one, more, -more])[None, :, None]
+    assert torch.allclose(made(belief.mean + symbols, belief) - belief.mean, wanted, atol=1e-6)
+
+
+def test_they_begin_as_nothing():
+    belief = belief_of(1.0, 9)
+    decoded = belief.mean + torch.arange(-4, 5)[None, :, None]
+    assert torch.equal(Centroids()(decoded, belief), decoded)
+
+
+@torch.no_grad()
+def test_the_twin_lies_on_the_grid_and_near():
+    made, belief = pulled(), belief_of(0.7, 9)
+    exact = freeze(torch.nn.Sequential(made))[0]
+    fixed = Belief(torch.round(belief.mean.double() * 4096) / 4096, torch.round(belief.raw.double() * 4096) / 4096)
+    symbols = torch.arange(-4, 5)[None, :, None]
+    y_hat = exact(fixed.mean + symbols, fixed)
+    assert y_hat.dtype == torch.float64 and torch.equal(y_hat * 4096, torch.round(y_hat * 4096))
+    assert float((y_hat - fixed.mean - (made(belief.mean + symbols, belief) - belief.mean)).abs().max()) < 2.0**-12
+
+
+def test_they_are_learned():
+    """By gradient the table finds the mean of what is rounded to a symbol: at small scales a point nearer to 0."""
+    torch.manual_seed(0)
+    made, belief = Centroids(), belief_of(0.5, 20_000)
+    uniform = torch.rand_like(belief.mean).clamp(1e-6, 1 - 1e-6)
+    y = belief.mean + torch.logit(uniform) * 0.5 * 3**0.5 / torch.pi
+    optimiser = torch.optim.Adam(made.parameters(), lr=0.02)
+    for step in range(60):
+        coder = Estimator(Noise([step], torch.device("cpu")))
+        error = (made(coder.code(y, belief), belief) - y).square().sum()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+    rounded = torch.round(y - belief.mean).abs()
+    wanted = float(((y - belief.mean).abs() - rounded)[rounded == 1].mean())
+    index = int(Logistic().scale.index(belief.raw[:1, :1].double()))
+    assert made.table[index, 0].item() == pytest.approx(wanted, abs=0.02) and wanted < -0.15

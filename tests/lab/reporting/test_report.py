@@ -1,0 +1,389 @@
+"""The report and the comparison: what they hold, what they refuse, and both in a real browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lichen.errors import BadInput, BadPicture
+from lichen.lab.evaluation.evaluate import TABLE, file_name
+from lichen.lab.evaluation.leaderboard import Kind, log_rates, read_league
+from lichen.lab.evaluation.measure import Row, Table
+from lichen.lab.evaluation.peers import peer
+from lichen.lab.evaluation.summary import summarise
+from lichen.lab.models.zoo import ZOO
+from lichen.lab.reporting.compare import compare
+from lichen.lab.reporting.html import page
+from lichen.lab.reporting.pairs import part_to_show
+from lichen.lab.reporting.report import GAINS, pictures_at_equal_bytes, read_gains, report
+from tests.command import run
+from tests.conftest import scene, small_checkpoint
+
+ROOT = Path(__file__).parents[3]
+KODAK = {row.picture: row.pixels for row in Table(ROOT / "results/kodak" / TABLE).rows.values()}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def made_up(picture: str, model: str, setting: float, factor: float) -> Row:
+    """A row of a codec that needs `factor` times the bytes of another."""
+    bpp = 0.1 * factor * 1.6**setting
+    psnr, similarity = 26 + 2.2 * setting, 1 - 0.2 * 0.6**setting
+    sizes = {"width": 768, "height": 512, "size_bytes": round(bpp * 768 * 512 / 8), "bpp": bpp}
+    estimate = {"estimated_bpp": math.nan, "excess_bpp": math.nan, "peak_mb": math.nan}
+    quality = {"psnr_db": psnr, "ms_ssim": similarity, "ms_ssim_db": -10 * math.log10(1 - similarity)}
+    pixels = KODAK.get(picture, picture)
+    return Row(
+        picture,
+        model,
+        f"{model} 1",
+        setting,
+        pixels,
+        **sizes,
+        **estimate,
+        **quality,
+        encode_s=0.2,
+        decode_s=0.1 * factor,
+    )
+
+
+def results(folder: Path, names: dict[str, float], pictures: list[str]) -> Path:
+    """A results folder as `lichen eval` leaves it."""
+    table = Table(folder / TABLE)
+    table.add([made_up(p, name, s, factor) for name, factor in names.items() for p in pictures for s in range(7)])
+    for name in names:
+        (folder / file_name(name)).write_text(json.dumps(summarise(name, table.of(name))))
+    return folder
+
+
+def kodak_results(folder: Path) -> Path:
+    return results(folder, {"lichen": 0.8, "JPEG 4:2:0": 2.0, "WebP": 1.25}, sorted(KODAK))
+
+
+@pytest.fixture
+def kodak(tmp_path) -> Path:
+    return kodak_results(tmp_path / "kodak")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, tiny) -> Path:
+    """A report with everything in it."""
+    folder = tmp_path_factory.mktemp("site")
+    scene(192, 128).save(folder / "a.png")
+    points = [{"bpp": 0.1, "gain_db": 0.4, "correlation": 0.05}, {"bpp": 0.5, "gain_db": 0.1, "correlation": 0.02}]
+    (kodak_results(folder / "results") / GAINS).write_text(json.dumps({"models": [{"name": "m", "points": points}]}))
+    pairs = pictures_at_equal_bytes([folder / "a.png"], tiny, 2.0, lambda name: None)
+    assert report(folder / "results", folder, pairs, "</title><script>alert(1)</script>") == []
+    return folder
+
+
+def data_of(page: Path) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)[1])
+
+
+def test_the_report_holds_the_deltas(site):
+    data = data_of(site / "index.html")
+    kinds = {s["key"]: s["kind"] for s in data["series"]}
+    assert kinds["lichen"] == "ours" and kinds["webp"] == "peer" and kinds["vtm"] == "published"
+    assert data["deltas"]["webp"]["lichen"]["psnr"]["rate"] == pytest.approx(-36, abs=0.05)
+    assert data["deltas"]["lichen"]["webp"]["ms"]["rate"] == pytest.approx(56.25, abs=0.05)
+    assert data["deltas"]["vtm"]["av1"]["psnr"]["rate"] == pytest.approx(16.18, abs=0.01)
+    assert {"name": "WebP", "percent": -36.0} in data["facts"]
+    assert data["gains"][0]["points"][0]["gain_db"] == 0.4
+
+
+def test_the_figures_are_there_for_papers(site):
+    names = ("gains", "rd-ms-ssim", "rd-psnr", "saving", "speed")
+    assert sorted(p.name for p in (site / "figures").iterdir()) == [f"{n}.{e}" for n in names for e in ("png", "svg")]
+
+
+def test_the_page_is_one_file_and_nothing_in_it_is_fetched(site):
+    text = (site / "index.html").read_text()
+    assert not re.search(r"(src|href)=.?(https?:)?//", text)
+    assert "@import" not in text and "url(http" not in text
+    assert "<script>alert" not in text
+
+
+def test_what_it_saves_follows_the_curves(kodak):
+    league = read_league(kodak)
+    ours, webp = (next(c for c in league.competitors if c.key == key) for key in ("lichen", "webp"))
+    grid = np.array([25.0, 30.0, 35.0])
+    a, b = log_rates(ours.psnr, grid), log_rates(webp.psnr, grid)
+    assert a[0] is None
+    assert 10 ** (a[1] - b[1]) == pytest.approx(0.8 / 1.25, rel=1e-3)
+
+
+def reproduce_exactly(folder: Path, model: str, picture: str, settings: range) -> None:
+    """Make PSNR infinite in a results folder."""
+    table = Table(folder / TABLE)
+    for setting in settings:
+        exact = table.rows[model, picture, float(setting)]
+        table.rows[exact.key] = dataclasses.replace(exact, psnr_db=math.inf)
+    table.save()
+    (folder / file_name(model)).write_text(json.dumps(summarise(model, table.of(model)), allow_nan=False))
+
+
+def test_only_what_was_left_out_of_the_seconds_is_said(kodak, tmp_path):
+    few = results(tmp_path / "few", {"lichen": 0.8, "WebP": 1.25}, ["a", "b"])
+    for folder, said in ((kodak, "means over pictures without the first 6, and"), (few, "means over pictures, and")):
+        report(folder, tmp_path / "out", [], "t")
+        assert any(said in line for line in data_of(tmp_path / "out/index.html")["how"])
+
+
+def test_a_picture_that_came_back_exactly_costs_a_point_not_the_curve(kodak, tmp_path):
+    reproduce_exactly(kodak, "WebP", "kodim07", range(6, 7))
+    left_out = report(kodak, tmp_path, [], "t")
+    assert left_out == ["WebP: 1 of 7 points by PSNR, which is infinite there: a picture came back exactly"]
+    data = data_of(tmp_path / "index.html")
+    webp = next(s for s in data["series"] if s["key"] == "webp")
+    assert webp["psnr"][-1] is None and None not in webp["psnr"][:-1] + webp["ms"]
+    assert data["deltas"]["webp"]["lichen"]["psnr"]["rate"] == pytest.approx(-36, abs=0.05)
+    assert f"Left out: {left_out[0]}" in data["how"]
+
+
+def test_other_pictures_have_no_published_curves(tmp_path):
+    league = read_league(results(tmp_path, {"lichen": 1.0}, ["a", "b"]))
+    assert [c.kind for c in league.competitors] == [Kind.OURS]
+
+
+def test_published_curves_go_by_pixels_not_by_names(tmp_path):
+    """24 pictures that are called as Kodak's are not Kodak's, and Kodak's under other names are."""
+    for name, renamed in (("impostor", "kodim01"), ("renamed", "deep/a")):
+        table = Table(kodak_results(tmp_path / name) / TABLE)
+        pixels = {"kodim01": "00000000"} if name == "impostor" else {}
+        rows = [dataclasses.replace(r, pixels=pixels.get(r.picture, r.pixels)) for r in table.rows.values()]
+        rows = [dataclasses.replace(r, picture=renamed) if r.picture == "kodim01" else r for r in rows]
+        table.rows = {r.key: r for r in rows}
+        table.save()
+        found = any(c.kind is Kind.PUBLISHED for c in read_league(tmp_path / name).competitors)
+        assert found == (name == "renamed")
+
+
+def test_an_unfinished_run_is_left_out_by_name(kodak):
+    (kodak / "webp.json").unlink()
+    league = read_league(kodak)
+    assert "WebP: an unfinished run" in league.left_out[0]
+    assert "WebP" not in {c.points.name for c in league.competitors}
+
+
+def test_fewer_pictures_than_others_are_left_out(kodak):
+    table = Table(kodak / TABLE)
+    table.rows = {k: r for k, r in table.rows.items() if (r.model, r.picture) != ("WebP", "kodim07")}
+    table.save()
+    assert "on 23 of 24 pictures" in read_league(kodak).left_out[0]
+
+
+def test_a_summary_of_other_weights_is_left_out(kodak):
+    summary = json.loads((kodak / "lichen.json").read_text())
+    summary["meta"]["versions"] = ["another"]
+    (kodak / "lichen.json").write_text(json.dumps(summary))
+    assert "of other weights" in read_league(kodak).left_out[0]
+
+
+def test_seconds_of_a_crowded_machine_are_named(kodak):
+    summary = json.loads((kodak / "webp.json").read_text())
+    summary["meta"] |= {"load_average": 9.0, "cpus": 2}
+    (kodak / "webp.json").write_text(json.dumps(summary))
+    assert {c.key: c.measured.crowded for c in read_league(kodak).competitors if c.measured} == {
+        "lichen": False,
+        "jpeg-420": False,
+        "webp": True,
+    }
+
+
+def test_seconds_of_several_machines_are_told_apart(kodak, tmp_path):
+    said = "of several machines"
+    report(kodak, tmp_path / "one", [], "t")
+    assert said not in (tmp_path / "one" / "index.html").read_text()
+    summary = json.loads((kodak / "webp.json").read_text())
+    summary["meta"]["cpu"] = "another"
+    (kodak / "webp.json").write_text(json.dumps(summary))
+    report(kodak, tmp_path / "two", [], "t")
+    page = (tmp_path / "two" / "index.html").read_text()
+    assert said in page and "another: WebP" in page
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("meta", "versions", None),
+        ("meta", "cpus", "two"),
+        ("results", "quality", [1.0]),
+        ("results", "encoding_time", [None] * 7),
+        ("results", "decoding_time", None),
+        ("results", "bpp", None),
+    ],
+)
+def test_a_summary_that_lacks_something_is_left_out_by_name(kodak, section, key, value):
+    summary = json.loads((kodak / "webp.json").read_text())
+    summary[section][key] = value
+    (kodak / "webp.json").write_text(json.dumps(summary))
+    league = read_league(kodak)
+    assert "webp.json: not a " in league.left_out[0]
+    assert "webp" not in {c.key for c in league.competitors}
+
+
+def test_a_broken_summary_is_one_line(tmp_path, capsys):
+    folder = results(tmp_path / "results", {"lichen": 1.0}, ["a"])
+    for broken in ("{", "[]", '{"results": {}}'):
+        (folder / "lichen.json").write_text(broken)
+        assert run("report", str(folder), "-o", str(tmp_path / "out")) == 3
+        assert "lichen.json: not a results file" in capsys.readouterr().err
+
+
+def test_folders_without_results_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="lichen eval"):
+        read_league(tmp_path)
+    Table(tmp_path / TABLE).save()
+    with pytest.raises(BadInput, match="no finished evaluation"):
+        read_league(tmp_path)
+
+
+def test_strange_gains_are_refused(tmp_path):
+    (tmp_path / GAINS).write_text("{}")
+    with pytest.raises(BadInput, match="fig13"):
+        read_gains(tmp_path / GAINS)
+
+
+def test_no_peer_gets_more_bytes(tiny):
+    image = scene(96, 64)
+    ours, *others = compare("a.png", image, tiny, lambda i: tiny.encode(i, 100), [peer("WebP"), peer("JPEG 2000")])
+    assert ours.size_bytes == len(tiny.encode(image, 100))
+    assert all(r.size_bytes <= ours.size_bytes and r.psnr_db > 10 for r in others)
+
+
+def test_what_a_peer_cannot_code_is_named(tiny):
+    """WebP ends at 16383 pixels; its library's errors are not ours."""
+    with pytest.raises(BadPicture, match=r"long\.png: WebP's library fails.*crop the picture"):
+        compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP")])
+    told: list[str] = []
+    results = compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP"), peer("JPEG 4:2:0")], told.append)
+    assert [result.codec for result in results] == ["Lichen", "JPEG 4:2:0"]
+    assert len(told) == 1 and told[0].startswith("long.png: WebP's library fails")
+
+
+def test_of_a_large_picture_the_busiest_part_is_shown():
+    image = scene(1500, 300).point(lambda v: 128)
+    image.paste(scene(200, 300), (1300, 0))
+    shown = part_to_show(image)
+    assert shown.box[2:] == (shown.box[0] + 1024, 300) and shown.box[0] > 0
+    assert not shown.whole and part_to_show(scene(300, 200)).whole
+
+
+def chromium() -> str:
+    """The browser to test in, or a skip that says how to get one."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def opened(browser, page: Path, width: int = 1200, scheme: str = "light"):
+    """The page without a network, and what its console complains of."""
+    tab = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True).new_page()
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("svg[tabindex] path.line, .stage img")
+    return tab, complaints
+
+
+def test_the_report_in_a_browser(browser, site):
+    tab, complaints = opened(browser, site / "index.html")
+    rows = tab.locator("#league tbody tr")
+    assert rows.count() >= 13
+    assert tab.locator("#psnr path.line").count() == 5  # three measured here, two published shown at first
+    tab.get_by_role("button", name="AV1").click()
+    assert tab.locator("#psnr path.line").count() == 6
+    tab.locator("#psnr svg").focus()
+    tab.keyboard.press("ArrowRight")
+    assert "bpp" in tab.locator("#psnr .tip").inner_text()
+    tab.keyboard.press("ArrowDown")
+    tab.locator("#anchor").select_option("webp")
+    assert tab.locator("#league tr.ours td").nth(1).inner_text().endswith("36.0")
+    assert tab.locator("#speed .dot").count() == 3
+    tab.locator("#theme").click()
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert complaints == []
+
+
+def test_what_is_missing_is_said_in_a_browser(browser, tmp_path):
+    for exact, lines, said in ((range(2), 4, ""), (range(7), 2, "came back exactly")):
+        folder = results(tmp_path / f"results-{len(exact)}", {"lichen": 0.8, "WebP": 1.25}, ["a"])
+        reproduce_exactly(folder, "lichen", "a", exact)
+        reproduce_exactly(folder, "WebP", "a", exact)
+        report(folder, tmp_path / f"report-{len(exact)}", [], "t")
+        tab, complaints = opened(browser, tmp_path / f"report-{len(exact)}" / "index.html")
+        assert tab.locator("#psnr path.line, #ms path.line").count() == lines
+        assert said in tab.locator("#psnr").inner_text() and complaints == []
+
+
+def test_the_slider_in_a_browser(browser, tmp_path):
+    scene(192, 128).save(tmp_path / "a.png")
+    weights = small_checkpoint(ZOO[0], tmp_path)
+    assert run("compare", str(tmp_path / "a.png"), "-q", "100", "--weights", str(weights)) == 0
+    tab, complaints = opened(browser, tmp_path / "a-compare.html", width=390, scheme="dark")
+    clip = lambda: tab.evaluate("document.querySelectorAll('.stage .side')[1].style.clipPath")  # noqa: E731
+    before = clip()
+    tab.get_by_role("slider").focus()
+    for _ in range(10):
+        tab.keyboard.press("ArrowLeft")
+    assert clip() != before
+    box = tab.locator(".stage").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 40)
+    tab.mouse.up()
+    assert "20%" in clip()
+    tab.locator("[data-zoom='4']").click()
+    assert "scale(4)" in tab.locator(".stage img").first.get_attribute("style")
+    assert tab.locator(".stage img").first.evaluate("image => image.complete && image.naturalWidth") == 192
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert complaints == []
+
+
+def test_the_report_fits_a_phone(browser, site):
+    tab, complaints = opened(browser, site / "index.html", width=360)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 360
+    assert complaints == []
+
+
+def test_wrong_calls(kodak, tmp_path, capsys):
+    assert run("report", str(kodak), "--picture", "a", "-o", str(tmp_path)) == 2
+    scene(64, 64).save(tmp_path / "a.png")
+    assert run("report", str(kodak), "--data", str(tmp_path), "--picture", "b", "-o", str(tmp_path)) == 2
+    (tmp_path / "a-compare.html").write_text("mine")
+    assert run("compare", str(tmp_path / "a.png")) == 3
+    assert (tmp_path / "a-compare.html").read_text() == "mine"
+    assert "--force" in capsys.readouterr().err
+
+
+def test_a_page_that_is_there_is_not_written_over(kodak, tmp_path):
+    page = tmp_path / "index.html"
+    page.write_text("mine")
+    assert run("report", str(kodak), "-o", str(tmp_path)) == 3 and page.read_text() == "mine"
+    assert run("report", str(kodak), "-o", str(tmp_path), "--force") == 0 and page.read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["{{data}}", "{{script}}", "photo\udce9"])
+def test_any_name_of_a_file_is_only_a_name(name):
+    made = page(name, "report.html", (), {"pictures": [name]}).decode()
+    assert f"<title>{name.encode(errors='replace').decode()}</title>" in made
+    assert made.count(json.dumps([name], ensure_ascii=False).encode(errors="replace").decode()) == 1

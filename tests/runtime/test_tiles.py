@@ -1,0 +1,145 @@
+"""Large pictures in windows: the same latents as on the whole, pixels within a rounding, any part on its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lichen.coding.coders import Writer
+from lichen.errors import UsageError
+from lichen.lab.models.zoo import row
+from lichen.runtime import tiles as windows
+from lichen.runtime.memory import Needs
+from lichen.runtime.tiles import Window, _reach, evenly, prior_halos, split, transform_halos
+from tests.conftest import scene
+
+LEVEL = 900
+SIZE = (700, 390)  # 11 x 7 hyper-latents
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Windows of 4 hyper-latents instead of 48 and 64, so that small pictures have several."""
+    monkeypatch.setattr(windows, "SIDE", 4)
+    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 4)
+
+
+def whole_walk(codec, y, z):
+    """The walk over the whole picture: y_hat."""
+    position = torch.tensor([LEVEL / 512], dtype=torch.float64)
+    return codec._own.prior.walk(Writer(), position, z.shape[2:], y.double(), z.double())[0]
+
+
+@torch.inference_mode()
+def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
+    engine, pixels = codec._own, np.asarray(scene(*SIZE))
+    if engine._prior_halos is None:
+        pytest.skip(f"{codec.checkpoint.name} is walked on whole pictures only")
+    y, z = engine.latents(pixels, LEVEL)
+    model, position = codec.checkpoint.model, torch.tensor([LEVEL / 512])
+    assert len(engine.transform_windows(*pixels.shape[:2])[1]) == 6
+    whole_y = model.analyse(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None], position)
+    assert torch.allclose(y, whole_y, atol=1e-3) and torch.allclose(
+        z, model.hyper_analyse(whole_y, position), atol=1e-2
+    )
+    payload, y_hat = engine.write(y, z, LEVEL)
+    assert torch.equal(y_hat.double(), whole_walk(codec, y, z))
+    assert torch.equal(engine.read(payload, LEVEL, *pixels.shape[:2]), y_hat)
+
+
+@torch.inference_mode()
+def test_pixels_in_windows_are_those_of_the_whole(codec, small_windows, monkeypatch):
+    engine, pixels = codec._own, np.asarray(scene(*SIZE))
+    assert engine._transform_halos is not None
+    y_hat = engine.write(*engine.latents(pixels, LEVEL), LEVEL)[1]
+    parts = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
+    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 64)
+    whole = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
+    assert np.abs(parts.astype(int) - whole).max() <= 1
+
+
+def test_a_crop_is_the_part_of_the_picture(tiny, small_windows, monkeypatch):
+    data = tiny.encode(scene(*SIZE), 80)
+    whole = tiny.decode_array(data)
+    asked = []
+    synthesise = type(tiny.checkpoint.model).synthesise
+    monkeypatch.setattr(type(tiny.checkpoint.model), "synthesise", lambda *a: (asked.append(a[3:]), synthesise(*a))[1])
+    for crop, needed in (((0, 0, 1, 1), 1), ((250, 100, 20, 30), 2), ((690, 380, 10, 10), 1), ((0, 0, *SIZE), 6)):
+        x, y, width, height = crop
+        asked.clear()
+        part = tiny.decode(data, crop=crop)
+        assert np.array_equal(np.asarray(part), whole[y : y + height, x : x + width])
+        assert len(asked) == needed
+    for crop in ((0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 701, 5), (690, 0, 11, 5)):
+        with pytest.raises(UsageError, match="crop"):
+            tiny.decode(data, crop=crop)
+
+
+def test_a_crop_has_its_part_of_the_alpha(tiny):
+    image = scene(60, 40).convert("RGBA")
+    image.putalpha(scene(60, 40, 2).convert("L"))
+    part = tiny.decode(tiny.encode(image), crop=(10, 5, 20, 30))
+    assert np.array_equal(np.asarray(part.getchannel("A")), np.asarray(image.getchannel("A"))[5:35, 10:30])
+
+
+def test_no_seams(tiny, small_windows):
+    """The error at the borders of windows is like the error elsewhere."""
+    pixels = np.asarray(scene(768, 512)).astype(int)
+    error = (np.asarray(tiny.decode(tiny.encode(scene(768, 512), 60))).astype(int) - pixels) ** 2
+    columns = error.mean(axis=(0, 2))
+    border = columns[[255, 256, 511, 512]].mean()
+    assert border < 1.3 * columns[64:-64].reshape(-1, 16)[:, [0, 15]].mean()  # every block has such an edge
+
+
+def test_windows_cover_the_map_once():
+    count = torch.zeros(1, 1, 70, 33)
+    for window in split(70, 33, 48, 48):
+        window.of(count, 1).add_(1)
+    assert (count == 1).all() and len(split(48, 48, 48, 48)) == 1 and len(split(49, 48, 48, 48)) == 2
+
+
+@pytest.mark.parametrize(("height", "width", "number"), [(157, 157, 9), (65, 64, 2), (64, 1, 1), (129, 65, 6)])
+def test_windows_are_as_even_as_can_be(height, width, number):
+    count = torch.zeros(1, 1, height, width)
+    windows = evenly(height, width, 64)
+    for window in windows:
+        window.of(count, 1).add_(1)
+    assert (count == 1).all() and len(windows) == number
+    for axis, length in enumerate((height, width)):
+        largest, fewest = max(window.shape[axis] for window in windows), -(-length // 64)
+        assert largest < length / fewest + 4 and largest <= 64
+    assert all(window.top % 4 == window.left % 4 == 0 for window in windows)
+
+
+def test_windows_grow_within_the_whole():
+    whole = Window(0, 0, 40, 64)
+    outer = Window(32, 32, 40, 64).grown(3, whole)
+    assert outer == Window(29, 29, 40, 64)
+    assert Window(32, 32, 40, 64).seen_from(outer) == Window(3, 3, 11, 35)
+
+
+@torch.no_grad()
+def test_the_reach_of_networks_is_found():
+    device = torch.device("cpu")
+    for kernel, reach in ((1, 0), (3, 1), (9, 4), (31, None)):
+        layer = nn.Conv2d(2, 2, kernel, padding=kernel // 2)
+        layer.weight.zero_()  # whatever the weights
+        assert _reach(layer, 2, 1, 1, device) == reach
+    pooled = nn.AdaptiveAvgPool2d(1)
+    assert _reach(lambda x: x + pooled(x), 2, 1, 1, device) is None
+    blocks = nn.Sequential(nn.AvgPool2d(2), nn.Upsample(scale_factor=2))
+    assert _reach(blocks, 2, 1, 1, device) == 4  # on a grid of its own: rounded up to the period
+
+
+def test_halos_of_the_default_model():
+    model = row("lichen").config.build()
+    transforms, prior = transform_halos(model), prior_halos(model)
+    assert transforms is not None and prior is not None
+    assert max(*vars(transforms).values(), *vars(prior).values()) <= 5
+
+
+def test_wide_models_have_smaller_windows():
+    sides = [Needs(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
+    assert sides[0] == 64 and 16 <= sides[1] < 64

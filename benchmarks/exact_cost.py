@@ -36,8 +36,8 @@ from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.prior_configs import CheckerboardContext, Context, DirectContext, FactorizedContext
 from lichen.lab.models.zoo import ZOO, Row
 from lichen.lab.prior.context import Prior
-from lichen.lab.prior.families import AnyBelief
-from lichen.lab.prior.masked import ExactMasked, MaskedConv
+from lichen.lab.prior.families import AnyEntropyParameters
+from lichen.lab.prior.masked import FixedPointMasked, MaskedConv
 from lichen.lab.prior.reference import ReferenceModel, Weigh
 from lichen.lab.prior.serial import SerialModel
 from lichen.lab.transforms.blocks import Pointwise
@@ -77,35 +77,35 @@ def weights_of(row: Row, folder: Path) -> Path:
 class Heard:
     """A reader that keeps what it read, call by call."""
 
-    ordered = True
+    sequential = True
 
     def __init__(self, reader: GroupReader) -> None:
         self._reader, self.latents = reader, list[Tensor]()
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         self.latents.append(self._reader.code(y, belief))
         return self.latents[-1]
 
-    def foresee(self, y: Tensor) -> Tensor:
-        return self._reader.foresee(y)
+    def quantize(self, y: Tensor) -> Tensor:
+        return self._reader.quantize(y)
 
 
 class Told:
     """In place of a reader: it is told what it would read, so that only the prior takes time."""
 
-    ordered = True
+    sequential = True
 
     def __init__(self, latents: list[Tensor]) -> None:
         self._left = iter(latents)
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         return next(self._left)
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         raise ValueError("a reader knows nothing beforehand")
 
 
-class FloatMasked(ExactMasked):
+class FloatMasked(FixedPointMasked):
     """A masked convolution in float32 that can be read step by step, which the training path never is."""
 
     def __init__(self, conv: MaskedConv) -> None:

@@ -38,7 +38,7 @@ from lichen.errors import LichenError
 from lichen.image.rendering import render
 from lichen.lab.engine.engine import FirstGroups
 from lichen.lab.models.zoo import ZOO, name_of
-from lichen.runtime import tiles as windows
+from lichen.runtime import tiles
 from tests.small import scene, small_checkpoint
 
 FAST = ("lichen", "lichen-cb")
@@ -74,7 +74,7 @@ def seal(header: bytes, sections: Sections) -> bytes:
 
 
 def make_seeds(codecs: list[Codec]) -> list[Seed]:
-    """Files of every feature: colour, grey, alpha, metadata, more than one window, several rows."""
+    """Files of every feature: colour, grey, alpha, metadata, more than one tile, several rows."""
     plain, rich = scene(60, 50), scene(40, 30, 1).convert("RGBA")
     rich.putalpha(scene(40, 30, 2).convert("L"))
     exif = Image.Exif()
@@ -310,7 +310,7 @@ def main() -> None:
     paths = [small_checkpoint(row, keep / "weights") for row in ZOO]
     os.environ["LICHEN_WEIGHTS"] = str(keep / "weights")
     codecs = [Codec(weights=path, max_pixels=MAX_PIXELS) for path in paths]
-    windows.SIDE = 2  # of a window, in 64 pixels, so that a small picture has several
+    tiles.SIDE = 2  # of a tile, in 64 pixels, so that a small picture has several
     seeds = make_seeds(codecs)
     signal.signal(signal.SIGPROF, _alarm)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

@@ -3,7 +3,7 @@
     python -m benchmarks.large_pictures [--side 10000]
 
 Encodes and decodes a picture of 2000 x 2000 and one of SIDE x SIDE (photographs of scikit-image, mirrored
-and with grain, so that no window is like another) as processes of their own. Bars: 3 GB resident at most,
+and with grain, so that no tile is like another) as processes of their own. Bars: 3 GB resident at most,
 cost per pixel at most 1.3 times that of the small picture (its fixed costs, start and loading, taken off by
 a picture of 64 x 64). Also: a crop of 500 x 500 from the large file.
 """

@@ -6,8 +6,8 @@ For every row of the zoo at small random widths, and for `lichen` with its shipp
 and z are saved once; under each setting they must be written to the same bytes, and every such file must
 decode, under each setting, to the identical y_hat. Settings: 1, 2 and 7 threads, oneDNN on and off,
 a bfloat16 autocast around the walk, a batch neighbour beside the picture written, a CUDA device where there is one;
-for large pictures, whose symbols lie window by window, also means computed on the whole map instead of in
-windows with halos. With --kodak also the rate that fixed point costs against float parameters.
+for large pictures, whose symbols lie tile by tile, also means computed on the whole map instead of in
+tiles with halos. With --kodak also the rate that fixed point costs against float parameters.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from benchmarks.common import Bar, finish, show
 from lichen.codec import Codec
 from lichen.coding.coders import Estimator, Reader, Writer
 from lichen.lab.engine.engine import Engine
-from lichen.lab.engine.tiled_walk import walk_windows
+from lichen.lab.engine.tiled_walk import walk_tiles
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.context import Prior
-from lichen.lab.prior.families import AnyBelief, Belief
-from lichen.runtime import tiles as windows
-from lichen.runtime.tiles import PriorHalos, Window, coding_windows
+from lichen.lab.prior.families import AnyEntropyParameters, EntropyParameters
+from lichen.runtime import tiles
+from lichen.runtime.tiles import PriorHalos, Tile, coding_tiles
 from tests.small import scene, small_checkpoint
 
 PAIRS_MIN = 500
 COST_MAX = 0.001  # of a file, by which fixed point may be larger than float parameters would make it
-SMALL_WINDOW = 2  # hyper-latents, so that small pictures have several
+SMALL_TILE = 2  # hyper-latents, so that small pictures have several
 EVERYWHERE = PriorHalos(99, 99)
 
 
@@ -82,14 +82,14 @@ def _onednn(enabled: bool) -> Iterator[None]:
 
 
 def settings(windowed: bool) -> list[Setting]:
-    """Every setting that this machine has, for pictures of one window or of several."""
+    """Every setting that this machine has, for pictures of one tile or of several."""
     found = [
         Setting(f"{threads} threads, oneDNN {'on' if onednn else 'off'}", threads, onednn)
         for threads, onednn in itertools.product((1, 2, 7), (True, False))
     ]
     found.append(Setting("bfloat16 autocast", 2, bfloat16=True))
     found.append(Setting("whole map", 2, whole_map=True) if windowed else Setting("neighbour", 2, neighbour=True))
-    if torch.cuda.is_available() and not windowed:  # windows are walked on the CPU
+    if torch.cuda.is_available() and not windowed:  # tiles are walked on the CPU
         found.append(Setting("CUDA", device="cuda"))
     return found
 
@@ -97,23 +97,23 @@ def settings(windowed: bool) -> list[Setting]:
 class Beside:
     """A coder of the first picture of a batch of two; the other's latents are rounded, or guessed."""
 
-    ordered = True
+    sequential = True
 
     def __init__(self, inner: Writer | Reader) -> None:
         self.inner = inner
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         own, other = _of(belief, slice(1)), _of(belief, slice(1, None))
         coded = self.inner.code(None if y is None else y[:1], own)
         rest = other.centre if y is None else other.centre + torch.round(y[1:] - other.centre)
         return torch.cat([coded, rest])
 
-    def foresee(self, y: Tensor) -> Tensor:
-        return self.inner.foresee(y)
+    def quantize(self, y: Tensor) -> Tensor:
+        return self.inner.quantize(y)
 
 
-def _of(belief: AnyBelief, pictures: slice) -> AnyBelief:
-    if isinstance(belief, Belief):
+def _of(belief: AnyEntropyParameters, pictures: slice) -> AnyEntropyParameters:
+    if isinstance(belief, EntropyParameters):
         return replace(belief, mean=belief.mean[pictures], raw=belief.raw[pictures])
     return replace(belief, mean=belief.mean[pictures])
 
@@ -136,10 +136,10 @@ class Case:
         shape = (z.shape[2], z.shape[3])
         with torch.inference_mode(), setting.applied():
             if self.halos is not None:
-                whole = Window(0, 0, *shape)
+                whole = Tile(0, 0, *shape)
                 halos = EVERYWHERE if setting.whole_map else self.halos
                 latents = (None, None) if reading else (y, z)
-                return walk_windows(prior, coder, level, whole, coding_windows(*shape), halos, *latents)
+                return walk_tiles(prior, coder, level, whole, coding_tiles(*shape), halos, *latents)
             beside = setting.neighbour and not reading  # files are read one at a time
             if beside:
                 y, z, level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, level))
@@ -178,14 +178,14 @@ def _reads(case: Case, payload: bytes, setting: Setting, expected: Tensor) -> bo
 
 
 def cases_of(name: str, engine: Engine, size: tuple[int, int]) -> list[Case]:
-    """The whole picture in one window and, if the model can, in several."""
+    """The whole picture in one tile and, if the model can, in several."""
     level = round(0.7 * (engine.levels - 1) * LEVEL_STEPS)
     with torch.inference_mode():
         y, z = engine.latents(np.asarray(scene(*size)), level)
     position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
     cases = [Case(name, engine.prior, None, y, z, position)]
     if engine._prior_halos is not None:
-        cases.append(Case(f"{name}, windows", engine.prior, engine._prior_halos, y, z, position))
+        cases.append(Case(f"{name}, tiles", engine.prior, engine._prior_halos, y, z, position))
     return cases
 
 
@@ -224,14 +224,14 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
-    shipped, before = Codec()._own, windows.SIDE
+    shipped, before = Codec()._own, tiles.SIDE
     cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
-    windows.SIDE = SMALL_WINDOW
+    tiles.SIDE = SMALL_TILE
     with tempfile.TemporaryDirectory() as folder:
         engines = [Engine.load(small_checkpoint(row, Path(folder)), torch.device("cpu")) for row in ZOO]
     cases = [case for row, engine in zip(ZOO, engines, strict=True) for case in cases_of(row.name, engine, (200, 140))]
     rows, wrong = run(cases + cases_of("lichen at full width", shipped, (256, 192)))
-    windows.SIDE = before
+    tiles.SIDE = before
     show("write/read pairs", ("row", "pairs", "mismatches"), rows)
     show("not the same", ("what",), [(line,) for line in wrong[:40]])
     total = sum(pairs for _, pairs, _ in rows)

@@ -91,7 +91,7 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
     y, z = engine.latents(pixels, level)
     position, shape = torch.tensor([level / 512], dtype=torch.float64), (z.shape[2], z.shape[3])
     filtered = bool(container.header.flags & FILTERED)
-    y_hat, amounts = engine.read_filtered(payloads, level, *pixels.shape[:2], None, filtered)
+    y_hat, coefficients = engine.read_filtered(payloads, level, *pixels.shape[:2], None, filtered)
     coding: dict[str, list[float]] = {"write": [], "read": []}
 
     def write() -> None:
@@ -108,9 +108,9 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
         coding["read"].append(timed.seconds)
 
     def choosing() -> None:
-        looks = engine.looks(y_hat, pixels, level)
+        samples = engine.samples(y_hat, pixels, level)
         lam = engine.checkpoint.config.rates.lam(level / 512)
-        choose(engine.checkpoint.model.picture_filter, looks, level / 512, math.prod(shape), pixels[..., 0].size, lam)
+        choose(engine.checkpoint.model.post_filter, samples, level / 512, math.prod(shape), pixels[..., 0].size, lam)
 
     walks = {"write": median_seconds(write), "read": median_seconds(read)}
     coder = {side: statistics.median(seconds) for side, seconds in coding.items()}
@@ -127,7 +127,8 @@ def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str
             "prior": walks["read"] - coder["read"],
             "coder": coder["read"],
             "container": median_seconds(lambda: read_container(data)),
-            "filter": median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2], None, amounts)) - plain,
+            "filter": median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2], None, coefficients))
+            - plain,
         },
     }
 

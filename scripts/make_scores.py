@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.lab.prior.adaptation import SIZES, UNITS
-from lichen.lab.prior.families import SCALE_MAX, SCALE_MIN, SCALES, Gaussian, Logistic
+from lichen.lab.prior.families import Gaussian, Logistic
 
 HIGHEST = 16.0
 
@@ -35,7 +36,7 @@ def table(shape: Gaussian | Logistic) -> np.ndarray:
 
 def main() -> None:
     out = Path(__file__).parents[1] / "src/lichen/coding/scores.npz"
-    np.savez_compressed(out, gaussian=table(Gaussian()), logistic=table(Logistic()))
+    np.savez_compressed(out, family=table(Gaussian()), logistic=table(Logistic()))
     print(f"{out}: {out.stat().st_size} bytes")
 
 

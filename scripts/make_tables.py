@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.coding.tables import PRECISION
-from lichen.lab.prior.families import SCALE_MAX, SCALE_MIN, SCALES
 
 Tail = Callable[[float], float]  # P(X > x) of a distribution of deviation 1
 

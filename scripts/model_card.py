@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lichen.image.files import write_atomically
 from lichen.lab.evaluation.bdrate import Delta
-from lichen.lab.evaluation.leaderboard import Competitor, League, read_league
+from lichen.lab.evaluation.leaderboard import Leaderboard, MeasuredCurve, read_league
 from lichen.lab.models.checkpoint import PACKAGED, find_tuned, load_checkpoint
 from lichen.options import Tune
 
@@ -115,7 +115,7 @@ def weaknesses(digest: str, tune: Tune) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def refined(league: League, ours: Competitor) -> str:
+def refined(league: Leaderboard, ours: MeasuredCurve) -> str:
     """What `--refine` brings, for each curve of it that was measured with these weights."""
     lines = []
     for other in league.competitors:
@@ -126,7 +126,7 @@ def refined(league: League, ours: Competitor) -> str:
     return "".join(lines)
 
 
-def rates(league: League, ours: Competitor) -> str:
+def rates(league: Leaderboard, ours: MeasuredCurve) -> str:
     """BD-rates over all who are not of the same weights."""
     lines = []
     for anchor in league.competitors:

@@ -82,6 +82,28 @@ def scale_index(raw: Ints) -> Ints:
     return np.asarray(np.searchsorted(THRESHOLDS, raw, side="right"), np.int64)
 
 
+LEVEL = "LevelHyperPrior"
+RENAMED = {  # docs/format.md, section 4: names in older weights files
+    "LevelSide": LEVEL,
+    "LearnedSide": "LearnedHyperPrior",
+    "gaussian": "family",
+    "inside": "mean_in_cdf",
+    "prior.hyper_mean.": "prior.hyper_prior.mean.",
+    "prior.hyper_raw.": "prior.hyper_prior.raw.",
+    "prior.side.": "prior.hyper_prior.",
+    "picture_filter.": "post_filter.",
+}
+RENAMED_OF_MODEL = {"side": "hyper_prior", "single": "float32_prior", "filter": "post_filter"}
+
+
+def today(config: Any) -> Any:
+    """A config with the kinds and fields of today."""
+    if isinstance(config, dict):
+        names = RENAMED_OF_MODEL if config.get("kind") == "ModelConfig" else RENAMED
+        return {names.get(key, key): today(RENAMED.get(v, v) if key == "kind" else v) for key, v in config.items()}
+    return [today(item) for item in config] if isinstance(config, list) else config
+
+
 def stored_tensors(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What the bytes of a weights file say of themselves, and its tensors."""
     size = struct.unpack("<Q", data[:8])[0]
@@ -91,8 +113,11 @@ def stored_tensors(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     for name, entry in header.items():
         first, last = (8 + size + offset for offset in entry["data_offsets"])
         kind = {"F16": "<f2", "F32": "<f4"}[entry["dtype"]]
-        tensors[name] = np.frombuffer(data[first:last], kind).reshape(entry["shape"])
-    return about, tensors
+        old = next((prefix for prefix in RENAMED if prefix.endswith(".") and name.startswith(prefix)), "")
+        tensors[RENAMED.get(old, "") + name.removeprefix(old)] = np.frombuffer(data[first:last], kind).reshape(
+            entry["shape"]
+        )
+    return {**about, "config": today(about["config"])}, tensors
 
 
 @dataclass
@@ -112,9 +137,8 @@ class Weights:
         for name, tensor in stored.items():
             if name.startswith("prior."):
                 need(tensor.dtype == np.float32 or name.endswith(".weight"), "the prior's tensors are float32")
-                own = name[6:].replace("hyper_mean", "side.mean").replace("hyper_raw", "side.raw")  # older names
-                tensors[own] = tensor.astype(np.float32)
-        return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4], stored.get("picture_filter.raws"))
+                tensors[name[6:]] = tensor.astype(np.float32)
+        return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4], stored.get("post_filter.raws"))
 
     def layer(self, name: str) -> tuple[Ints, Ints, int]:
         """Weight and bias in units, and b, of a convolution."""
@@ -127,7 +151,7 @@ class Weights:
 
     @property
     def single(self) -> bool:
-        return bool(self.config.get("single"))
+        return bool(self.config.get("float32_prior"))
 
     def single_layer(self, name: str) -> tuple[Ints, Ints, Ints, Ints]:
         """In single precision: weights in steps 2^-k of each output, biases in units, k, bits of sums of weights."""
@@ -258,8 +282,8 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
     config, base, shift = weights.config["context"], weights.at("context.base_raw", level), np.zeros((64, 3), np.int64)
     if config.get("centroids"):
         shift[:, 1:] = np.clip(units(weights.tensors["context.centroids.table"], 12), -1792, 1792)  # 0.4375
-    shape = config.get("gaussian", {"kind": "Gaussian", "skip": 3, "scale": {"kind": "LogScale"}})
-    need(shape["scale"]["kind"] == "LogScale" and not shape.get("inside"), "densities of another kind")
+    shape = config.get("family", {"kind": "Gaussian", "skip": 3, "scale": {"kind": "LogScale"}})
+    need(shape["scale"]["kind"] == "LogScale" and not shape.get("mean_in_cdf"), "densities of another kind")
     tables = read_tables(folder / f"{shape['kind'].lower()}_tables.npz")
     height, width = features.shape[:2]
     places = np.arange(height * width * len(base)).reshape(height, width, -1)
@@ -291,10 +315,10 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
     """The latents of a file's bytes; `tables` is the folder of the frozen tables. Raises `Damaged`."""
     file = parse(data)
     need(file.weights == weights.hash, "the file is of other weights")
-    need(weights.config.get("side", {"kind": "LevelSide"})["kind"] == "LevelSide", "a z of another kind")
+    need(weights.config.get("hyper_prior", {"kind": LEVEL})["kind"] == LEVEL, "a z of another kind")
     height, width = -(-file.height // 64), -(-file.width // 64)
     decoder = Decoder(file.sections[1])
-    mean, raw = weights.at("side.mean", file.level), weights.at("side.raw", file.level)
+    mean, raw = weights.at("hyper_prior.mean", file.level), weights.at("hyper_prior.raw", file.level)
     index = np.tile(scale_index(raw), height * width)
     z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
     features = hyper_synthesis(weights, mean + z * ONE, file.level)

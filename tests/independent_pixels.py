@@ -22,9 +22,9 @@ GREY = 1  # the flag
 
 
 def read_synthesis(path: Path) -> Tensors:
-    """The tensors of a weights file that make pixels: `gains.backward_log`, `synthesis` and `picture_filter`."""
+    """The tensors of a weights file that make pixels: `gains.backward_log`, `synthesis` and `post_filter`."""
     _, stored = stored_tensors(path.read_bytes())
-    wanted, latents = ("gains.backward_log.", "synthesis.", "picture_filter."), "picture_filter.raws"
+    wanted, latents = ("gains.backward_log.", "synthesis.", "post_filter."), "post_filter.raws"
     named = {name: tensor for name, tensor in stored.items() if name.startswith(wanted) and name != latents}
     return {name: tensor.astype(np.float64) for name, tensor in named.items()}
 
@@ -88,11 +88,11 @@ def synthesised(tensors: Tensors, y_hat: Map, level: int) -> Map:
 def filtered(tensors: Tensors, x: Map, file: File, own: Ints) -> Map:
     """Section 6: by the whole numbers `own` (K) of principal filters."""
     hyper_latents = -(-file.height // 64) * -(-file.width // 64)
-    step = 2.0 ** (tensors["picture_filter.steps"][(file.level + 256) // 512] - (hyper_latents.bit_length() - 7) / 2)
-    weight = tensors["picture_filter.filters"]
+    step = 2.0 ** (tensors["post_filter.steps"][(file.level + 256) // 512] - (hyper_latents.bit_length() - 7) / 2)
+    weight = tensors["post_filter.filters"]
     side, change = weight.shape[2], np.tensordot(own * step, weight.reshape(len(own), 3, *weight.shape[1:]), 1)
     padded = np.pad(x, ((side // 2,), (side // 2,), (0,)), mode="edge")
-    total = x + own * step @ tensors["picture_filter.offsets"]
+    total = x + own * step @ tensors["post_filter.offsets"]
     for row, column in np.ndindex(side, side):
         total += padded[row : row + len(x), column : column + x.shape[1]] @ change[:, :, row, column].T
     return np.asarray(total)

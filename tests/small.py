@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lichen.coding.scales import SCALES
 from lichen.image.picture import to_float
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.config import ModelConfig, MsSsimRates, Rates
 from lichen.lab.models.model import Model
-from lichen.lab.models.prior_configs import Context, GroupContext, LearnedSide, ReferenceContext, SliceContext
+from lichen.lab.models.prior_configs import Context, GroupContext, LearnedHyperPrior, ReferenceContext, SliceContext
 from lichen.lab.models.transform_configs import (
     AnyHyper,
     ChengHyper,
@@ -30,13 +31,12 @@ from lichen.lab.models.transform_configs import (
     SwinTransform,
 )
 from lichen.lab.models.zoo import Row
-from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
 from lichen.lab.prior.factorized import FactorizedModel
-from lichen.lab.prior.families import SCALES
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice
-from lichen.lab.transforms.blocks import Levelless
+from lichen.lab.transforms.blocks import RateIndependent
 
 M = 24  # latents of every small model
 
@@ -60,7 +60,7 @@ _FIELDS: dict[type, dict[str, Any]] = {
     Context: {"local": 8, "hidden": 16},
     GroupContext: {"groups": (2, 2, 4, 6, 10), "widths": (8, 6)},
     SliceContext: {"slices": 8, "widths": (8, 6)},
-    LearnedSide: {"radius": 31},
+    LearnedHyperPrior: {"radius": 31},
     ReferenceContext: {"hidden": 16},
     Filter: {"count": 6, "side": 3},
     Rates: {"low": 0.0003, "high": 0.01, "count": 3},
@@ -92,8 +92,8 @@ def small(config: ModelConfig) -> ModelConfig:
         hyper=_hyper(config.hyper),
         context=_narrow(config.context),
         rates=_narrow(config.rates),
-        side=_narrow(config.side),
-        filter=None if config.filter is None else _narrow(config.filter),
+        hyper_prior=_narrow(config.hyper_prior),
+        post_filter=None if config.post_filter is None else _narrow(config.post_filter),
     )
 
 
@@ -116,8 +116,8 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
     model = config.build()
     picture = to_float(np.asarray(scene(192, 128)))
     (_enliven_ours if isinstance(config.context, Context) else enliven)(model, picture)
-    if model.picture_filter is not None:
-        learned(model.picture_filter)
+    if model.post_filter is not None:
+        learned(model.post_filter)
         model.gains.backward_log.table -= 0.15  # pictures come out pale: filters pay
     path = folder / f"{row.name}.safetensors"
     save_checkpoint(path, row.name, config, model.state_dict(), {"steps": 0})
@@ -125,7 +125,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
 
 
 @torch.no_grad()
-def learned(principal: PictureFilter) -> None:
+def learned(principal: PostFilter) -> None:
     """Filters: the first of contrast, the others by chance, of which the last is never used."""
     middle = principal.side // 2
     principal.filters.normal_(std=0.1)
@@ -155,14 +155,14 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
         for network in model.prior.context.adaptation.mixed:
             network[-1].weight.normal_(std=0.1)
     model.hyper_analysis.body[-1].weight *= 40  # z is lively too
-    model.prior.side.raw.table += 2
+    model.prior.hyper_prior.raw.table += 2
 
 
 @torch.no_grad()
 def enliven(model: Model, picture: Tensor) -> None:
     """y of about 4, z of about 3; a prior of random weights whose scales are about 5."""
     level = torch.zeros(1)
-    if isinstance(model.analysis, Levelless):  # ours starts lively
+    if isinstance(model.analysis, RateIndependent):  # ours starts lively
         amplify(model.analysis, 4 / model.analyse(picture, level).std())
     y = model.analyse(picture, level)
     if isinstance(model.prior.context, FactorizedModel):

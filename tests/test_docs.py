@@ -18,7 +18,7 @@ def test_the_example_of_adding_a_model():
     names: dict[str, object] = {"__name__": __name__}
     exec(compile(code, "walk.md", "exec"), names)
     model = names["model"].eval()
-    prior, level = model.exact_prior(), torch.tensor([1.5], dtype=torch.float64)
+    prior, level = model.fixed_point_prior(), torch.tensor([1.5], dtype=torch.float64)
     with torch.no_grad():
         y = model.analyse(torch.rand(1, 3, 64, 128), level.float())
         z = model.hyper_analyse(y, level.float())

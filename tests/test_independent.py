@@ -16,8 +16,8 @@ from lichen.bitstream.container import Container, Kind, read_container, write_co
 from lichen.bitstream.fields import FILTERED, Header
 from lichen.codec import Codec
 from lichen.coding.coders import Reader
+from lichen.coding.scales import THRESHOLDS
 from lichen.lab.engine.engine import Engine
-from lichen.lab.prior.families import THRESHOLDS
 from tests import independent
 from tests.independent import Decoded, Weights, decode
 from tests.independent_bits import Damaged
@@ -48,13 +48,13 @@ def assert_same(data: bytes, path: Path) -> Decoded:
     header = container.header
     filtered = bool(header.flags & FILTERED)
     place = header.level, header.height, header.width
-    y_hat, amounts = engine.read_filtered(container.latents, *place, None, filtered)
-    assert (found.own is not None) == (amounts is not None) == filtered
-    if amounts is not None and found.own is not None:
-        principal, area = engine.checkpoint.model.picture_filter, math.prod(found.z_hat.shape[:2])
+    y_hat, coefficients = engine.read_filtered(container.latents, *place, None, filtered)
+    assert (found.own is not None) == (coefficients is not None) == filtered
+    if coefficients is not None and found.own is not None:
+        principal, area = engine.checkpoint.model.post_filter, math.prod(found.z_hat.shape[:2])
         assert principal is not None
         step = principal.step(header.level / 512, area)
-        assert np.array_equal(amounts.numpy(), found.own * step) and found.own.any()
+        assert np.array_equal(coefficients.numpy(), found.own * step) and found.own.any()
     assert np.array_equal(y_hat[0].permute(1, 2, 0).double().numpy() * 4096, found.y_hat)
     level = torch.tensor([header.level / 512], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(Reader(container.latents[0]), level, found.z_hat.shape[:2], None)
@@ -107,7 +107,7 @@ def test_latents_that_no_picture_has(size, level):
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: f"{path.parent.name} {path.stem}")
 def test_golden_files(path):
-    """Older weights, other schedules, and pictures of several windows."""
+    """Older weights, other schedules, and pictures of several tiles."""
     assert assert_same(path.read_bytes(), next(path.parent.glob("*.safetensors"))).y_symbols.any()
 
 

@@ -13,7 +13,7 @@ from lichen.errors import BadFile, LichenError, TruncatedFile, UsageError
 from lichen.lab.engine.engine import FirstGroups
 from lichen.lab.models.zoo import row
 from lichen.lab.prior.schedules import ranges
-from lichen.runtime import tiles as windows
+from lichen.runtime import tiles
 from tests.conftest import scene, small_checkpoint
 from tests.laws.test_laws import threads
 
@@ -136,9 +136,9 @@ def test_first_groups_are_the_same_bits_everywhere(codec, fill_mean):
 def test_a_window_at_a_time_or_all_at_once(codec, monkeypatch):
     data = codec.encode(scene(300, 200))
     expected = latents(codec, data, FirstGroups(2))
-    monkeypatch.setattr(windows, "SIDE", 2)
+    monkeypatch.setattr(tiles, "SIDE", 2)
     small = codec.encode(scene(300, 200))
-    assert (small != data) == (codec.checkpoint.name == "elic")  # ChARM is never coded in windows
+    assert (small != data) == (codec.checkpoint.name == "elic")  # ChARM is never coded in tiles
     assert torch.equal(latents(codec, small, FirstGroups(2)).double(), expected)
 
 

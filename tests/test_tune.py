@@ -14,7 +14,7 @@ from lichen.cli import app
 from lichen.codec import Codec
 from lichen.errors import UnknownWeights, UsageError
 from lichen.lab.models import checkpoint
-from lichen.lab.models.checkpoint import PACKAGED, listed, shelf
+from lichen.lab.models.checkpoint import PACKAGED, available_weights, listed
 from lichen.lab.models.config import MsSsimRates, Rates
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
@@ -106,7 +106,7 @@ def test_shipped_weights_are_what_their_names_say():
 def test_files_of_others_are_not_listed(both, tmp_path, monkeypatch):
     (tmp_path / "strange.safetensors").write_bytes(b"not weights")
     monkeypatch.setenv("LICHEN_WEIGHTS", f"{tmp_path}:{both}")
-    assert [w.path.parent for w in shelf()][:2] == [both, both]
+    assert [w.path.parent for w in available_weights()][:2] == [both, both]
 
 
 def test_rates_for_either_end_mean_files_of_like_size():

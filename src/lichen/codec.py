@@ -204,22 +204,22 @@ class Codec:
     def _encode(self, picture: Picture, level: int, effort: Effort) -> tuple[bytes, Tensor, Tensor | None]:
         engine = self._own
         y, z = engine.latents(picture.pixels, level, effort.refine_steps)
-        payloads, y_hat, amounts = engine.write_filtered(y, z, level, picture.pixels if effort.filtered else None)
+        payloads, y_hat, coefficients = engine.write_filtered(y, z, level, picture.pixels if effort.filtered else None)
         height, width = picture.pixels.shape[:2]
         model_id = row(engine.checkpoint.name).id
-        flags = (GREY if picture.grey else 0) | (0 if amounts is None else FILTERED)
+        flags = (GREY if picture.grey else 0) | (0 if coefficients is None else FILTERED)
         header = Header(model_id, engine.checkpoint.hash, width, height, level, flags)
         extras = pack_extras(picture)
         if len(payloads) > 1:
-            return write_container(Container(header, extras, payloads)), y_hat, amounts
-        return write_container(Container(header, {Kind.LATENTS: payloads[0], **extras})), y_hat, amounts
+            return write_container(Container(header, extras, payloads)), y_hat, coefficients
+        return write_container(Container(header, {Kind.LATENTS: payloads[0], **extras})), y_hat, coefficients
 
     def _decode(self, container: Container, crop: Crop | None, first: FirstGroups | None) -> Picture:
         header = container.header
         engine = self._engine_of(header)
         crop = _checked(crop or (0, 0, header.width, header.height), header)
-        y_hat, amounts = self._read(container, engine, first)
-        pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop, amounts)
+        y_hat, coefficients = self._read(container, engine, first)
+        pixels = engine.pixels(y_hat, header.level, header.height, header.width, crop, coefficients)
         picture = unpack_extras(container, pixels, crop)
         if first is not None and first.count is None and len(container.latents) < engine.channel_groups:
             arrived = f"{len(container.latents)} of {engine.channel_groups} channel groups arrived, the rest is filled"
@@ -229,7 +229,7 @@ class Codec:
     def _read(
         self, container: Container, engine: Engine, first: FirstGroups | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """y_hat, and the amounts of the picture's own filter."""
+        """y_hat, and the coefficients of the picture's own filter."""
         header = container.header
         if header.level > (engine.levels - 1) * LEVEL_STEPS:
             raise BadFile("the file's quality is beyond its model's: the file is damaged; get it anew")
@@ -340,9 +340,9 @@ class Codec:
 
     def _measured(self, picture: Picture, level: int, effort: Effort) -> tuple[bytes, float]:
         """A file and the PSNR in dB of what it decodes to here."""
-        data, y_hat, amounts = self._encode(picture, level, effort)
+        data, y_hat, coefficients = self._encode(picture, level, effort)
         height, width = picture.pixels.shape[:2]
-        decoded = self._own.pixels(y_hat, level, height, width, amounts=amounts)
+        decoded = self._own.pixels(y_hat, level, height, width, coefficients=coefficients)
         if picture.grey:
             return data, psnr_db(grey_of(decoded), grey_of(picture.pixels))
         return data, psnr_db(decoded, picture.pixels)

@@ -17,7 +17,7 @@ from lichen.batch.jobs import Done, Task
 from lichen.codec import Codec
 from lichen.errors import BadInput, OutOfMemory, OutputError, UsageError
 from lichen.runtime import memory
-from lichen.runtime.memory import PROGRAM_BYTES, Room, machine_bytes
+from lichen.runtime.memory import PROGRAM_BYTES, MemoryBudget, machine_bytes
 from tests.command import run
 from tests.small import scene
 
@@ -96,10 +96,15 @@ class Watch:
     """Who is in a room at once."""
 
     def __init__(self, size_bytes: int) -> None:
-        self.room, self.held, self.most, self.lock = Room(PROGRAM_BYTES + size_bytes), [], [], threading.Lock()
+        self.budget, self.held, self.most, self.lock = (
+            MemoryBudget(PROGRAM_BYTES + size_bytes),
+            [],
+            [],
+            threading.Lock(),
+        )
 
     def hold(self, need: int, meet: threading.Barrier | None = None) -> None:
-        with self.room.taken(need):
+        with self.budget.reserve(need):
             with self.lock:
                 self.held.append(need)
                 self.most = max(self.most, self.held, key=sum).copy()
@@ -132,7 +137,7 @@ def test_what_fits_is_there_at_once():
 
 def test_one_alone_needs_no_room():
     watch = Watch(0)
-    with watch.room.taken(10**12):
+    with watch.budget.reserve(10**12):
         other = threading.Thread(target=watch.hold, args=(1,), daemon=True)
         other.start()
         other.join(0.1)
@@ -142,10 +147,10 @@ def test_one_alone_needs_no_room():
 
 
 def test_a_failure_gives_its_room_back():
-    room = Room(PROGRAM_BYTES + 10)
-    with pytest.raises(BadInput), room.taken(10):
+    budget = MemoryBudget(PROGRAM_BYTES + 10)
+    with pytest.raises(BadInput), budget.reserve(10):
         raise BadInput("no")
-    with room.taken(10):
+    with budget.reserve(10):
         pass
 
 
@@ -153,7 +158,7 @@ def test_a_failure_gives_its_room_back():
 class Needing:
     """Work that needs 100 bytes for each picture, but for one that cannot be read."""
 
-    room: Room
+    budget: MemoryBudget
 
     def need_bytes(self, raw: bytes) -> int:
         if raw == b"2":
@@ -169,16 +174,16 @@ def test_threads_are_shared_by_as_many_as_fit(tmp_path, size, threads, expected)
     tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(7)]
     for i, task in enumerate(tasks[:-1]):  # the last is missing
         task.source.write_bytes(str(i).encode())
-    assert jobs.pace(tasks, Needing(Room(PROGRAM_BYTES + size)), threads) == expected
-    assert jobs.pace(tasks[:1], Needing(Room(0)), threads) == (1, threads)
+    assert jobs.choose_workers(tasks, Needing(MemoryBudget(PROGRAM_BYTES + size)), threads) == expected
+    assert jobs.choose_workers(tasks[:1], Needing(MemoryBudget(0)), threads) == (1, threads)
 
 
 def test_pipes_are_left_to_who_reads_them(tmp_path):
-    """What is read to foresee memory would be gone."""
+    """What is read to quantize memory would be gone."""
     tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(2)]
     for task in tasks:
         os.mkfifo(task.source)
-    assert jobs.pace(tasks, Needing(Room(PROGRAM_BYTES + 1000)), 2) == (1, 2)
+    assert jobs.choose_workers(tasks, Needing(MemoryBudget(PROGRAM_BYTES + 1000)), 2) == (1, 2)
 
 
 @pytest.mark.parametrize("kind", [OutputError, OutOfMemory, UsageError, BadInput])
@@ -199,14 +204,14 @@ def test_the_memory_of_this_machine(monkeypatch, tmp_path):
         pytest.skip("this system does not say")
     have = machine_bytes()
     assert have > 10**8
-    assert Room.of(None).size_bytes == have // 2 - PROGRAM_BYTES
-    assert Room.of(10**9).size_bytes == 10**9 - PROGRAM_BYTES
+    assert MemoryBudget.of(None).size_bytes == have // 2 - PROGRAM_BYTES
+    assert MemoryBudget.of(10**9).size_bytes == 10**9 - PROGRAM_BYTES
     (tmp_path / "limit").write_text("12345678\n")
     (tmp_path / "none").write_text("max\n")
     monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (tmp_path / "none", tmp_path / "absent", tmp_path / "limit"))
     assert machine_bytes() == 12345678
     monkeypatch.setattr(memory, "machine_bytes", lambda: None)
-    assert Room.of(None).size_bytes == 0
+    assert MemoryBudget.of(None).size_bytes == 0
 
 
 def test_a_folder_makes_the_files_that_its_pictures_make(tmp_path, monkeypatch):
@@ -237,9 +242,9 @@ def test_pictures_take_their_room(tmp_path, monkeypatch, command):
     Path("a.lic").write_bytes(codec.encode(scene(200, 100, seed=1)))
     taken: list[tuple[int, bool]] = []
 
-    class Noting(Room):
+    class Noting(MemoryBudget):
         @contextlib.contextmanager
-        def taken(self, need_bytes):
+        def reserve(self, need_bytes):
             taken.append((need_bytes, Path("out.png").exists()))
             yield
             taken.append((0, Path("out.png").exists()))

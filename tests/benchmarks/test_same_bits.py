@@ -12,14 +12,14 @@ from torch import nn
 
 from benchmarks import same_bits
 from benchmarks.same_bits import Case, cases_of, compare
-from lichen.lab.fixed_point.float32 import SinglePointwise
+from lichen.lab.fixed_point.float32 import Float32Pointwise
 from lichen.runtime import tiles as windows
 
 
 class Floating(nn.Module):
     """A convolution of the prior in float32, where its fixed-point twin should be."""
 
-    def __init__(self, exact: SinglePointwise) -> None:
+    def __init__(self, exact: Float32Pointwise) -> None:
         super().__init__()
         self.exact = exact
         self.weight = nn.Parameter(exact.weight)
@@ -39,7 +39,7 @@ def cases(tiny, monkeypatch):
 def planted(case: Case) -> Case:
     prior = copy.deepcopy(case.prior)
     prior.guard = contextlib.nullcontext  # or there is no autocast inside
-    name = next(n for n, m in prior.synthesis.named_modules() if isinstance(m, SinglePointwise))
+    name = next(n for n, m in prior.synthesis.named_modules() if isinstance(m, Float32Pointwise))
     holder, _, last = name.rpartition(".")
     setattr(prior.synthesis.get_submodule(holder), last, Floating(prior.synthesis.get_submodule(name)))
     return dataclasses.replace(case, prior=prior)

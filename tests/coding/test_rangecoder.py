@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from lichen.coding.coders import SYMBOL_MAX
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter, model_of
-from lichen.coding.tables import centred, load_tables
+from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES, THRESHOLDS
+from lichen.coding.tables import load_tables, zero_mean
 from lichen.errors import BadFile
-from lichen.lab.prior.families import SCALE_MAX, SCALE_MIN, SCALES, THRESHOLDS, scale_index
+from lichen.lab.prior.families import scale_index
 
 FROZEN = {
     "gaussian": "ad726b58f2d5d0dfd7271b1fa91abc80008361c6bfb45758682cfdfd318303db",
@@ -73,7 +74,7 @@ def test_golden_bytes():
     writer = SymbolWriter()
     symbols = np.array([0, -3, 7, 1, -40, 100000, -SYMBOL_MAX, 2, 0, 0], dtype=np.int32)
     index = np.array([10, 30, 45, 10, 20, 63, 0, 5, 5, 30], dtype=np.uint8)
-    writer.write(symbols, index, centred())
+    writer.write(symbols, index, zero_mean())
     assert writer.finish().hex() == "fffffffff4e6fffdf473880c253092074a3e6fb60a3dcb7f0000b0f6"
 
 
@@ -86,11 +87,11 @@ def test_any_sequence_comes_back(calls):
     writer = SymbolWriter()
     for call in calls:
         pairs = np.array(call, dtype=np.int64).reshape(-1, 2)
-        writer.write(pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.uint8), centred())
+        writer.write(pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.uint8), zero_mean())
     reader = SymbolReader(writer.finish())
     for call in calls:
         pairs = np.array(call, dtype=np.int64).reshape(-1, 2)
-        assert reader.read(pairs[:, 1].astype(np.uint8), centred()).tolist() == pairs[:, 0].tolist()
+        assert reader.read(pairs[:, 1].astype(np.uint8), zero_mean()).tolist() == pairs[:, 0].tolist()
 
 
 @settings(max_examples=100, deadline=None)
@@ -98,4 +99,4 @@ def test_any_sequence_comes_back(calls):
 def test_arbitrary_bytes_give_symbols_or_our_error(payload):
     index = np.tile(np.arange(SCALES, dtype=np.uint8), 8)
     with contextlib.suppress(BadFile):
-        assert len(SymbolReader(payload).read(index, centred())) == len(index)
+        assert len(SymbolReader(payload).read(index, zero_mean())) == len(index)

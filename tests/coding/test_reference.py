@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lichen.coding.rangecoder import SymbolWriter
-from lichen.coding.tables import centred, fractions_of, load_tables, normal, shifted_frequencies
+from lichen.coding.tables import fractional_mean_frequencies, fractions_of, load_tables, normal, zero_mean
 
 
 class Decoder:
@@ -65,8 +65,8 @@ def test_what_the_writer_writes_is_read_by_the_letter_of_the_format():
     symbols = np.round(rng.normal(0, 0.2 * 1.13 ** index.astype(float))).astype(np.int32)
     symbols[::50] = [-3000, 2999, 1, -700, 5, 90, -1, 77]
     writer = SymbolWriter()
-    writer.write(symbols[:250], index[:250], centred())
-    writer.write(symbols[250:], index[250:], centred())
+    writer.write(symbols[:250], index[:250], zero_mean())
+    writer.write(symbols[250:], index[250:], zero_mean())
     decoder = Decoder(writer.finish())
     assert decoder.block(index[:250].tolist()) + decoder.block(index[250:].tolist()) == symbols.tolist()
 
@@ -93,7 +93,7 @@ def table_by_the_letter(scale: int, fraction: int) -> list[int]:
 
 @pytest.mark.parametrize(("scale", "fraction"), [(0, 0), (5, 32), (20, 7), (40, 31), (63, 16)])
 def test_tables_with_the_mean_inside(scale, fraction):
-    assert shifted_frequencies(33 * scale + fraction).tolist() == table_by_the_letter(scale, fraction)
+    assert fractional_mean_frequencies(33 * scale + fraction).tolist() == table_by_the_letter(scale, fraction)
 
 
 def test_a_mean_falls_apart_by_the_letter():

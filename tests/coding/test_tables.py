@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.coding.tables import FRACTIONS, fractions_of, learned, normal, shifted, shifted_frequencies
-from lichen.lab.prior.families import LINEAR_THRESHOLDS, SCALE_MAX, SCALE_MIN, SCALES, LinearScale
+from lichen.coding.scales import LINEAR_THRESHOLDS, SCALE_MAX, SCALE_MIN, SCALES
+from lichen.coding.tables import (
+    FRACTIONS,
+    fractional_mean,
+    fractional_mean_frequencies,
+    fractions_of,
+    normal,
+    per_channel,
+)
+from lichen.lab.prior.families import LinearScale
 
 RATIO = (SCALE_MAX / SCALE_MIN) ** (1 / (SCALES - 1))
 
@@ -32,9 +40,9 @@ def test_linear_thresholds_are_frozen():
 @pytest.mark.parametrize("scale", range(0, SCALES, 7))
 @pytest.mark.parametrize("fraction", [0, 1, 13, 32])
 def test_shifted_tables_are_gaussians_about_a_fraction(scale, fraction):
-    frequencies = shifted_frequencies(scale * FRACTIONS + fraction).astype(float) / 2**24
+    frequencies = fractional_mean_frequencies(scale * FRACTIONS + fraction).astype(float) / 2**24
     assert frequencies.sum() == 1 and frequencies.min() >= 2.0**-24
-    radius = shifted().radii[scale * FRACTIONS]
+    radius = fractional_mean().radii[scale * FRACTIONS]
     edges = (np.arange(-radius, radius + 2) - 0.5 - fraction / 64) / (SCALE_MIN * RATIO**scale)
     exact = np.diff([0.5 * math.erfc(-edge / math.sqrt(2)) for edge in edges])
     off = np.abs(frequencies[:-1] - exact)
@@ -65,8 +73,8 @@ def test_learned_tables_code_any_symbol():
     frequencies[:, 7] += 2**24 - frequencies.sum(axis=1)
     symbols, index = rng.integers(-30, 31, 400).astype(np.int32), rng.integers(0, 5, 400)
     writer = SymbolWriter()
-    writer.write(symbols, index, learned(frequencies))
-    assert np.array_equal(SymbolReader(writer.finish()).read(index, learned(frequencies)), symbols)
+    writer.write(symbols, index, per_channel(frequencies))
+    assert np.array_equal(SymbolReader(writer.finish()).read(index, per_channel(frequencies)), symbols)
 
 
 def test_a_linear_scale_finds_its_nearest():

@@ -45,14 +45,16 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     position = torch.tensor([header.level / LEVEL_STEPS], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(Reader(container.latents[0]), position, shape, None)
     filtered = bool(header.flags & FILTERED)
-    y_hat, amounts = engine.read_filtered(container.latents, header.level, header.height, header.width, None, filtered)
+    y_hat, coefficients = engine.read_filtered(
+        container.latents, header.level, header.height, header.width, None, filtered
+    )
     writer = GroupWriter(engine._starts(shape))
     again = engine._walk(writer, header.level, shape, y_hat, z_hat)
-    assert torch.equal(again, y_hat) and (amounts is not None) == filtered == ("filtered" in name)
-    if amounts is not None:
-        principal, place = engine.checkpoint.model.picture_filter, (header.level / LEVEL_STEPS, math.prod(shape))
-        numbers = (amounts / principal.step(*place)).round().long().numpy()
-        assert torch.equal(principal.code(writer, *place, numbers), amounts) and numbers.any()
+    assert torch.equal(again, y_hat) and (coefficients is not None) == filtered == ("filtered" in name)
+    if coefficients is not None:
+        principal, place = engine.checkpoint.model.post_filter, (header.level / LEVEL_STEPS, math.prod(shape))
+        numbers = (coefficients / principal.step(*place)).round().long().numpy()
+        assert torch.equal(principal.code(writer, *place, numbers), coefficients) and numbers.any()
     assert writer.finish() == tuple(container.latents)
 
 

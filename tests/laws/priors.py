@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator, Reader, Writer
-from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.models.prior_configs import (
     AnyContext,
     CausalContext,
@@ -15,8 +15,8 @@ from lichen.lab.models.prior_configs import (
     DirectContext,
     FactorizedContext,
     GroupContext,
-    LearnedSide,
-    LevelSide,
+    LearnedHyperPrior,
+    LevelHyperPrior,
     ReferenceContext,
     SliceContext,
 )
@@ -77,7 +77,7 @@ class Nothing(nn.Module):
     def forward(self, z_hat: Tensor, level: Tensor) -> Tensor:
         return z_hat
 
-    def exact(self) -> Nothing:
+    def fixed_point(self) -> Nothing:
         return self
 
 
@@ -91,11 +91,13 @@ def small_prior(name: str, seed: int = 0) -> Prior:
     base = torch.zeros(1, M)
     context = CONTEXTS[name].build(base, features_of(name))
     if name == SINGLE:
-        prior = Prior(FastHyperSynthesis(Z, 12, features_of(name), 1), context, LevelSide().build(Z, 1), single=True)
+        prior = Prior(
+            FastHyperSynthesis(Z, 12, features_of(name), 1), context, LevelHyperPrior().build(Z, 1), float32=True
+        )
     elif name in WITHOUT_HYPER:
-        prior = Prior(Nothing(), context, LearnedSide(7).build(0, 1))
+        prior = Prior(Nothing(), context, LearnedHyperPrior(7).build(0, 1))
     else:
-        prior = Prior(Upsample(features_of(name)), context, LearnedSide(31).build(Z, 1))
+        prior = Prior(Upsample(features_of(name)), context, LearnedHyperPrior(31).build(Z, 1))
     if name == "factorized":
         return prior.eval()
     with torch.no_grad():
@@ -104,7 +106,7 @@ def small_prior(name: str, seed: int = 0) -> Prior:
             parameter.normal_(std=(1.5 / fan) ** 0.5)
         widen(prior)
         if name == SINGLE:
-            prior.side.raw.table.fill_(2)  # the deviation of z in `latents`
+            prior.hyper_prior.raw.table.fill_(2)  # the deviation of z in `latents`
     return prior.eval()
 
 
@@ -191,7 +193,9 @@ def disagreement(prior: Prior, name: str) -> float:
     y, z = latents(name)
     y = torch.round(y)
     rough = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
-    exact = merge(freeze(prior).walk(Given(), LEVEL.double(), z.shape[2:], y.double(), z.double())[1], y.double())
+    exact = merge(
+        to_fixed_point(prior).walk(Given(), LEVEL.double(), z.shape[2:], y.double(), z.double())[1], y.double()
+    )
     return max(float((rough.mean - exact.mean).abs().max()), float((rough.raw - exact.raw).abs().max()))
 
 

@@ -17,7 +17,7 @@ from lichen.coding.coders import Writer
 from lichen.lab.models.prior_configs import DirectContext, FactorizedContext
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.context import ContextModel, merge
-from lichen.lab.prior.families import Belief
+from lichen.lab.prior.families import EntropyParameters
 from lichen.lab.prior.schedules import Cell, Part
 from tests.conftest import scene, small
 
@@ -27,17 +27,17 @@ LEVEL = 700  # between two trained levels
 class Given:
     """A coder that codes nothing: y_hat is the given latent itself, so that gradients pass."""
 
-    ordered = False
+    sequential = False
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def code(self, y: Tensor | None, belief: Belief) -> Tensor:
+    def code(self, y: Tensor | None, belief: EntropyParameters) -> Tensor:
         assert y is not None
         self.calls += 1
         return y
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         return y
 
 
@@ -125,7 +125,7 @@ def test_a_planted_leak_is_caught():
     class Leaky(ContextModel):
         def _believe(self, source, seen, cell, base):
             honest = super()._believe(source, seen, cell, base)
-            return Belief(honest.mean + 0.01 * cell.of(self.peek), honest.raw)
+            return EntropyParameters(honest.mean + 0.01 * cell.of(self.peek), honest.raw)
 
     config = small(ZOO[0].config)
     honest = config.build().prior.context

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lichen.coding.coders import Estimator, GroupReader
-from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.prior.centroids import MOST
 from tests.laws import priors
 from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, WITHOUT_HYPER, M
@@ -45,13 +45,13 @@ def test_training_parameters_are_coding_parameters(name):
 
 @torch.no_grad()
 def test_coding_parameters_are_on_the_grid(name):
-    assert priors.off_the_grid(freeze(priors.small_prior(name)), name) == 0
+    assert priors.off_the_grid(to_fixed_point(priors.small_prior(name)), name) == 0
 
 
 @torch.no_grad()
 def test_decode_of_encode_is_y_hat_and_as_large_as_estimated(name):
     prior = priors.small_prior(name)
-    exact = freeze(prior)
+    exact = to_fixed_point(prior)
     payload, y_hat = priors.written(exact, name)
     assert torch.equal(priors.read(exact, name, payload), y_hat)
     estimate = priors.estimated_bytes(prior, name)
@@ -65,7 +65,7 @@ def test_training_y_hat_is_coding_y_hat(name):
     prior = priors.small_prior(name)
     y, z = priors.latents(name)
     trained = prior.walk(Estimator(None), LEVEL, z.shape[2:], y, z)[0]
-    _, coded = priors.written(freeze(prior), name)
+    _, coded = priors.written(to_fixed_point(prior), name)
     # A residual near a half may round the other way, and all that sees it.
     far = (trained - coded).abs() > NEAR[name]
     assert float(far.double().mean()) < 0.2
@@ -75,7 +75,7 @@ def test_training_y_hat_is_coding_y_hat(name):
 @torch.no_grad()
 @pytest.mark.parametrize("count", [2, 7])
 def test_same_bytes_under_other_thread_counts(name, count):
-    exact = freeze(priors.small_prior(name))
+    exact = to_fixed_point(priors.small_prior(name))
     payload, y_hat = priors.written(exact, name)
     with threads(count), torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
         assert priors.written(exact, name)[0] == payload
@@ -87,7 +87,7 @@ def test_any_prefix_decodes(name):
     """A prefix of the parts is what the whole file gives; the rest is filled by means or zeros."""
     if name in {"causal", "reference"}:
         pytest.skip("a serial model's steps are positions, not parts")
-    exact = freeze(priors.small_prior(name))
+    exact = to_fixed_point(priors.small_prior(name))
     payload, y_hat = priors.written(exact, name)
     parts = exact.context.schedule.parts(*SIZE, torch.device("cpu"))
     shape = SIZE if name in WITHOUT_HYPER else (3, 2)

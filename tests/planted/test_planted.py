@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lichen.lab.fixed_point.convert import freeze
+from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.prior.masked import causal
 from lichen.lab.prior.reference import Search
 from lichen.lab.prior.schedules import ChannelSlices
@@ -56,7 +56,7 @@ def test_a_leaked_anchor_or_slice_is_caught(name, monkeypatch):
 def test_a_mask_that_differs_between_training_and_coding_is_caught():
     prior = priors.small_prior("causal")
     assert priors.disagreement(prior, "causal") < 0.02
-    exact = freeze(prior)
+    exact = to_fixed_point(prior)
     exact.context.source.gather.mask.copy_(torch.rot90(exact.context.source.gather.mask, 2))
     y, z = (tensor.double() for tensor in priors.latents("causal"))
     payload, y_hat = priors.written(exact, "causal")
@@ -77,7 +77,7 @@ def test_a_schedule_with_a_hole_is_caught():
 @pytest.mark.parametrize("name", ["mean-scale", "causal", "slices", "groups"])
 def test_a_planted_float_path_is_caught(name):
     """Parameters that leave the grid, as any float network's do, are noticed."""
-    exact = freeze(priors.small_prior(name))
+    exact = to_fixed_point(priors.small_prior(name))
     assert priors.off_the_grid(exact, name) == 0
     honest = exact.synthesis.forward
     exact.synthesis.forward = lambda z_hat, level: honest(z_hat, level) * 1.0001

@@ -1,4 +1,4 @@
-"""Large pictures in windows: the same latents as on the whole, pixels within a rounding, any part on its own."""
+"""Large pictures in tiles: the same latents as on the whole, pixels within a rounding, any part on its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 from lichen.coding.coders import Writer
 from lichen.errors import UsageError
 from lichen.lab.models.zoo import row
-from lichen.runtime import tiles as windows
-from lichen.runtime.memory import Needs
-from lichen.runtime.tiles import Window, _reach, evenly, prior_halos, split, transform_halos
+from lichen.runtime import tiles
+from lichen.runtime.memory import MemoryEstimate
+from lichen.runtime.tiles import Tile, _reach, evenly, prior_halos, split, transform_halos
 from tests.conftest import scene
 
 LEVEL = 900
@@ -22,8 +22,8 @@ SIZE = (700, 390)  # 11 x 7 hyper-latents
 @pytest.fixture
 def small_windows(monkeypatch):
     """Windows of 4 hyper-latents instead of 48 and 64, so that small pictures have several."""
-    monkeypatch.setattr(windows, "SIDE", 4)
-    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 4)
+    monkeypatch.setattr(tiles, "SIDE", 4)
+    monkeypatch.setattr(MemoryEstimate, "transform_side", lambda self, stride: 4)
 
 
 def whole_walk(codec, y, z):
@@ -39,7 +39,7 @@ def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
         pytest.skip(f"{codec.checkpoint.name} is walked on whole pictures only")
     y, z = engine.latents(pixels, LEVEL)
     model, position = codec.checkpoint.model, torch.tensor([LEVEL / 512])
-    assert len(engine.transform_windows(*pixels.shape[:2])[1]) == 6
+    assert len(engine.transform_tiles(*pixels.shape[:2])[1]) == 6
     whole_y = model.analyse(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None], position)
     assert torch.allclose(y, whole_y, atol=1e-3) and torch.allclose(
         z, model.hyper_analyse(whole_y, position), atol=1e-2
@@ -55,7 +55,7 @@ def test_pixels_in_windows_are_those_of_the_whole(codec, small_windows, monkeypa
     assert engine._transform_halos is not None
     y_hat = engine.write(*engine.latents(pixels, LEVEL), LEVEL)[1]
     parts = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
-    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 64)
+    monkeypatch.setattr(MemoryEstimate, "transform_side", lambda self, stride: 64)
     whole = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
     assert np.abs(parts.astype(int) - whole).max() <= 1
 
@@ -85,7 +85,7 @@ def test_a_crop_has_its_part_of_the_alpha(tiny):
 
 
 def test_no_seams(tiny, small_windows):
-    """The error at the borders of windows is like the error elsewhere."""
+    """The error at the borders of tiles is like the error elsewhere."""
     pixels = np.asarray(scene(768, 512)).astype(int)
     error = (np.asarray(tiny.decode(tiny.encode(scene(768, 512), 60))).astype(int) - pixels) ** 2
     columns = error.mean(axis=(0, 2))
@@ -95,29 +95,29 @@ def test_no_seams(tiny, small_windows):
 
 def test_windows_cover_the_map_once():
     count = torch.zeros(1, 1, 70, 33)
-    for window in split(70, 33, 48, 48):
-        window.of(count, 1).add_(1)
+    for tile in split(70, 33, 48, 48):
+        tile.of(count, 1).add_(1)
     assert (count == 1).all() and len(split(48, 48, 48, 48)) == 1 and len(split(49, 48, 48, 48)) == 2
 
 
 @pytest.mark.parametrize(("height", "width", "number"), [(157, 157, 9), (65, 64, 2), (64, 1, 1), (129, 65, 6)])
 def test_windows_are_as_even_as_can_be(height, width, number):
     count = torch.zeros(1, 1, height, width)
-    windows = evenly(height, width, 64)
-    for window in windows:
-        window.of(count, 1).add_(1)
-    assert (count == 1).all() and len(windows) == number
+    tiles = evenly(height, width, 64)
+    for tile in tiles:
+        tile.of(count, 1).add_(1)
+    assert (count == 1).all() and len(tiles) == number
     for axis, length in enumerate((height, width)):
-        largest, fewest = max(window.shape[axis] for window in windows), -(-length // 64)
+        largest, fewest = max(tile.shape[axis] for tile in tiles), -(-length // 64)
         assert largest < length / fewest + 4 and largest <= 64
-    assert all(window.top % 4 == window.left % 4 == 0 for window in windows)
+    assert all(tile.top % 4 == tile.left % 4 == 0 for tile in tiles)
 
 
 def test_windows_grow_within_the_whole():
-    whole = Window(0, 0, 40, 64)
-    outer = Window(32, 32, 40, 64).grown(3, whole)
-    assert outer == Window(29, 29, 40, 64)
-    assert Window(32, 32, 40, 64).seen_from(outer) == Window(3, 3, 11, 35)
+    whole = Tile(0, 0, 40, 64)
+    outer = Tile(32, 32, 40, 64).grown(3, whole)
+    assert outer == Tile(29, 29, 40, 64)
+    assert Tile(32, 32, 40, 64).seen_from(outer) == Tile(3, 3, 11, 35)
 
 
 @torch.no_grad()
@@ -141,5 +141,5 @@ def test_halos_of_the_default_model():
 
 
 def test_wide_models_have_smaller_windows():
-    sides = [Needs(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
+    sides = [MemoryEstimate(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
     assert sides[0] == 64 and 16 <= sides[1] < 64

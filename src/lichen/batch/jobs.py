@@ -21,7 +21,7 @@ from lichen.image.files import read_whole, refuse_existing, write_atomically
 from lichen.image.picture import MAX_PIXELS, Picture, open_picture, picture_size, to_pil
 from lichen.image.rendering import render
 from lichen.lab.engine.engine import Crop, FirstGroups
-from lichen.runtime.memory import PROGRAM_BYTES, Room, typed_memory_errors
+from lichen.runtime.memory import PROGRAM_BYTES, MemoryBudget, typed_memory_errors
 
 STANDARD = Path("-")
 LIC = ".lic"
@@ -136,7 +136,7 @@ def _write(path: Path, data: bytes, force: bool) -> None:
         write_atomically(path, data, overwrite=force)
 
 
-def pace(tasks: list[Task], work: Encode | Decode, threads: int) -> tuple[int, int]:
+def choose_workers(tasks: list[Task], work: Encode | Decode, threads: int) -> tuple[int, int]:
     """How many pictures to work on at once, and the threads of each; `threads` is of all together.
 
     Several pictures with a thread each are done sooner than one after the other with all threads: only a part of the
@@ -149,7 +149,7 @@ def pace(tasks: list[Task], work: Encode | Decode, threads: int) -> tuple[int, i
         with contextlib.suppress(LichenError, OSError):  # it will be told of in its turn
             if task.source.is_file():  # a pipe can be read once only
                 needs.append(work.need_bytes(read_whole(task.source)))
-    fitting = work.room.size_bytes * len(needs) // max(sum(needs), 1)
+    fitting = work.budget.size_bytes * len(needs) // max(sum(needs), 1)
     at_once = max(min(len(tasks), threads, fitting), 1)
     return at_once, threads // at_once
 
@@ -206,7 +206,7 @@ class Encode:
     """Encodes one task's picture, at a quality or for a target, refined or filtered or not; `strip` drops metadata."""
 
     codec: Codec
-    room: Room
+    budget: MemoryBudget
     quality: float
     target_size_bytes: int | None = None
     target_bpp: float | None = None
@@ -221,7 +221,7 @@ class Encode:
         _refuse_existing(task.target, self.force)
         raw = read_whole(task.source)
         size = len(raw)
-        with self.room.taken(self.need_bytes(raw)):
+        with self.budget.reserve(self.need_bytes(raw)):
             picture = open_picture(raw, self.max_pixels)
             del raw
             data = self._encoded(picture)
@@ -251,7 +251,7 @@ class Decode:
     """Decodes one task's file, a part of it or its thumbnail, into whatever its target's ending (or `ending`) says."""
 
     codec: Codec
-    room: Room
+    budget: MemoryBudget
     ending: str
     force: bool = False
     crop: Crop | None = None
@@ -261,7 +261,7 @@ class Decode:
     def __call__(self, task: Task) -> Done:
         _refuse_existing(task.target, self.force)
         raw = read_whole(task.source)
-        with self.room.taken(self.need_bytes(raw)):
+        with self.budget.reserve(self.need_bytes(raw)):
             image, said = self._decoded(raw)
             data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
             _write(task.target, data, self.force)

@@ -77,16 +77,16 @@ class _How:
     memory_bytes: int | None
 
     def steps(self, tasks: list[Any], prepare: Callable[[Any], Any], stop: Event) -> Iterator[Any]:
-        """What becomes of them. `prepare` gives the work, for which it is given the room."""
+        """What becomes of them. `prepare` gives the work, for which it is given the budget."""
         import torch
 
         from lichen.batch import jobs
-        from lichen.runtime.memory import Room
+        from lichen.runtime.memory import MemoryBudget
 
         set_threads(self.threads)
-        work = prepare(Room.of(self.memory_bytes))
+        work = prepare(MemoryBudget.of(self.memory_bytes))
         shared = torch.get_num_threads() if self.device == "cpu" else 1  # a graphics card's memory is not foreseen
-        at_once, each = jobs.pace(tasks, work, shared)
+        at_once, each = jobs.choose_workers(tasks, work, shared)
         if at_once > 1:
             set_threads(each)
         yield from jobs.run(tasks, work, self.skip_existing, at_once, stop)
@@ -198,9 +198,9 @@ def encode(
     tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
     how = _How(skip_existing, threads, device, _memory(max_memory))
 
-    def prepare(room: Any) -> jobs.Encode:
+    def prepare(budget: Any) -> jobs.Encode:
         codec = Codec(model, weights, device, max_pixels, how.memory_bytes, tune)
-        return jobs.Encode(codec, room, quality, *targets, refine, strip, force, max_pixels, not no_filter)
+        return jobs.Encode(codec, budget, quality, *targets, refine, strip, force, max_pixels, not no_filter)
 
     _run_jobs(tasks, prepare, _encoded, how)
 
@@ -274,9 +274,9 @@ def decode(
         _ending(ending if task.target == jobs.STANDARD else task.target.suffix)
     how = _How(skip_existing, threads, device, _memory(max_memory))
 
-    def prepare(room: Any) -> jobs.Decode:
+    def prepare(budget: Any) -> jobs.Decode:
         codec = Codec("lichen", weights, device, max_pixels, how.memory_bytes)
-        return jobs.Decode(codec, room, ending, force, part, first, thumbnail)
+        return jobs.Decode(codec, budget, ending, force, part, first, thumbnail)
 
     _run_jobs(tasks, prepare, _decoded, how)
 

@@ -41,11 +41,11 @@ def models(
 
 def _list(as_json: bool) -> None:
     """The rows, and below them (in JSON: in them) the weights that are found without being named."""
-    from lichen.lab.models.checkpoint import shelf
+    from lichen.lab.models.checkpoint import available_weights
     from lichen.lab.models.zoo import ZOO
 
     found: dict[str, list[dict[str, str]]] = {row.name: [] for row in ZOO}
-    for w in shelf():
+    for w in available_weights():
         facts = {"file": str(w.path), "hash": w.hash.hex(), "trained_for": w.trained_for.value}
         found.setdefault(w.name, []).append(facts)
     if as_json:

@@ -1,7 +1,7 @@
 """The three coders that a walk can be given: count bits, write them, read them.
 
-They share `code(y, belief) -> y_hat` over dense blocks (B, n, c) of latents, and `foresee` for serial
-models, whose y_hat is known wherever y is. `ordered` coders need a schedule's steps one by one. An `Estimator` is
+They share `code(y, belief) -> y_hat` over dense blocks (B, n, c) of latents, and `quantize` for serial
+models, whose y_hat is known wherever y is. `sequential` coders need a schedule's steps one by one. An `Estimator` is
 differentiable and works on batches; `Writer` and `Reader` code one picture and need a prior in fixed
 point (`lichen.lab.fixed_point.convert`).
 """
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.coding.table_index import Address, address
-from lichen.lab.prior.families import AnyBelief
+from lichen.coding.table_index import TableIndex, address
+from lichen.lab.prior.families import AnyEntropyParameters
 from lichen.lab.prior.noise import Noise
 
 SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
@@ -39,14 +39,14 @@ class Estimator:
     as in a file, positions of smallest scale being skipped like there.
     """
 
-    ordered = False
+    sequential = False
 
     def __init__(self, noise: Noise | None) -> None:
         self.noise = noise
         self.bits: list[Tensor] = []
         self.stages: list[tuple[Tensor, ...]] = []
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         if y is None:
             raise ValueError("an Estimator needs y")
         residual = y - belief.centre
@@ -61,12 +61,12 @@ class Estimator:
             self._count(belief, lambda b: torch.where(coded, b.bits(rounded), 0.0))
         return belief.centre + rounded
 
-    def _count(self, belief: AnyBelief, price: Callable[[AnyBelief], Tensor]) -> None:
+    def _count(self, belief: AnyEntropyParameters, price: Callable[[AnyEntropyParameters], Tensor]) -> None:
         self.bits.append(price(belief).sum(dim=(1, 2)))
         if belief.earlier:
             self.stages.append(tuple(price(stage).sum(dim=(1, 2)) for stage in belief.earlier))
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         """y_hat of a serial model, known before it is coded: rounded, straight-through in training."""
         return ste_round(y) if self.noise else torch.round(y)
 
@@ -74,12 +74,12 @@ class Estimator:
 class Writer:
     """Turns the latents of one picture into bytes."""
 
-    ordered = True
+    sequential = True
 
     def __init__(self) -> None:
         self._out = SymbolWriter()
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         if y is None:
             raise ValueError("a Writer needs y")
         place = address(belief)
@@ -88,7 +88,7 @@ class Writer:
         self._out.write(place.to_symbols(rounded), place.index, place.tables)
         return _y_hat(belief, place, rounded)
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         """y_hat of a serial model, known before it is coded."""
         return torch.round(y.double()).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
 
@@ -100,36 +100,36 @@ class Writer:
 class Reader:
     """Turns the bytes of a `Writer` back into latents. Raises `BadFile` on an impossible payload."""
 
-    ordered = True
+    sequential = True
 
     def __init__(self, payload: bytes) -> None:
         self._in = SymbolReader(payload)
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         place = address(belief)
         return _y_hat(belief, place, place.from_symbols(self._in.read(place.index, place.tables)))
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         raise ValueError("a Reader knows nothing beforehand")
 
 
 class GroupWriter:
     """A `Writer` with a stream for each channel group: the calls of `code` numbered `starts`, from 0, begin them."""
 
-    ordered = True
+    sequential = True
 
     def __init__(self, starts: Sequence[int]) -> None:
         self._writers, self._starts, self._calls = [Writer()], frozenset(starts), 0
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         if self._calls in self._starts:
             self._writers.append(Writer())
         self._calls += 1
         return self._writers[-1].code(y, belief)
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         """y_hat of a serial model, known before it is coded."""
-        return self._writers[-1].foresee(y)
+        return self._writers[-1].quantize(y)
 
     def finish(self) -> tuple[bytes, ...]:
         """The payloads, one for each stream."""
@@ -142,14 +142,14 @@ class GroupReader:
     Latents of streams that are not there become their mean, or 0 (ELIC supplement 5). Raises `BadFile`.
     """
 
-    ordered = True
+    sequential = True
 
     def __init__(self, payloads: Sequence[bytes], starts: Sequence[int], fill_mean: bool = True) -> None:
         self._readers: Iterator[Reader] = map(Reader, payloads)
         self._reader: Reader | None = next(self._readers, None)
         self._starts, self._calls, self._fill_mean = frozenset(starts), 0, fill_mean
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         if self._calls in self._starts:
             self._reader = next(self._readers, None)
         self._calls += 1
@@ -157,11 +157,11 @@ class GroupReader:
             return self._reader.code(y, belief)
         return belief.mean if self._fill_mean else torch.zeros_like(belief.mean)
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         raise ValueError("a GroupReader knows nothing beforehand")
 
 
-def _y_hat(belief: AnyBelief, place: Address, rounded: NDArray[np.int64]) -> Tensor:
+def _y_hat(belief: AnyEntropyParameters, place: TableIndex, rounded: NDArray[np.int64]) -> Tensor:
     """centre + rounded where coded, the centre where skipped."""
     centre = belief.centre
     values: NDArray[Any] = centre.flatten().cpu().numpy().copy()

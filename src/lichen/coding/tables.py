@@ -48,7 +48,7 @@ def load_tables(shape: str = "gaussian") -> tuple[Frequencies, ...]:
 
 
 @functools.cache
-def centred(shape: str = "gaussian") -> Tables:
+def zero_mean(shape: str = "gaussian") -> Tables:
     """Distributions about 0, by scale index."""
     tables = load_tables(shape)
     radii = np.array([(len(f) - 2) // 2 for f in tables], dtype=np.int32)
@@ -72,7 +72,7 @@ def _mass_below(points: NDArray[np.int64], scale: int) -> NDArray[np.int64]:
     return mass
 
 
-def shifted_frequencies(index: int) -> Frequencies:
+def fractional_mean_frequencies(index: int) -> Frequencies:
     """Frequencies for scale index // 33 and a mean of (index % 33) / 64."""
     scale, fraction = divmod(index, FRACTIONS)
     radius = int(normal()["radii"][scale])
@@ -87,12 +87,12 @@ def shifted_frequencies(index: int) -> Frequencies:
 
 
 @functools.cache
-def shifted() -> Tables:
+def fractional_mean() -> Tables:
     """Gaussians about a fraction: index = scale index * 33 + |fraction| in 1/64."""
-    return Tables(np.repeat(normal()["radii"], FRACTIONS).astype(np.int32), shifted_frequencies)
+    return Tables(np.repeat(normal()["radii"], FRACTIONS).astype(np.int32), fractional_mean_frequencies)
 
 
-def learned(frequencies: NDArray[np.int64]) -> Tables:
+def per_channel(frequencies: NDArray[np.int64]) -> Tables:
     """Those of a learned density (C, 2R + 2): index = channel."""
     radius = (frequencies.shape[1] - 2) // 2
     radii = np.full(len(frequencies), radius, dtype=np.int32)

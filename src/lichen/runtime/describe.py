@@ -9,7 +9,7 @@ from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
 from lichen.errors import BadInput, UnknownWeights
 from lichen.image.files import read_whole
-from lichen.lab.models.checkpoint import Listed, find_by_hash, listed
+from lichen.lab.models.checkpoint import WeightsInfo, find_by_hash, listed
 from lichen.lab.models.zoo import name_of
 
 
@@ -43,7 +43,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     }
 
 
-def _weights(wanted: bytes) -> Listed | None:
+def _weights(wanted: bytes) -> WeightsInfo | None:
     try:
         return listed(find_by_hash(wanted))
     except UnknownWeights:

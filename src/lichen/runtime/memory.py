@@ -21,17 +21,17 @@ from lichen.runtime.tiles import TRANSFORM_SIDE
 PROGRAM_BYTES = 290_000_000  # Python and PyTorch
 _COPIES = 4  # of the weights: as read, as floats, in fixed point, and what was freed between
 _MAPS = 5  # of the largest size that a transform holds at once, or leaves in pieces too small for the next
-_WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one window, without its halo
+_WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one tile, without its halo
 _SIDE_MIN = 16
 _REFINED_MIN = 4
-_MAPS_KEPT = 5  # how much smaller the sides of windows are when every map is kept
+_MAPS_KEPT = 5  # how much smaller the sides of tiles are when every map is kept
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
 _KEPT_BYTES = (2**27, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
-class Needs:
+class MemoryEstimate:
     """What a built model needs of memory.
 
     An estimate from the sizes of its weights, its latents and its largest activation, above what was measured
@@ -51,12 +51,12 @@ class Needs:
         return round(PROGRAM_BYTES + _COPIES * self.weights + self.held * pixels + passing)
 
     def transform_side(self, stride: int) -> int:
-        """The side of the transforms' windows, in hyper-latents: smaller for wide models, whatever the machine."""
+        """The side of the transforms' tiles, in hyper-latents: smaller for wide models, whatever the machine."""
         fitting = math.isqrt(int(_WINDOW_BYTES / (3 * self.widest * stride**2))) // 4 * 4
         return max(_SIDE_MIN, min(fitting, TRANSFORM_SIDE))
 
     def refinement_side(self, stride: int) -> int:
-        """The side of the windows in which latents are refined, which keep all maps for the gradient."""
+        """The side of the tiles in which latents are refined, which keep all maps for the gradient."""
         return max(_REFINED_MIN, self.transform_side(stride) // _MAPS_KEPT)
 
 
@@ -109,7 +109,7 @@ def machine_bytes() -> int | None:
     return min(found)
 
 
-class Room:
+class MemoryBudget:
     """Memory that pictures share which are worked on at once: each waits until it fits, or until it is alone.
 
     `size_bytes` is that of the whole process. Whoever waits is the next: a large picture is not passed by for ever.
@@ -121,12 +121,12 @@ class Room:
         self._door, self._freed = threading.Lock(), threading.Condition()
 
     @staticmethod
-    def of(max_memory_bytes: int | None) -> Room:
+    def of(max_memory_bytes: int | None) -> MemoryBudget:
         """All that is allowed, or half of what there is; none where nothing is known."""
-        return Room((machine_bytes() or 0) // 2 if max_memory_bytes is None else max_memory_bytes)
+        return MemoryBudget((machine_bytes() or 0) // 2 if max_memory_bytes is None else max_memory_bytes)
 
     @contextlib.contextmanager
-    def taken(self, need_bytes: int) -> Iterator[None]:
+    def reserve(self, need_bytes: int) -> Iterator[None]:
         """Hold so much of it, which does not count the program."""
         with self._door, self._freed:
             self._freed.wait_for(lambda: not self._pictures or self._taken + need_bytes <= self.size_bytes)

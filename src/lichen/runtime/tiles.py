@@ -1,7 +1,7 @@
-"""Large pictures in windows: rectangles of the map, and how far each network looks beyond one.
+"""Large pictures in tiles: rectangles of the map, and how far each network looks beyond one.
 
 Everything is counted in hyper-latents (64 x 64 pixels, 4 x 4 latents), the coarsest map of a model. The
-windows follow from the picture's size alone, never from memory, so that a picture has one result.
+tiles follow from the picture's size alone, never from memory, so that a picture has one result.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 from lichen.lab.models.model import Model
 from lichen.lab.prior.context import ContextModel
 
-SIDE = 48  # of a window of the walk: 3072 pixels; part of the file format, as symbols lie window by window
-TRANSFORM_SIDE = 64  # of a window of the transforms, at most: 4096 pixels
-LOOKED_AT = 16, 4096  # the side of windows from which a filter is fitted, and how many hyper-latents suffice: 16 Mpx
+SIDE = 48  # of a tile of the walk: 3072 pixels; part of the file format, as symbols lie tile by tile
+TRANSFORM_SIDE = 64  # of a tile of the transforms, at most: 4096 pixels
+LOOKED_AT = 16, 4096  # the side of tiles from which a filter is fitted, and how many hyper-latents suffice: 16 Mpx
 _PHASES = 4  # positions at which a network is probed; networks on a grid of their own align to this
-_FARTHEST = 12  # a network that looks farther is not run in windows
+_FARTHEST = 12  # a network that looks farther is not run in tiles
 
 
 @dataclass(frozen=True)
-class Window:
+class Tile:
     """Rows top ... bottom and columns left ... right of the map of hyper-latents, ends not included."""
 
     top: int
@@ -41,38 +41,38 @@ class Window:
         return math.prod(self.shape)
 
     def of(self, x: Tensor, unit: int) -> Tensor:
-        """The part of (B, C, h, w) under this window, `unit` rows to a hyper-latent; a view."""
+        """The part of (B, C, h, w) under this tile, `unit` rows to a hyper-latent; a view."""
         return x[..., self.top * unit : self.bottom * unit, self.left * unit : self.right * unit]
 
-    def grown(self, halo: int, whole: Window) -> Window:
+    def grown(self, halo: int, whole: Tile) -> Tile:
         """With `halo` more on each side, within the whole map."""
-        return Window(
+        return Tile(
             max(self.top - halo, whole.top),
             max(self.left - halo, whole.left),
             min(self.bottom + halo, whole.bottom),
             min(self.right + halo, whole.right),
         )
 
-    def seen_from(self, outer: Window) -> Window:
-        """This window in the coordinates of a larger one."""
-        return Window(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
+    def seen_from(self, outer: Tile) -> Tile:
+        """This tile in the coordinates of a larger one."""
+        return Tile(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
-    def meets(self, other: Window) -> bool:
+    def meets(self, other: Tile) -> bool:
         rows = self.top < other.bottom and other.top < self.bottom
         return rows and self.left < other.right and other.left < self.right
 
 
-def split(height: int, width: int, down: int, across: int) -> list[Window]:
-    """A map of height x width hyper-latents in windows of down x across, row by row; the last ones are smaller."""
+def split(height: int, width: int, down: int, across: int) -> list[Tile]:
+    """A map of height x width hyper-latents in tiles of down x across, row by row; the last ones are smaller."""
     return [
-        Window(top, left, min(top + down, height), min(left + across, width))
+        Tile(top, left, min(top + down, height), min(left + across, width))
         for top in range(0, height, down)
         for left in range(0, width, across)
     ]
 
 
-def evenly(height: int, width: int, most: int) -> list[Window]:
-    """The same in as few windows as sides of at most `most` allow, the largest of them as small as can be.
+def evenly(height: int, width: int, most: int) -> list[Tile]:
+    """The same in as few tiles as sides of at most `most` allow, the largest of them as small as can be.
 
     They begin at multiples of four, as networks on a grid of their own ask; so does `most`.
     """
@@ -81,13 +81,13 @@ def evenly(height: int, width: int, most: int) -> list[Window]:
     return split(height, width, down, across)
 
 
-def coding_windows(height: int, width: int) -> list[Window]:
-    """The windows by which symbols are ordered: part of the file format."""
+def coding_tiles(height: int, width: int) -> list[Tile]:
+    """The tiles by which symbols are ordered: part of the file format."""
     return split(height, width, SIDE, SIDE)
 
 
-def looked_at(whole: Window) -> list[Window]:
-    """The windows of a map from which its picture's filter is fitted: all of them, or of a large map some."""
+def sample_tiles(whole: Tile) -> list[Tile]:
+    """The tiles of a map from which its picture's filter is fitted: all of them, or of a large map some."""
     side, enough = LOOKED_AT
     apart, across = -(-whole.area // enough), -(-whole.shape[1] // side)
     while math.gcd(apart, across) > 1:  # else always in the same columns
@@ -117,7 +117,7 @@ class PriorHalos:
 def transform_halos(model: Model) -> TransformHalos | None:
     """The true halos of a built model's transforms; None if one of them looks everywhere."""
     pixels, unit, level = model.hyper_stride, model.hyper_stride // model.stride, _zero(model)
-    latents, own = model.prior.context.latents, model.picture_filter
+    latents, own = model.prior.context.latents, model.post_filter
 
     def synthesis_of(y: Tensor) -> Tensor:
         x_hat: Tensor = model.synthesis(y, level)
@@ -135,12 +135,12 @@ def transform_halos(model: Model) -> TransformHalos | None:
 def prior_halos(model: Model) -> PriorHalos | None:
     """The true halos of a built model's prior.
 
-    None if it looks everywhere, its schedule is not periodic, or its context cannot do with a window.
+    None if it looks everywhere, its schedule is not periodic, or its context cannot do with a tile.
     """
     context, unit, level = model.prior.context, model.hyper_stride // model.stride, _zero(model)
     if not isinstance(context, ContextModel) or not context.windowed or not _is_periodic(model, unit):
         return None
-    hyper_latents = model.prior.side.channels
+    hyper_latents = model.prior.hyper_prior.channels
     features = model.prior.synthesis(level.new_zeros(1, hyper_latents, 1, 1), level).shape[1]
 
     def context_of(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Refined latents: files of less cost, for every row, in windows or not, and decoders know nothing of it."""
+"""Refined latents: files of less cost, for every row, in tiles or not, and decoders know nothing of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lichen.errors import UsageError
 from lichen.image.picture import from_pil
 from lichen.lab.engine import precision, refinement
 from lichen.lab.engine.annealing import Annealer
-from lichen.lab.prior.families import OURS, Belief
+from lichen.lab.prior.families import OURS, EntropyParameters
 from lichen.metrics import psnr_db
-from lichen.runtime.memory import Needs
+from lichen.runtime.memory import MemoryEstimate
 from tests.conftest import scene
 
 LEVEL = 900
@@ -76,7 +76,7 @@ def test_windows_are_refined_one_by_one(sample, monkeypatch):
     codec = Codec()
     picture = sample.crop((0, 0, 192, 64))
     plain = codec.encode(picture, 50)
-    monkeypatch.setattr(Needs, "refinement_side", lambda self, stride: 2)
+    monkeypatch.setattr(MemoryEstimate, "refinement_side", lambda self, stride: 2)
     refined = codec.encode(picture, 50, refine_steps=16)
     assert cost(codec, picture, refined) < LESS * cost(codec, picture, plain)
 
@@ -103,7 +103,7 @@ def test_margins_stay(tiny):
 def test_a_cold_annealer_rounds_to_the_nearest():
     """At a low temperature its bits are an estimator's, and its rounding the nearest wherever that is not close."""
     chance = torch.Generator().manual_seed(3)
-    belief = Belief(torch.zeros(1, 500, 2), torch.full((1, 500, 2), 1.5), OURS)
+    belief = EntropyParameters(torch.zeros(1, 500, 2), torch.full((1, 500, 2), 1.5), OURS)
     y = 4 * torch.randn(1, 500, 2, generator=chance)
     y = torch.round(y) + 0.3 * (y - torch.round(y))
     annealer, estimator = Annealer(0.004, chance), Estimator(None)
@@ -116,7 +116,7 @@ def test_a_cold_annealer_rounds_to_the_nearest():
 
 def test_a_warm_annealer_goes_both_ways():
     chance = torch.Generator().manual_seed(3)
-    belief = Belief(torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 1.5), OURS)
+    belief = EntropyParameters(torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 1.5), OURS)
     annealer = Annealer(0.5, chance)
     y = torch.full((1, 4000, 1), 2.5)
     annealer.code(y, belief)

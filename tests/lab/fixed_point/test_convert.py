@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from lichen.errors import BadCheckpoint
-from lichen.lab.fixed_point.convert import ACTIVATION_MAX, ROUNDER, ExactConv, ExactLeakyReLU, freeze, snap
+from lichen.lab.fixed_point.convert import to_fixed_point
+from lichen.lab.fixed_point.grid import ACTIVATION_MAX, ROUNDER, round_to_grid
+from lichen.lab.fixed_point.layers import FixedPointConv, FixedPointLeakyReLU
 from lichen.lab.transforms.blocks import LevelTable, Pointwise
 
 
-def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
+def integers(module: FixedPointConv, x: torch.Tensor) -> torch.Tensor:
     """A naive convolution in Python-sized integers: the reference."""
     bits = 14
     weight = (module.weight * 2**bits).long()
@@ -19,7 +21,7 @@ def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
     activations = (x * 2**12).long()
     total = torch.nn.functional.conv2d(activations, weight, None, module.stride, module.padding, groups=module.groups)
     exact = total.double() * 2.0 ** -(bits + 12) + (module.offset - ROUNDER)[:, None, None]
-    return snap(exact)
+    return round_to_grid(exact)
 
 
 @pytest.mark.parametrize(
@@ -37,43 +39,47 @@ def integers(module: ExactConv, x: torch.Tensor) -> torch.Tensor:
 )
 def test_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)
-    twin = freeze(nn.Sequential(conv))[0]
-    x = snap(torch.randn(2, conv.in_channels, 9, 8).double() * 50)
+    twin = to_fixed_point(nn.Sequential(conv))[0]
+    x = round_to_grid(torch.randn(2, conv.in_channels, 9, 8).double() * 50)
     assert torch.equal(twin(x), integers(twin, x))
     assert float((twin(x) - conv(x.float()).detach().double()).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 30, 1), (2, 5, 1, 30)])
 def test_points_that_lie_as_columns_or_rows(shape):
-    twin = freeze(nn.Sequential(Pointwise(5, 9)))[0]
-    x = snap(torch.randn(shape[0], shape[2] * shape[3], shape[1]).double()).permute(0, 2, 1).unflatten(2, shape[2:])
+    twin = to_fixed_point(nn.Sequential(Pointwise(5, 9)))[0]
+    x = (
+        round_to_grid(torch.randn(shape[0], shape[2] * shape[3], shape[1]).double())
+        .permute(0, 2, 1)
+        .unflatten(2, shape[2:])
+    )
     assert torch.equal(twin(x), integers(twin, x))
 
 
 def test_inputs_beyond_the_range_are_clamped():
-    twin = freeze(nn.Sequential(nn.Conv2d(1, 1, 1)))[0]
+    twin = to_fixed_point(nn.Sequential(nn.Conv2d(1, 1, 1)))[0]
     huge, top = torch.full((1, 1, 1, 1), 1e9).double(), torch.full((1, 1, 1, 1), ACTIVATION_MAX).double()
     assert torch.equal(twin(huge), twin(top))
 
 
 def test_leaky_relu_and_snap_are_on_the_grid():
     x = torch.randn(1000).double()
-    y = ExactLeakyReLU(nn.LeakyReLU(0.01))(x)
+    y = FixedPointLeakyReLU(nn.LeakyReLU(0.01))(x)
     assert torch.equal(y * 2**12, torch.round(y * 2**12))
-    assert float(snap(torch.tensor([0.5 / 4096, 1.5 / 4096]).double())[0]) == 0  # half to even
-    assert float(snap(torch.tensor([1.5 / 4096]).double()) * 4096) == 2
+    assert float(round_to_grid(torch.tensor([0.5 / 4096, 1.5 / 4096]).double())[0]) == 0  # half to even
+    assert float(round_to_grid(torch.tensor([1.5 / 4096]).double()) * 4096) == 2
 
 
 def test_large_weights_take_a_coarser_grid():
     conv = nn.Conv2d(1, 1, 1)
     with torch.no_grad():
         conv.weight.fill_(100.0)
-    twin = freeze(nn.Sequential(conv))[0]
+    twin = to_fixed_point(nn.Sequential(conv))[0]
     assert float(twin.weight) == 100.0
 
 
 def test_interpolation_of_levels_is_exact_in_any_grouping():
-    table = freeze(nn.Sequential(LevelTable(torch.randn(8, 4) * 5)))[0]
+    table = to_fixed_point(nn.Sequential(LevelTable(torch.randn(8, 4) * 5)))[0]
     level = torch.arange(0, 3585).double() / 512
     values = table(level)[:, :, 0, 0]
     assert torch.equal(values * 2**21, torch.round(values * 2**21))
@@ -83,7 +89,7 @@ def test_interpolation_of_levels_is_exact_in_any_grouping():
 @pytest.mark.parametrize("layer", [nn.Tanh(), nn.Conv2d(2, 2, 3, padding_mode="reflect", padding=1), nn.GELU("tanh")])
 def test_layers_without_a_twin_are_refused(layer):
     with pytest.raises(BadCheckpoint):
-        freeze(nn.Sequential(layer))
+        to_fixed_point(nn.Sequential(layer))
 
 
 def test_weights_that_could_overflow_are_refused():
@@ -91,8 +97,8 @@ def test_weights_that_could_overflow_are_refused():
     with torch.no_grad():
         conv.weight.fill_(1.99)
     with pytest.raises(BadCheckpoint, match="exact"):
-        freeze(nn.Sequential(conv))
+        to_fixed_point(nn.Sequential(conv))
     with torch.no_grad():
         conv.weight.fill_(torch.nan)
     with pytest.raises(BadCheckpoint, match="finite"):
-        freeze(nn.Sequential(conv))
+        to_fixed_point(nn.Sequential(conv))

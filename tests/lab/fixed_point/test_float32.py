@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
 from lichen.lab.fixed_point import float32 as single
-from lichen.lab.fixed_point.convert import freeze, snap
-from lichen.lab.fixed_point.float32 import MAX, SingleDepthwise, SinglePointwise, careful_sums, coarse, stepped
+from lichen.lab.fixed_point.convert import to_fixed_point
+from lichen.lab.fixed_point.float32 import MAX, Float32Depthwise, Float32Pointwise, careful_sums, coarse, stepped
+from lichen.lab.fixed_point.grid import round_to_grid
 from lichen.lab.transforms.blocks import LevelTable, Pointwise, zero_
 from tests.laws.test_laws import threads
 
@@ -27,12 +28,12 @@ class Net(nn.Sequential):
 def wild(channels: int) -> torch.Tensor:
     """(2, C, 9, 8) on the grid, pixels of very different sizes."""
     sizes = 2.0 ** torch.randint(-9, 9, (2, 1, 9, 8))
-    return snap(torch.randn(2, channels, 9, 8) * sizes).float()
+    return round_to_grid(torch.randn(2, channels, 9, 8) * sizes).float()
 
 
-def in_double(twin: SinglePointwise | SingleDepthwise, x: torch.Tensor) -> torch.Tensor:
-    """What the twin should give: its own rounded inputs, summed and rounded in float64."""
-    if isinstance(twin, SinglePointwise):
+def in_double(twin: Float32Pointwise | Float32Depthwise, x: torch.Tensor) -> torch.Tensor:
+    """What the twin should give: its own rounded inputs, conv_by_taps and rounded in float64."""
+    if isinstance(twin, Float32Pointwise):
         seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
         total = F.conv2d(seen.double(), twin.weight.double())
         bias = twin.offset.double()[:, None, None] - single.ROUNDER
@@ -67,8 +68,8 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_sums_are_exact(layer, count):
     torch.manual_seed(0)
-    twin, x = freeze(Net(layer))[0], wild(layer.in_channels)
-    assert isinstance(twin, SinglePointwise | SingleDepthwise)
+    twin, x = to_fixed_point(Net(layer))[0], wild(layer.in_channels)
+    assert isinstance(twin, Float32Pointwise | Float32Depthwise)
     with threads(count):
         assert torch.equal(twin(x).double(), in_double(twin, x))
     near = x.clamp(-8, 8)
@@ -81,7 +82,7 @@ def test_the_largest_sums_are_exact():
     with torch.no_grad():
         layer.weight.fill_(511 / 512)
         layer.weight[:, 0] = 1 / 512
-    twin = freeze(Net(layer))[0]
+    twin = to_fixed_point(Net(layer))[0]
     x = torch.full((1, 256, 4, 4), 1024 - 2.0**-12)
     x[:, 0] = 1.0
     seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
@@ -110,7 +111,7 @@ def test_weights_have_nine_bits_and_sums_their_bound():
 
 def test_rows_are_some_of_all():
     layer = Pointwise(12, 9)
-    twin, rows = freeze(Net(layer))[0], torch.tensor([1, 4, 8])
+    twin, rows = to_fixed_point(Net(layer))[0], torch.tensor([1, 4, 8])
     x = wild(12)
     points = twin.prepared(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)
     some = twin.rows(points, rows)
@@ -123,11 +124,13 @@ def test_results_are_clamped_and_activations_on_the_grid():
         layer.weight.copy_(torch.tensor([1.0, -1.0])[:, None, None, None])
         layer.bias.zero_()
     huge = torch.full((1, 1, 1, 1), 1e6)
-    assert freeze(Net(layer))(huge).flatten().tolist() == [MAX, -MAX]
-    y = freeze(Net(nn.LeakyReLU(0.125)))(wild(3))
+    assert to_fixed_point(Net(layer))(huge).flatten().tolist() == [MAX, -MAX]
+    y = to_fixed_point(Net(nn.LeakyReLU(0.125)))(wild(3))
     assert torch.equal(y, torch.round(y.double() * 4096).float() / 4096)
-    assert (freeze(Net(nn.LeakyReLU(0.125)))(torch.tensor([1800.0, -1800.0])) == torch.tensor([1800.0, -225.0])).all()
-    table = freeze(Net(LevelTable(torch.randn(8, 4))))[0]
+    assert (
+        to_fixed_point(Net(nn.LeakyReLU(0.125)))(torch.tensor([1800.0, -1800.0])) == torch.tensor([1800.0, -225.0])
+    ).all()
+    table = to_fixed_point(Net(LevelTable(torch.randn(8, 4))))[0]
     assert table(torch.tensor([2.3])).dtype == torch.float32
 
 
@@ -138,7 +141,7 @@ def test_results_are_clamped_and_activations_on_the_grid():
 )
 def test_other_layers_are_refused(layer):
     with pytest.raises(BadCheckpoint):
-        freeze(Net(layer))
+        to_fixed_point(Net(layer))
 
 
 @pytest.mark.parametrize(("what", "value"), [("weight", np.nan), ("weight", 128), ("bias", np.nan), ("bias", np.inf)])
@@ -147,12 +150,12 @@ def test_weights_beyond_all_use_are_refused(what, value):
     with torch.no_grad():
         getattr(layer, what)[0] = value
     with pytest.raises(BadCheckpoint, match="damaged"):
-        freeze(Net(layer))
+        to_fixed_point(Net(layer))
 
 
 def test_bfloat16_does_not_get_in():
     """Under autocast convolutions of float32 are made in bfloat16: sums go on in float64, or leave it."""
-    twin, x = freeze(peaked())[0], wild(320)
+    twin, x = to_fixed_point(peaked())[0], wild(320)
     plain = twin(x)
     with torch.autocast("cpu", torch.bfloat16):
         seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
@@ -178,7 +181,7 @@ def rough(values: torch.Tensor) -> torch.Tensor:
 )
 def test_a_library_that_rounds_is_noticed(taken, monkeypatch):
     """Convolutions that take what they see as bfloat16, whoever told them to: sums go on in float64."""
-    twins = [freeze(net)[0] for net in (peaked(), Net(nn.Conv2d(320, 320, 3, padding=1, groups=320)))]
+    twins = [to_fixed_point(net)[0] for net in (peaked(), Net(nn.Conv2d(320, 320, 3, padding=1, groups=320)))]
     x, real = wild(320), F.conv2d
     plain = [twin(x) for twin in twins]
 
@@ -209,7 +212,7 @@ def test_probes_are_as_large_as_sums_may_be():
 
 def test_small_maps_keep_their_channels_last(monkeypatch):
     """A map of one position is a plane and not: planes of 3 x 3 may go to Winograd's sums, which are not integers."""
-    twin = freeze(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
+    twin = to_fixed_point(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
     seen, real = [], single._sums
     monkeypatch.setattr(single, "_sums", lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest))
     twin(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))

@@ -10,16 +10,17 @@ import torch
 from torch import nn
 
 from lichen.errors import BadCheckpoint
-from lichen.lab.fixed_point.convert import ROUNDER, freeze, snap
+from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.fixed_point.functions import function_table, look_up
-from lichen.lab.prior.families import Belief
+from lichen.lab.fixed_point.grid import ROUNDER, round_to_grid
+from lichen.lab.prior.families import EntropyParameters
 from lichen.lab.prior.masked import MaskedConv, causal, checkerboard, neighbours
 from lichen.lab.prior.reference import Confidence, LogMean, Search
 from lichen.lab.prior.sources import HalfTanh
 
 
 def grid(*shape: int, spread: float = 3.0) -> torch.Tensor:
-    return snap(torch.randn(*shape).double() * spread)
+    return round_to_grid(torch.randn(*shape).double() * spread)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +36,12 @@ def grid(*shape: int, spread: float = 3.0) -> torch.Tensor:
 )
 def test_transposed_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)
-    twin, x = freeze(nn.Sequential(conv))[0], grid(2, 5, 6, 7)
+    twin, x = to_fixed_point(nn.Sequential(conv))[0], grid(2, 5, 6, 7)
     weight = (twin.taps.permute(2, 3, 0, 1) * 2**14).long()
     units = nn.functional.conv_transpose2d(
         (x * 2**12).long(), weight, None, conv.stride, conv.padding, conv.output_padding
     )
-    assert torch.equal(twin(x), snap(units.double() * 2.0**-26 + (twin.offset - ROUNDER)[:, None, None]))
+    assert torch.equal(twin(x), round_to_grid(units.double() * 2.0**-26 + (twin.offset - ROUNDER)[:, None, None]))
     assert float((twin(x) - conv(x.float()).detach()).abs().max()) < 0.01
 
 
@@ -49,7 +50,7 @@ def test_transposed_convolutions_that_could_overflow_are_refused():
     with torch.no_grad():
         conv.weight.fill_(1.99)
     with pytest.raises(BadCheckpoint, match="exact"):
-        freeze(nn.Sequential(conv))
+        to_fixed_point(nn.Sequential(conv))
 
 
 @pytest.mark.parametrize("mask", [causal(5), checkerboard(5), causal(3, centre=True)])
@@ -59,7 +60,7 @@ def test_masked_convolution_and_its_twin_see_the_open_taps_only(mask):
     plain = nn.functional.conv2d(torch.ones(1, 3, 9, 9), conv.weight * mask, conv.bias, padding=len(mask) // 2)
     assert torch.allclose(conv(torch.ones(1, 3, 9, 9))[0].t().view(4, 9, 9), plain[0], atol=1e-5)
     x, positions = grid(2, 3, 6, 7), torch.tensor([0, 5, 17, 41])
-    twin = conv.exact()
+    twin = conv.fixed_point()
     assert float((twin(x) - conv(x.float()).detach()).abs().max()) < 0.01
     assert torch.equal(twin(x, positions), twin(x)[:, positions])
     flat = torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2), torch.zeros(2, 1, 3).double()], dim=1)
@@ -73,7 +74,7 @@ def test_functions_are_frozen_and_right():
         function_table(name, 12).numpy().tobytes() for name in ("half_tanh", "log_mean", "tail", "halving")
     )
     assert hashlib.sha256(stored).hexdigest() == "31f5212ee36473941f004b93e8be35f2a23886ead611e3bb2f6636d9e2ffa4b2"
-    x = snap(torch.linspace(0, 15, 1000).double())
+    x = round_to_grid(torch.linspace(0, 15, 1000).double())
     assert float((look_up("half_tanh", x) - torch.tanh(x) / 2).abs().max()) <= 2**-13
     assert float((look_up("tail", x, 24) - torch.erfc(x / 2**0.5) / 2).abs().max()) <= 2**-25 + 1e-12
 
@@ -81,12 +82,12 @@ def test_functions_are_frozen_and_right():
 def test_twins_of_functions_are_near_the_floats():
     torch.manual_seed(0)
     x, y = grid(1000), grid(1000)
-    assert torch.equal(HalfTanh().exact()(x), -HalfTanh().exact()(-x))
+    assert torch.equal(HalfTanh().fixed_point()(x), -HalfTanh().exact()(-x))
     for module, arguments in ((HalfTanh(), (x,)), (LogMean(), (x, y))):
-        assert float((module.exact()(*arguments) - module(*arguments)).abs().max()) < 3e-4
-    belief = Belief(grid(2, 50, 8), grid(2, 50, 8, spread=1.5))
+        assert float((module.fixed_point()(*arguments) - module(*arguments)).abs().max()) < 3e-4
+    belief = EntropyParameters(grid(2, 50, 8), grid(2, 50, 8, spread=1.5))
     y_hat = torch.round(belief.mean + grid(2, 50, 8, spread=1))
-    rough, exact = Confidence()(y_hat, belief), Confidence().exact()(y_hat, belief)
+    rough, exact = Confidence()(y_hat, belief), Confidence().fixed_point()(y_hat, belief)
     assert float((rough - exact).abs().max()) < 1e-3 and float(exact.max()) > 0.2
 
 

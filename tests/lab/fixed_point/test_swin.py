@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lichen.lab.fixed_point.convert import freeze, snap
+from lichen.lab.fixed_point.convert import to_fixed_point
+from lichen.lab.fixed_point.grid import round_to_grid
 from lichen.lab.models.transform_configs import SwinHyper
 from lichen.lab.transforms.swin import ChannelNorm, WindowAttention
 
@@ -30,25 +31,27 @@ def lively(module: nn.Module) -> nn.Module:
 )
 @torch.no_grad()
 def test_twins_are_near(layer, tolerance):
-    exact = freeze(lively(layer))
-    x = snap(torch.randn(1, 64, 6, 9))
+    exact = to_fixed_point(lively(layer))
+    x = round_to_grid(torch.randn(1, 64, 6, 9))
     out = exact(x)
-    assert torch.equal(out, snap(out))
+    assert torch.equal(out, round_to_grid(out))
     assert float((out - layer.double()(x)).abs().max()) < tolerance
 
 
 @torch.no_grad()
 def test_far_values_do_no_harm():
-    x = snap(torch.tensor([-2047.0, -9.0, -1.0, 0.0, 1.0, 9.0, 2047.0])).view(1, 1, 1, 7)
-    assert torch.allclose(freeze(nn.Sequential(nn.GELU()))(x), nn.functional.gelu(x), atol=2e-4)
-    wide = freeze(lively(nn.Sequential(WindowAttention(32, 4, False))))(snap(torch.randn(1, 32, 4, 4) * 1000))
+    x = round_to_grid(torch.tensor([-2047.0, -9.0, -1.0, 0.0, 1.0, 9.0, 2047.0])).view(1, 1, 1, 7)
+    assert torch.allclose(to_fixed_point(nn.Sequential(nn.GELU()))(x), nn.functional.gelu(x), atol=2e-4)
+    wide = to_fixed_point(lively(nn.Sequential(WindowAttention(32, 4, False))))(
+        round_to_grid(torch.randn(1, 32, 4, 4) * 1000)
+    )
     assert bool(torch.isfinite(wide).all())
 
 
 @torch.no_grad()
 def test_a_whole_hyper_synthesis_is_the_same_in_any_order():
     synthesis = lively(SwinHyper((64, 64), (2, 2)).build(24, 1)[1])
-    exact, level = freeze(synthesis), torch.zeros(1)
+    exact, level = to_fixed_point(synthesis), torch.zeros(1)
     z = torch.round(torch.randn(1, 64, 3, 2) * 4).double()
     out = exact(z, level)
     assert float((out - synthesis.double()(z, level)).abs().max()) < 0.02 * float(out.abs().max())

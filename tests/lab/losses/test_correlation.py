@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lichen.coding.scales import SCALE_MIN
 from lichen.errors import UsageError
 from lichen.lab.losses.correlation import (
     Correlation,
@@ -21,7 +22,7 @@ from lichen.lab.losses.correlation import (
     normalised,
     off_centre,
 )
-from lichen.lab.prior.families import SCALE_MIN, LinearScale, LogScale
+from lichen.lab.prior.families import LinearScale, LogScale
 from lichen.lab.prior.latents import Latents
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]

@@ -19,8 +19,8 @@ from lichen.lab.models.prior_configs import (
     DirectContext,
     FactorizedContext,
     GroupContext,
-    LearnedSide,
-    LevelSide,
+    LearnedHyperPrior,
+    LevelHyperPrior,
     ReferenceContext,
     SliceContext,
 )
@@ -68,7 +68,7 @@ def name_of(part: object) -> str:
 @torch.no_grad()
 def test_files_of_the_product(transform, hyper, context, rates, tmp_path):
     torch.manual_seed(0)
-    side = LevelSide() if isinstance(rates, Rates) else LearnedSide(31)
+    side = LevelHyperPrior() if isinstance(rates, Rates) else LearnedHyperPrior(31)
     config = ModelConfig(transform, hyper, context, rates, side)
     assert from_json(to_json(config)) == config
     model = config.build()
@@ -92,7 +92,7 @@ def test_files_of_the_product(transform, hyper, context, rates, tmp_path):
 def test_the_product_trains(transform, hyper, context, rates):
     """Every parameter that can matter gets a gradient from rate and distortion."""
     torch.manual_seed(0)
-    model = ModelConfig(transform, hyper, context, rates, LearnedSide(31)).build()
+    model = ModelConfig(transform, hyper, context, rates, LearnedHyperPrior(31)).build()
     with torch.no_grad():
         enliven(model, to_float(np.asarray(scene(64, 64))))
     x = torch.rand(1, 3, 128, 64)

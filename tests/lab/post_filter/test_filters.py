@@ -22,11 +22,11 @@ from lichen.lab.models.transform_configs import Filter
 from lichen.lab.models.zoo import row
 from lichen.lab.post_filter import choice
 from lichen.lab.post_filter.choice import Sums, choose, cost, project, quantised, sums
-from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.post_filter.learning import Example, learn
 from lichen.metrics import psnr_db
 from lichen.runtime import tiles as windows
-from lichen.runtime.memory import Needs
+from lichen.runtime.memory import MemoryEstimate
 from tests.small import learned, scene, small_checkpoint
 
 ROW = row("lichen")
@@ -70,7 +70,7 @@ def test_sums_are_those_of_all_pixels(height, width):
 
 
 def principal_of(count=6, side=3):
-    principal = PictureFilter(count, side, 3)
+    principal = PostFilter(count, side, 3)
     learned(principal)
     return principal
 
@@ -84,10 +84,10 @@ def test_the_filter_that_is_needed_is_found():
     found = sums(x_hat, x, 3)
     numbers = choose(principal, [(x_hat, x)], 1.0, 2, 96 * 80, LAM)
     assert numbers is not None and numbers[-1] == 0  # the last is never coded
-    amounts = torch.from_numpy(numbers) * principal.step(1.0, 2)
-    left = float((principal(x_hat, amounts) - x).square().sum())
+    coefficients = torch.from_numpy(numbers) * principal.step(1.0, 2)
+    left = float((principal(x_hat, coefficients) - x).square().sum())
     matrix, vector = project(found, principal.taps().double().numpy())
-    foretold = found.error - 2 * vector @ amounts.numpy() + amounts.numpy() @ matrix @ amounts.numpy()
+    foretold = found.error - 2 * vector @ coefficients.numpy() + coefficients.numpy() @ matrix @ coefficients.numpy()
     assert left == pytest.approx(foretold, rel=1e-4)
     best = found.error - vector[:-1] @ np.linalg.solve(matrix[:-1, :-1], vector[:-1])
     assert best < left < best + 0.1 * (found.error - best) < 0.5 * found.error
@@ -134,7 +134,7 @@ def test_numbers_come_back(hyper_latents):
 
 
 def test_larger_pictures_have_finer_steps():
-    """Half a step for four times the pixels, and believed twice as wide in steps: the same amounts."""
+    """Half a step for four times the pixels, and believed twice as wide in steps: the same coefficients."""
     principal = principal_of()
     for usual, larger in ((64, 256), (127, 511)):
         assert principal.step(0.2, larger) == principal.step(0.2, usual) / 2
@@ -158,7 +158,7 @@ def test_files_state_it(codec, size, monkeypatch):
     assert psnr_db(decoded, pixels) > psnr_db(codec.decode_array(plain), pixels) + 0.02
     part = np.asarray(codec.decode(data, crop=(5, 7, 40, 31)))
     assert np.array_equal(part, decoded[7:38, 5:45])
-    monkeypatch.setattr(Needs, "transform_side", lambda self, stride: 4)
+    monkeypatch.setattr(MemoryEstimate, "transform_side", lambda self, stride: 4)
     assert np.abs(codec.decode_array(data).astype(int) - decoded).max() <= 1
 
 
@@ -201,7 +201,7 @@ def test_grey_pictures_and_targets(codec):
 def test_of_a_large_picture_some_windows_are_looked_at(codec, monkeypatch):
     """As many as are enough, never in the same columns only; and it still pays."""
     whole = windows.Window(0, 0, 100, 160)
-    seen = windows.looked_at(whole)
+    seen = windows.sample_tiles(whole)
     assert 2000 < sum(window.area for window in seen) <= 4096
     assert {window.left for window in seen} == set(range(0, 160, 16))
     monkeypatch.setattr(windows, "LOOKED_AT", (2, 20))
@@ -212,7 +212,7 @@ def test_of_a_large_picture_some_windows_are_looked_at(codec, monkeypatch):
 
 
 def test_a_filter_that_its_model_lacks_is_damage(tmp_path):
-    plain = dataclasses.replace(ROW, config=dataclasses.replace(ROW.config, filter=None))
+    plain = dataclasses.replace(ROW, config=dataclasses.replace(ROW.config, post_filter=None))
     codec = Codec(weights=small_checkpoint(plain, tmp_path))
     container = read_container(codec.encode(scene(64, 64)))
     header = dataclasses.replace(container.header, flags=FILTERED)
@@ -221,7 +221,7 @@ def test_a_filter_that_its_model_lacks_is_damage(tmp_path):
 
 
 def test_it_begins_as_nothing():
-    principal = PictureFilter(4, 5, 2)
+    principal = PostFilter(4, 5, 2)
     x = torch.rand(1, 3, 9, 7)
     assert not principal.learned and principal.belief(0.0, 96).skipped.all()
     assert torch.equal(principal(x, torch.ones(4)), x)
@@ -238,7 +238,7 @@ def test_what_pictures_differ_by_is_learnt():
         for level in range(2):
             found = sums(x_hat, x, 3)
             examples.append(Example(level, found, found.pixels, 96))
-    principal = PictureFilter(3, 3, 2)
+    principal = PostFilter(3, 3, 2)
     learn(principal, examples, [0.01, 0.1])
     kernel = principal.filters[:3].sum(dim=(2, 3))
     gains = kernel.diagonal() + principal.offsets[0] / 0.5
@@ -257,7 +257,7 @@ def test_learning_knows_of_sizes():
     found = [sums((0.9 + 0.02 * k) * noisy(x), x, 3) for k in range(8)]
     raws = []
     for larger in (1, 16):
-        principal = PictureFilter(3, 3, 1)
+        principal = PostFilter(3, 3, 1)
         learn(principal, [Example(0, f, 393216 * larger, 96 * larger) for f in found], [1e-5])
         raws.append(principal.raws)
     assert raws[0][0, 0] > 0 and float((raws[0] - raws[1]).abs().max()) < 0.4
@@ -268,14 +268,14 @@ def test_weights_for_other_measures_have_none(tmp_path):
     rates = MsSsimRates()
     config = dataclasses.replace(ROW.config, rates=rates)
     codec = Codec(weights=small_checkpoint(dataclasses.replace(ROW, config=config), tmp_path))
-    assert codec.checkpoint.model.picture_filter.learned
+    assert codec.checkpoint.model.post_filter.learned
     assert codec.encode(scene(130, 70), 60) == codec.encode(scene(130, 70), 60, filtered=False)
 
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 2000), ("filters", 1e30), ("raws", -100)])
 def test_filters_out_of_range_are_refused(path, tmp_path, name, value):
     checkpoint = load_checkpoint(path)
-    tensor = getattr(checkpoint.model.picture_filter, name)
+    tensor = getattr(checkpoint.model.post_filter, name)
     tensor[(0,) * tensor.dim()] = value
     state = checkpoint.model.state_dict()
     save_checkpoint(tmp_path / "bad.safetensors", checkpoint.name, checkpoint.config, state, {})
@@ -285,7 +285,7 @@ def test_filters_out_of_range_are_refused(path, tmp_path, name, value):
 
 def test_what_it_costs():
     """225 multiply-adds for each pixel; an encoder decodes the picture too."""
-    with_one, without = count(ROW.config), count(dataclasses.replace(ROW.config, filter=None))
+    with_one, without = count(ROW.config), count(dataclasses.replace(ROW.config, post_filter=None))
     assert with_one.decode == without.decode + 225
     assert with_one.encode == without.encode + without.synthesis.mac_per_pixel + with_one.choice.mac_per_pixel
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from lichen.coding.coders import Estimator
-from lichen.lab.fixed_point.convert import freeze
+from lichen.coding.scales import SCALE_MIN, SCALES
+from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.prior.centroids import MOST, Centroids
-from lichen.lab.prior.families import SCALE_MIN, SCALES, Belief, Logistic
+from lichen.lab.prior.families import EntropyParameters, Logistic
 from lichen.lab.prior.noise import Noise
 
 
@@ -20,8 +21,10 @@ def pulled(seed: int = 0) -> Centroids:
     return made
 
 
-def belief_of(scale: float, count: int) -> Belief:
-    return Belief(torch.linspace(-1, 1, count)[None, :, None], torch.full((1, count, 1), scale).log2(), Logistic())
+def belief_of(scale: float, count: int) -> EntropyParameters:
+    return EntropyParameters(
+        torch.linspace(-1, 1, count)[None, :, None], torch.full((1, count, 1), scale).log2(), Logistic()
+    )
 
 
 def test_a_symbol_is_put_back_where_its_table_says():
@@ -41,8 +44,10 @@ def test_they_begin_as_nothing():
 @torch.no_grad()
 def test_the_twin_lies_on_the_grid_and_near():
     made, belief = pulled(), belief_of(0.7, 9)
-    exact = freeze(torch.nn.Sequential(made))[0]
-    fixed = Belief(torch.round(belief.mean.double() * 4096) / 4096, torch.round(belief.raw.double() * 4096) / 4096)
+    exact = to_fixed_point(torch.nn.Sequential(made))[0]
+    fixed = EntropyParameters(
+        torch.round(belief.mean.double() * 4096) / 4096, torch.round(belief.raw.double() * 4096) / 4096
+    )
     symbols = torch.arange(-4, 5)[None, :, None]
     y_hat = exact(fixed.mean + symbols, fixed)
     assert y_hat.dtype == torch.float64 and torch.equal(y_hat * 4096, torch.round(y_hat * 4096))

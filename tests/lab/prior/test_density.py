@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from lichen.coding.coders import Estimator
+from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.coding.tables import load_tables
 from lichen.lab.prior.families import (
-    SCALE_MAX,
-    SCALE_MIN,
-    SCALES,
-    Belief,
+    EntropyParameters,
     Gaussian,
     LinearScale,
     Logistic,
@@ -67,7 +65,7 @@ def test_training_sees_outliers(distance):
 def test_training_noise_prices_like_rounding(shape):
     torch.manual_seed(0)
     y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
-    belief = Belief(zeros, zeros + math.log2(3), shape)
+    belief = EntropyParameters(zeros, zeros + math.log2(3), shape)
     noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
     noisy.code(y, belief), rounded.code(y, belief)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)
@@ -89,7 +87,7 @@ def test_a_scale_learns_from_what_a_file_has():
 
     def gradients(split: bool, rounded: bool) -> tuple[Tensor, Tensor, Tensor]:
         mean, raw = (torch.zeros_like(y, requires_grad=True) for _ in range(2))
-        belief, residual = Belief(mean, raw, Logistic()), y - mean
+        belief, residual = EntropyParameters(mean, raw, Logistic()), y - mean
         settled = torch.round(residual.detach())
         cost = belief.training_bits(settled if rounded else residual + noise, settled if split else None)
         cost.sum().backward()

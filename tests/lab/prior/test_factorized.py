@@ -86,7 +86,7 @@ def test_frequencies_follow_training_and_stay_when_loaded(density):
     loaded = LearnedDensity(3, 40, 2.0**-24).eval()
     loaded.load_state_dict(copy.deepcopy(density.state_dict()) | {"frequencies": before})
     assert torch.equal(loaded.state_dict()["frequencies"], before)
-    assert torch.equal(loaded.exact()(torch.zeros(1).double(), 5).frequencies, before)
+    assert torch.equal(loaded.fixed_point()(torch.zeros(1).double(), 5).frequencies, before)
 
 
 def test_frequencies_are_the_likelihoods(density):

@@ -154,7 +154,7 @@ def test_scores_follow_the_density_not_the_start(folder, tmp_path):
     """An adaptation's table is of one density: that of other weights would be wrong."""
     trainer = trainer_on(folder)
     own = trainer.model.prior.context.adaptation.scores.table.clone()
-    context = dataclasses.replace(trainer.config.context, gaussian=Gaussian())
+    context = dataclasses.replace(trainer.config.context, family=Gaussian())
     other = dataclasses.replace(trainer.config, context=context)
     model = other.build()
     assert not torch.equal(model.prior.context.adaptation.scores.table, own)
@@ -167,10 +167,10 @@ def test_filters_are_not_taken_on(folder, tmp_path):
     """They were found for what other networks decode."""
     trainer = trainer_on(folder)
     model = trainer.config.build()
-    learned(model.picture_filter)
+    learned(model.post_filter)
     save_checkpoint(tmp_path / "other.safetensors", "lichen", trainer.config, model.state_dict(), {})
     start_from(trainer, tmp_path / "other.safetensors")
-    assert not trainer.model.picture_filter.learned and not trainer.ema.state_dict()["picture_filter.filters"].any()
+    assert not trainer.model.post_filter.learned and not trainer.ema.state_dict()["post_filter.filters"].any()
 
 
 def test_only_the_parts_that_are_named_learn(folder):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lichen.coding.coders import ste_round
-from lichen.lab.prior.families import AnyBelief
+from lichen.lab.prior.families import AnyEntropyParameters
 
 _EDGE = 1e-4  # distances to the integers below and above are kept this far from 0, for finite gradients
 
@@ -20,13 +20,13 @@ class Annealer:
     block comes first, are rounded straight-through: they follow from y.
     """
 
-    ordered = False
+    sequential = False
 
     def __init__(self, temperature: float, chance: torch.Generator) -> None:
         self.temperature, self._chance = temperature, chance
         self.bits: list[Tensor] = []
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         if y is None:
             raise ValueError("an Annealer needs y")
         residual = y - belief.centre
@@ -35,7 +35,7 @@ class Annealer:
         self.bits.append(torch.where(coded, belief.training_bits(rounded), 0.0).sum(dim=(1, 2)))
         return belief.centre + torch.where(coded, rounded, 0.0)
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         """y_hat of a serial model, known before it is coded: rounded, straight-through."""
         return ste_round(y)
 

@@ -1,4 +1,4 @@
-"""A model at work: pixels <-> latents <-> payload, large pictures in windows."""
+"""A model at work: pixels <-> latents <-> payload, large pictures in tiles."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from lichen.errors import BadFile, DeviceError, UsageError
 from lichen.image.picture import extend_to, to_float, to_uint8
 from lichen.lab.engine.precision import coding_precision
 from lichen.lab.engine.refinement import HALO, refine
-from lichen.lab.engine.tiled_walk import empty_map, walk_windows
+from lichen.lab.engine.tiled_walk import empty_map, walk_tiles
 from lichen.lab.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.lab.models.config import LEVEL_STEPS, Distortion
-from lichen.lab.post_filter.choice import Look, choose
+from lichen.lab.post_filter.choice import Sample, choose
 from lichen.lab.prior.context import Coder, Prior
 from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
-from lichen.runtime.memory import Needs, keep_freed_memory
+from lichen.runtime.memory import MemoryEstimate, keep_freed_memory
 from lichen.runtime.tiles import (
     PriorHalos,
+    Tile,
     TransformHalos,
-    Window,
-    coding_windows,
+    coding_tiles,
     evenly,
-    looked_at,
     prior_halos,
+    sample_tiles,
     split,
     transform_halos,
 )
@@ -70,7 +70,7 @@ class Engine:
         keep_freed_memory()
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
-        engine = Engine(checkpoint, checkpoint.model.exact_prior(), device)
+        engine = Engine(checkpoint, checkpoint.model.fixed_point_prior(), device)
         engine._needs  # noqa: B018 - measured while no other thread uses the model
         return engine
 
@@ -93,42 +93,42 @@ class Engine:
         return prior_halos(self.checkpoint.model)
 
     @functools.cached_property
-    def _needs(self) -> Needs:
-        return Needs(self.checkpoint.model)
+    def _needs(self) -> MemoryEstimate:
+        return MemoryEstimate(self.checkpoint.model)
 
     def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
         """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
-        whole, windows, halos = self.transform_windows(height, width)
+        whole, tiles, halos = self.transform_tiles(height, width)
         halo, area = max(halos.analysis, halos.synthesis), self.checkpoint.model.hyper_stride**2
-        transforms = max(window.grown(halo, whole).area for window in windows) * area
-        parts = self.prior_windows(whole)
-        walk = max(window.area for window in (parts[0] if parts else [whole])) * area
+        transforms = max(tile.grown(halo, whole).area for tile in tiles) * area
+        parts = self.prior_tiles(whole)
+        walk = max(tile.area for tile in (parts[0] if parts else [whole])) * area
         search = max(part.grown(HALO, whole).area for part in self._refined_parts(whole)) * area
         return self._needs.bytes(height * width, transforms, walk, search if refined else 0)
 
-    def _refined_parts(self, whole: Window) -> list[Window]:
+    def _refined_parts(self, whole: Tile) -> list[Tile]:
         side = self._needs.refinement_side(self.checkpoint.model.hyper_stride)
         return split(*whole.shape, side, side)
 
-    def transform_windows(self, height: int, width: int) -> tuple[Window, list[Window], TransformHalos]:
-        """The whole map of a picture of this many pixels, the windows of its transforms, and their halos."""
+    def transform_tiles(self, height: int, width: int) -> tuple[Tile, list[Tile], TransformHalos]:
+        """The whole map of a picture of this many pixels, the tiles of its transforms, and their halos."""
         whole = self._whole(height, width)
-        windows = evenly(*whole.shape, self._needs.transform_side(self.checkpoint.model.hyper_stride))
-        if len(windows) == 1 or self._transform_halos is None:
+        tiles = evenly(*whole.shape, self._needs.transform_side(self.checkpoint.model.hyper_stride))
+        if len(tiles) == 1 or self._transform_halos is None:
             return whole, [whole], TransformHalos(0, 0, 0)
-        return whole, windows, self._transform_halos
+        return whole, tiles, self._transform_halos
 
-    def _whole(self, height: int, width: int) -> Window:
+    def _whole(self, height: int, width: int) -> Tile:
         """The map of hyper-latents of a picture of this many pixels."""
         stride = self.checkpoint.model.hyper_stride
-        return Window(0, 0, -(-height // stride), -(-width // stride))
+        return Tile(0, 0, -(-height // stride), -(-width // stride))
 
-    def prior_windows(self, whole: Window) -> tuple[list[Window], PriorHalos] | None:
-        """The windows of the walk over a map, and its halos; None if it is walked as a whole."""
-        windows = coding_windows(*whole.shape)
-        if len(windows) == 1 or self._prior_halos is None:
+    def prior_tiles(self, whole: Tile) -> tuple[list[Tile], PriorHalos] | None:
+        """The tiles of the walk over a map, and its halos; None if it is walked as a whole."""
+        tiles = coding_tiles(*whole.shape)
+        if len(tiles) == 1 or self._prior_halos is None:
             return None
-        return windows, self._prior_halos
+        return tiles, self._prior_halos
 
     def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
@@ -142,19 +142,19 @@ class Engine:
 
     def _analysed(self, pixels: NDArray[np.uint8], level: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)
-        whole, windows, halos = self.transform_windows(*pixels.shape[:2])
+        whole, tiles, halos = self.transform_tiles(*pixels.shape[:2])
         unit = model.hyper_stride // model.stride
         y = empty_map(self.prior.context.latents, whole, unit)
-        for window in windows:
-            outer = window.grown(halos.analysis, whole)
+        for tile in tiles:
+            outer = tile.grown(halos.analysis, whole)
             with self._precision():
                 part = model.analyse(self._cut(pixels, outer), position)
-            window.of(y, unit).copy_(window.seen_from(outer).of(part, unit))
+            tile.of(y, unit).copy_(tile.seen_from(outer).of(part, unit))
         return y
 
     def _refined(self, y: Tensor, pixels: NDArray[np.uint8], level: int, steps: int) -> Tensor:
         model = self.checkpoint.model
-        whole = self.transform_windows(*pixels.shape[:2])[0]
+        whole = self.transform_tiles(*pixels.shape[:2])[0]
         parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
         cut, position = functools.partial(self._cut, pixels), self._position(level)
@@ -162,42 +162,42 @@ class Engine:
 
     def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)
-        whole, windows, halos = self.transform_windows(height, width)
+        whole, tiles, halos = self.transform_tiles(height, width)
         unit = model.hyper_stride // model.stride
         parts = []
-        for window in windows:
-            outer = window.grown(halos.hyper_analysis, whole)
+        for tile in tiles:
+            outer = tile.grown(halos.hyper_analysis, whole)
             near = outer.of(y, unit).to(self.device, memory_format=torch.channels_last)
-            parts.append(window.seen_from(outer).of(model.hyper_analyse(near, position), 1).cpu())
+            parts.append(tile.seen_from(outer).of(model.hyper_analyse(near, position), 1).cpu())
         z = torch.empty(1, parts[0].shape[1], *whole.shape)
-        for window, part in zip(windows, parts, strict=True):
-            window.of(z, 1).copy_(part)
+        for tile, part in zip(tiles, parts, strict=True):
+            tile.of(z, 1).copy_(part)
         return z
 
-    def _cut(self, pixels: NDArray[np.uint8], window: Window) -> Tensor:
-        """The pixels (1, 3, H, W) in [0, 1] under a window, the picture's edge repeated beyond it."""
+    def _cut(self, pixels: NDArray[np.uint8], tile: Tile) -> Tensor:
+        """The pixels (1, 3, H, W) in [0, 1] under a tile, the picture's edge repeated beyond it."""
         stride = self.checkpoint.model.hyper_stride
         rows, columns = (
-            slice(window.top * stride, window.bottom * stride),
-            slice(window.left * stride, window.right * stride),
+            slice(tile.top * stride, tile.bottom * stride),
+            slice(tile.left * stride, tile.right * stride),
         )
         cut = to_float(pixels[rows, columns])
-        return extend_to(cut, *(side * stride for side in window.shape)).to(self.device)
+        return extend_to(cut, *(side * stride for side in tile.shape)).to(self.device)
 
-    def looks(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int) -> list[Look]:
-        """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: windows of them.
+    def samples(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int) -> list[Sample]:
+        """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: tiles of them.
 
         They have no halo: where they meet, pixels differ a little from those of the whole.
         """
         model, stride = self.checkpoint.model, self.checkpoint.model.hyper_stride
         found = []
-        for window in looked_at(self._whole(*pixels.shape[:2])):
-            near = window.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
+        for tile in sample_tiles(self._whole(*pixels.shape[:2])):
+            near = tile.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
-                x_hat = model.synthesise(near, self._position(level), *(length * stride for length in window.shape))
-            height = min(window.bottom * stride, pixels.shape[0]) - window.top * stride
-            width = min(window.right * stride, pixels.shape[1]) - window.left * stride
-            found.append((x_hat, self._cut(pixels, window)[:, :, :height, :width]))
+                x_hat = model.synthesise(near, self._position(level), *(length * stride for length in tile.shape))
+            height = min(tile.bottom * stride, pixels.shape[0]) - tile.top * stride
+            width = min(tile.right * stride, pixels.shape[1]) - tile.left * stride
+            found.append((x_hat, self._cut(pixels, tile)[:, :, :height, :width]))
         return found
 
     def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
@@ -207,18 +207,18 @@ class Engine:
     def write_filtered(
         self, y: Tensor, z: Tensor, level: int, pixels: NDArray[np.uint8] | None
     ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
-        """As `write`, and with the original (H, W, 3) the last payload states its own filter, whose amounts it gives.
+        """As `write`; with the original (H, W, 3) the last payload also states the adaptive post-filter's coefficients.
 
         None where there is no filter that pays; then the payload is that of `write`.
         """
         writer = GroupWriter(self._starts((z.shape[2], z.shape[3])))
         y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
-        principal, rates, amounts = self.checkpoint.model.picture_filter, self.checkpoint.config.rates, None
+        principal, rates, coefficients = self.checkpoint.model.post_filter, self.checkpoint.config.rates, None
         if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
-            looks, position, area = self.looks(y_hat, pixels, level), level / LEVEL_STEPS, z.shape[2] * z.shape[3]
-            numbers = choose(principal, looks, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
-            amounts = None if numbers is None else principal.code(writer, position, area, numbers)
-        return writer.finish(), y_hat, amounts
+            samples, position, area = self.samples(y_hat, pixels, level), level / LEVEL_STEPS, z.shape[2] * z.shape[3]
+            numbers = choose(principal, samples, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
+            coefficients = None if numbers is None else principal.code(writer, position, area, numbers)
+        return writer.finish(), y_hat, coefficients
 
     def read(
         self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
@@ -232,11 +232,11 @@ class Engine:
     def read_filtered(
         self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """As `read`, and the amounts of the picture's own filter where the last payload is said to state one.
+        """As `read`, and the coefficients of the picture's own filter where the last payload is said to state one.
 
         Where some channel groups are left out, so is the filter.
         """
-        shape, principal = self._whole(height, width).shape, self.checkpoint.model.picture_filter
+        shape, principal = self._whole(height, width).shape, self.checkpoint.model.post_filter
         groups, asked = self.channel_groups, None if first is None else first.count
         if asked is not None and groups == 1:
             raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
@@ -258,16 +258,16 @@ class Engine:
         schedule, groups = self.prior.context.schedule, self.channel_groups
         if not isinstance(schedule, ChannelSlices | SpaceChannel):
             return []
-        parts = self.prior_windows(Window(0, 0, *shape))
+        parts = self.prior_tiles(Tile(0, 0, *shape))
         blocks = schedule.steps // groups * (1 if parts is None else len(parts[0]))
         return [1 + group * blocks for group in range(1, groups)]
 
     def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
         position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-        whole = Window(0, 0, *shape)
-        parts = self.prior_windows(whole)
+        whole = Tile(0, 0, *shape)
+        parts = self.prior_tiles(whole)
         if parts is not None:
-            return walk_windows(self.prior, coder, position, whole, *parts, y, z)
+            return walk_tiles(self.prior, coder, position, whole, *parts, y, z)
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact)[0]
 
@@ -278,28 +278,28 @@ class Engine:
         height: int,
         width: int,
         crop: Crop | None = None,
-        amounts: Tensor | None = None,
+        coefficients: Tensor | None = None,
     ) -> NDArray[np.uint8]:
-        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the windows that they need.
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the tiles that they need.
 
-        `amounts` are of the picture's own filter, if it has one.
+        `coefficients` are of the picture's own filter, if it has one.
         """
         model, position = self.checkpoint.model, self._position(level)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
-        whole, windows, halos = self.transform_windows(height, width)
+        whole, tiles, halos = self.transform_tiles(height, width)
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
-        for window in windows:
-            top, left = max(window.top * stride, y), max(window.left * stride, x)
-            bottom, right = min(window.bottom * stride, y + down), min(window.right * stride, x + across)
+        for tile in tiles:
+            top, left = max(tile.top * stride, y), max(tile.left * stride, x)
+            bottom, right = min(tile.bottom * stride, y + down), min(tile.right * stride, x + across)
             if top >= bottom or left >= right:
                 continue
-            outer = window.grown(halos.synthesis, whole)
+            outer = tile.grown(halos.synthesis, whole)
             near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 part = model.synthesise(near, position, *(side * stride for side in outer.shape))
-                if amounts is not None and model.picture_filter is not None:
-                    part = model.picture_filter(part, amounts)
+                if coefficients is not None and model.post_filter is not None:
+                    part = model.post_filter(part, coefficients)
             rows, columns = (
                 slice(top - outer.top * stride, bottom - outer.top * stride),
                 slice(left - outer.left * stride, right - outer.left * stride),

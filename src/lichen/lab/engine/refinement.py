@@ -20,22 +20,22 @@ from lichen.coding.coders import Estimator
 from lichen.lab.engine.annealing import Annealer
 from lichen.lab.losses.distortion import mse
 from lichen.lab.models.model import Model
-from lichen.runtime.tiles import Window
+from lichen.runtime.tiles import Tile
 
 STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls to a tenth
 _WARM, _FALL, _COLD = 0.5, 2.0, 0.08  # temperature: where it starts, in how many e-foldings it falls, and its least
 _MOMENTUM, _MEMORY = 0.8, 0.99  # of the averages of gradients and of their squares
 _SHARED = 0.9  # of the square of that by which a latent's gradient is divided is the mean over all latents
 Precision = Callable[[], contextlib.AbstractContextManager[object]]
-HALO = 1  # hyper-latents around a window that are seen but not moved
+HALO = 1  # hyper-latents around a tile that are seen but not moved
 
 
 @torch.inference_mode(False)
 def refine(
     model: Model,
     y: Tensor,
-    cut: Callable[[Window], Tensor],
-    windows: tuple[Window, list[Window]],
+    cut: Callable[[Tile], Tensor],
+    tiles: tuple[Tile, list[Tile]],
     level: Tensor,
     lam: float,
     steps: int,
@@ -43,20 +43,20 @@ def refine(
 ) -> Tensor:
     """y (1, M, h, w) -> latents of the same shape that cost less, for the same lambda (of 255^2 MSE).
 
-    `cut(window)` gives the pixels (1, 3, H, W) in [0, 1] of a window; `windows` are the whole map and the windows to
-    work on one by one, each with its neighbours as they then are. A window that did not get better stays. `precision`
+    `cut(tile)` gives the pixels (1, 3, H, W) in [0, 1] of a tile; `tiles` are the whole map and the tiles to
+    work on one by one, each with its neighbours as they then are. A tile that did not get better stays. `precision`
     is what the synthesis runs in, as when the file is decoded.
     """
-    whole, parts = windows
+    whole, parts = tiles
     unit = model.hyper_stride // model.stride
     better, position = y.clone(), level.clone()
-    for window in parts:
-        outer = window.grown(HALO, whole)
+    for tile in parts:
+        outer = tile.grown(HALO, whole)
         place = _Place(model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam, precision)
-        inner = window.seen_from(outer)
+        inner = tile.seen_from(outer)
         edges = (inner.left, outer.shape[1] - inner.right, inner.top, outer.shape[0] - inner.bottom)
         moved = place.search(tuple(edge * unit for edge in edges), steps)
-        window.of(better, unit).copy_(inner.of(moved, unit))
+        tile.of(better, unit).copy_(inner.of(moved, unit))
     return better
 
 

@@ -25,7 +25,7 @@ QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 PEER_SETTINGS = 10  # spread over each peer's range
 
 
-class Contestant(Protocol):
+class CodecUnderTest(Protocol):
     """A codec ready to run. Its times are of these calls: everything from pixels to file bytes and back."""
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
@@ -52,7 +52,7 @@ class Entry(Protocol):
         """For each setting what makes its files: a weights hash, or a library's version."""
         ...
 
-    def open(self) -> Contestant:
+    def open(self) -> CodecUnderTest:
         """Load it."""
         ...
 
@@ -72,7 +72,7 @@ class PeerEntry:
         version = peer(self.name).version()
         return {float(settings[i]): version for i in picked}
 
-    def open(self) -> Contestant:
+    def open(self) -> CodecUnderTest:
         return _RunningPeer(peer(self.name))
 
 
@@ -92,7 +92,7 @@ class ModelEntry:
     def versions(self) -> dict[float, str]:
         return {setting: digest for setting, _, digest in self.members}
 
-    def open(self) -> Contestant:
+    def open(self) -> CodecUnderTest:
         return _RunningModel({setting: path for setting, path, _ in self.members}, self.device, self.refine_steps)
 
     def refined(self, steps: int) -> ModelEntry:

@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.post_filter.choice import sums
-from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.context import Context
-from lichen.lab.prior.families import AnyBelief
+from lichen.lab.prior.families import AnyEntropyParameters
 from lichen.lab.transforms.gdn import Normalisation
 
 CONVENTION = (
@@ -104,12 +104,12 @@ def _transform(module: nn.Module, channels: int, side: int) -> Cost:
 class _Free:
     """A coder that costs nothing: what is counted is the prediction."""
 
-    ordered = False
+    sequential = False
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         return belief.centre
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         return y
 
 
@@ -153,11 +153,11 @@ def count(config: ModelConfig) -> Counts:
         hyper_analysis=_transform(model.hyper_analysis, latents, side),
         hyper_synthesis=_transform(model.prior.synthesis, hyper_latents, hyper_side),
         prior=Cost(prior, walk / SIDE**2),
-        **_own_filter(model.picture_filter),
+        **_own_filter(model.post_filter),
     )
 
 
-def _own_filter(principal: PictureFilter | None) -> dict[str, Cost]:
+def _own_filter(principal: PostFilter | None) -> dict[str, Cost]:
     """What filtering and choosing a filter, which is tried, cost. Its numbers are no parameters: no gradients."""
     if principal is None:
         return {}

@@ -21,7 +21,7 @@ from PIL import Image
 from lichen.errors import BadData, BadInput, BadPicture, LichenError, OutOfMemory, OutputError, OutputExists
 from lichen.image.files import write_atomically
 from lichen.image.picture import open_picture
-from lichen.lab.evaluation.codecs import Contestant, Entry, PeerEntry
+from lichen.lab.evaluation.codecs import CodecUnderTest, Entry, PeerEntry
 from lichen.lab.evaluation.measure import Row, Table, digest, measure
 from lichen.lab.evaluation.summary import here, summarise
 from lichen.lab.training.data import list_pictures
@@ -272,7 +272,7 @@ def _end_with_parent() -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _contestant(entry: Entry) -> Contestant:
+def _contestant(entry: Entry) -> CodecUnderTest:
     """Loaded once a process, and warmed up: what a first call builds is not what we time."""
     contestant, picture = entry.open(), Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     for setting in entry.versions:

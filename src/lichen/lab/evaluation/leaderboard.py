@@ -58,7 +58,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Competitor:
+class MeasuredCurve:
     """One line of the league. `key` is the name of its file; curves are None where there are none."""
 
     key: str
@@ -70,10 +70,10 @@ class Competitor:
 
 
 @dataclass(frozen=True)
-class League:
+class Leaderboard:
     """All competitors of a results folder, the rows behind those measured here, and who was left out."""
 
-    competitors: tuple[Competitor, ...]
+    competitors: tuple[MeasuredCurve, ...]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
 
@@ -81,11 +81,11 @@ class League:
     def pictures(self) -> tuple[str, ...]:
         return tuple(sorted({row.picture for row in self.rows}))
 
-    def delta(self, anchor: Competitor, test: Competitor) -> Delta | None:
+    def delta(self, anchor: MeasuredCurve, test: MeasuredCurve) -> Delta | None:
         """By PSNR; None where the curves cannot be compared."""
         return _delta(anchor.psnr, test.psnr)
 
-    def delta_ms_ssim(self, anchor: Competitor, test: Competitor) -> Delta | None:
+    def delta_ms_ssim(self, anchor: MeasuredCurve, test: MeasuredCurve) -> Delta | None:
         """By MS-SSIM; None where the curves cannot be compared."""
         return _delta(anchor.ms_ssim, test.ms_ssim)
 
@@ -99,7 +99,7 @@ def _delta(anchor: Curve | None, test: Curve | None) -> Delta | None:
         return None
 
 
-def read_league(folder: Path) -> League:
+def read_league(folder: Path) -> Leaderboard:
     """Read what `lichen eval` wrote. Published curves join when the pictures are Kodak's.
 
     Raises `BadInput` when there is no finished evaluation.
@@ -109,7 +109,7 @@ def read_league(folder: Path) -> League:
         raise BadInput(f"{folder}: no {TABLE} in it; make one with lichen eval")
     table = Table(path)
     pictures = {row.picture for row in table.rows.values()}
-    found: list[Competitor] = []
+    found: list[MeasuredCurve] = []
     left_out: list[str] = []
     for name in dict.fromkeys(row.model for row in table.rows.values()):
         try:
@@ -122,10 +122,10 @@ def read_league(folder: Path) -> League:
         found += [_published(name) for name in SHOWN]
     left_out += [line for competitor in found for line in competitor.points.left_out]
     names = {competitor.points.name for competitor in found}
-    return League(tuple(found), tuple(r for r in table.rows.values() if r.model in names), tuple(left_out))
+    return Leaderboard(tuple(found), tuple(r for r in table.rows.values() if r.model in names), tuple(left_out))
 
 
-def _measured(path: Path, name: str, rows: list[Row], pictures: set[str]) -> Competitor:
+def _measured(path: Path, name: str, rows: list[Row], pictures: set[str]) -> MeasuredCurve:
     if not path.exists():
         raise BadInput(f"{name}: an unfinished run; finish it with the same lichen eval")
     lacking = pictures - {row.picture for row in rows}
@@ -156,15 +156,15 @@ def _facts(data: dict[str, Any], points: int) -> Measured:
     return Measured(settings, encode_s, decode_s, tuple(map(str, meta["versions"])), crowded, str(meta.get("cpu", "")))
 
 
-def _published(name: str) -> Competitor:
+def _published(name: str) -> MeasuredCurve:
     points = find_points(name)
     points = replace(points, psnr_db=()) if name.endswith(_FOR_MS_SSIM) else points
     return _competitor(name, Kind.PUBLISHED, points, None)
 
 
-def _competitor(key: str, kind: Kind, points: Points, measured: Measured | None) -> Competitor:
+def _competitor(key: str, kind: Kind, points: Points, measured: Measured | None) -> MeasuredCurve:
     by_psnr, by_ms_ssim = (_rising(points, quality) for quality in (points.psnr_db, points.ms_ssim_db))
-    return Competitor(key, kind, points, by_psnr, by_ms_ssim, measured)
+    return MeasuredCurve(key, kind, points, by_psnr, by_ms_ssim, measured)
 
 
 def _rising(points: Points, quality_db: tuple[float, ...]) -> Curve | None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lichen.errors import BadInput
 from lichen.image.files import write_atomically
-from lichen.lab.evaluation.codecs import Contestant, Entry
+from lichen.lab.evaluation.codecs import CodecUnderTest, Entry
 from lichen.metrics import decibels, ms_ssim, psnr_db
 
 
@@ -100,7 +100,7 @@ def digest(pixels: NDArray[np.uint8]) -> str:
     return f"{zlib.crc32(pixels.tobytes()):08x}"
 
 
-def measure(name: str, contestant: Contestant, entry: Entry, pixels: NDArray[np.uint8], setting: float) -> Row:
+def measure(name: str, contestant: CodecUnderTest, entry: Entry, pixels: NDArray[np.uint8], setting: float) -> Row:
     """One picture, (H, W, 3) uint8, by one contestant at one setting: the whole file, and back."""
     image = Image.fromarray(pixels)
     at_rest = _rest()

@@ -12,16 +12,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
-from lichen.lab.fixed_point.convert import ACTIVATION_BITS, ExactLevelTable, fill_of, snap
+from lichen.lab.fixed_point.grid import ACTIVATION_BITS, fill_of, round_to_grid
+from lichen.lab.fixed_point.layers import FixedPointLevelTable
+from lichen.lab.fixed_point.registry import register
 from lichen.lab.transforms.blocks import LevelTable
 
 MAX = 1024.0 - 2.0**-ACTIVATION_BITS
@@ -34,7 +35,7 @@ _EXPONENT = 0x7F800000  # where a float32 has its exponent
 _in_double: ContextVar[bool] = ContextVar("in_double", default=False)
 
 
-def snap_single_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
+def round_to_float32_grid_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
     """float32 x put on the grid, half to even, and clamped. `offset` is ROUNDER, or a tensor of it plus a bias."""
     return x.add_(offset).sub_(ROUNDER).clamp_(-MAX, MAX)
 
@@ -73,7 +74,7 @@ def _offset(conv: nn.Conv2d) -> Tensor:
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
     if not bool(torch.isfinite(bias).all()):
         raise BadCheckpoint("a bias of the prior is not finite: the weights file is damaged")
-    return (snap(bias).clamp_(-MAX, MAX) + ROUNDER).float()
+    return (round_to_grid(bias).clamp_(-MAX, MAX) + ROUNDER).float()
 
 
 def _sums(x: Tensor, weight: Tensor, padding: tuple[int, ...] = (0, 0), groups: int = 1) -> Tensor:
@@ -118,7 +119,7 @@ def careful_sums() -> Iterator[None]:
             _in_double.reset(token)
 
 
-class SinglePointwise(nn.Module):
+class Float32Pointwise(nn.Module):
     """The twin of a 1 x 1 convolution: (B, Cin, h, w) -> (B, Cout, h, w) float32 on the grid."""
 
     weight: Tensor
@@ -133,7 +134,7 @@ class SinglePointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         sums = _sums(self.prepared(x), self.weight)
-        return snap_single_(sums.permute(0, 2, 3, 1), self.offset).permute(0, 3, 1, 2)
+        return round_to_float32_grid_(sums.permute(0, 2, 3, 1), self.offset).permute(0, 3, 1, 2)
 
     def prepared(self, x: Tensor) -> Tensor:
         """x (B, Cin, h, w) rounded, as sums take it: for `rows` once for all points."""
@@ -143,10 +144,10 @@ class SinglePointwise(nn.Module):
         """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
         points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
         sums = _sums(points, self.weight.index_select(0, rows)).permute(0, 2, 3, 1)
-        return snap_single_(sums, self.offset[rows]).view(*x.shape[:-1], -1)
+        return round_to_float32_grid_(sums, self.offset[rows]).view(*x.shape[:-1], -1)
 
 
-class SingleDepthwise(nn.Module):
+class Float32Depthwise(nn.Module):
     """The twin of a depthwise convolution of stride 1: (B, C, h, w) -> (B, C, h, w) float32 on the grid."""
 
     weight: Tensor
@@ -167,15 +168,15 @@ class SingleDepthwise(nn.Module):
         reach, (rows, columns) = 2.0**REACH_BITS, self.padding
         seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
         if self.weight.shape[2:] == (1, 1):
-            return snap_single_(seen.mul_(self.weight[:, 0]), self.offset)
+            return round_to_float32_grid_(seen.mul_(self.weight[:, 0]), self.offset)
         if self.fill != "constant":
             seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
         # Planes may go to Winograd on ARM, whose sums are not of integers.
         seen = seen.contiguous(memory_format=torch.channels_last)
-        return snap_single_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
+        return round_to_float32_grid_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
 
 
-class SingleLeakyReLU(nn.Module):
+class Float32LeakyReLU(nn.Module):
     """max(x, slope x) on the grid, for a slope that is a power of two."""
 
     def __init__(self, act: nn.LeakyReLU) -> None:
@@ -191,7 +192,7 @@ class SingleLeakyReLU(nn.Module):
         return torch.maximum(small, x, out=small)
 
 
-class SingleLevelTable(ExactLevelTable):
+class Float32LevelTable(FixedPointLevelTable):
     """As in double precision; float32 holds its values."""
 
     def forward(self, level: Tensor) -> Tensor:
@@ -200,14 +201,12 @@ class SingleLevelTable(ExactLevelTable):
 
 def _convolution(conv: nn.Conv2d) -> nn.Module:
     if conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
-        return SinglePointwise(conv)
+        return Float32Pointwise(conv)
     if conv.groups == conv.in_channels == conv.out_channels and conv.stride == (1, 1):
-        return SingleDepthwise(conv)
+        return Float32Depthwise(conv)
     raise BadCheckpoint("a convolution of the prior is neither 1 x 1 nor depthwise; it needs double precision")
 
 
-TWINS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    nn.Conv2d: _convolution,
-    nn.LeakyReLU: SingleLeakyReLU,
-    LevelTable: SingleLevelTable,
-}
+register(nn.Conv2d, _convolution, float32=True)
+register(nn.LeakyReLU, Float32LeakyReLU, float32=True)
+register(LevelTable, Float32LevelTable, float32=True)

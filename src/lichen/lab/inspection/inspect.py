@@ -18,7 +18,7 @@ from lichen.lab.losses.correlation import Correlation, channel_maps, correlation
 from lichen.lab.models.checkpoint import Checkpoint
 from lichen.lab.models.model import Model
 from lichen.lab.prior.context import merge
-from lichen.lab.prior.families import Belief, LearnedBelief
+from lichen.lab.prior.families import EntropyParameters, LearnedEntropyParameters
 from lichen.lab.prior.latents import Latents
 
 WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
@@ -116,7 +116,7 @@ class _Walked:
 
     latents: Latents
     y_hat: Tensor
-    coded: Belief
+    coded: EntropyParameters
     bits: float
 
 
@@ -128,7 +128,7 @@ def _walk(checkpoint: Checkpoint, x: Tensor, level: Tensor) -> _Walked:
     estimator = Estimator(None)
     y_hat, beliefs = model.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
     coded = beliefs[0][1]
-    if isinstance(coded, LearnedBelief):
+    if isinstance(coded, LearnedEntropyParameters):
         raise UsageError(f"{checkpoint.name} has no scale to normalise its latents by: there is nothing to inspect")
     whole = merge(beliefs, y)
     return _Walked(Latents(y, whole.mean, whole.scale), y_hat, coded, float(torch.stack(estimator.bits).sum()))
@@ -137,8 +137,8 @@ def _walk(checkpoint: Checkpoint, x: Tensor, level: Tensor) -> _Walked:
 def _look(walked: _Walked, pixels: int) -> tuple[_Seen, Planes]:
     latents, y_hat, how = walked.latents, walked.y_hat, Correlation(WINDOW)
     residual, u = latents.y - latents.mean, normalised(latents, how)
-    shape, away = walked.coded.gaussian, y_hat - latents.mean
-    bits = shape.bits(away if shape.inside else torch.round(away), latents.scale)[0]
+    shape, away = walked.coded.family, y_hat - latents.mean
+    bits = shape.bits(away if shape.mean_in_cdf else torch.round(away), latents.scale)[0]
     spread = torch.sqrt(latents.scale.square() + _NOISE)
     noisy = channel_maps(residual / spread, WINDOW)
     noisy[:, WINDOW // 2, WINDOW // 2] += (_NOISE / spread.square()).mean(dim=(0, 2, 3))

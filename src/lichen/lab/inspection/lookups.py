@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lichen.lab.prior.context import Context
-from lichen.lab.prior.families import Belief, gaussian_bits
+from lichen.lab.prior.families import EntropyParameters, gaussian_bits
 from lichen.lab.prior.reference import Matches, ReferenceModel
 from lichen.lab.prior.schedules import Cell
 
@@ -61,7 +61,7 @@ class LookupSums:
 
 
 def look_back(
-    context: Context, y_hat: Tensor, last: Belief, channel: int, pixels: NDArray[np.uint8], stride: int
+    context: Context, y_hat: Tensor, last: EntropyParameters, channel: int, pixels: NDArray[np.uint8], stride: int
 ) -> tuple[Lookup, LookupSums] | None:
     """The references of a picture's y_hat (1, M, h, w); None for a model that has none.
 

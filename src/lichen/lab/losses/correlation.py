@@ -18,8 +18,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, distributed, nn
 
+from lichen.coding.scales import SCALE_MIN
 from lichen.errors import UsageError
-from lichen.lab.prior.families import SCALE_MIN, lower_bound
+from lichen.lab.prior.families import lower_bound
 
 Noise = Callable[[Tensor], Tensor]  # x -> uniform noise of its shape in [-1/2, 1/2)
 
@@ -65,7 +66,7 @@ class Source(enum.Enum):
 
 
 class Reduction(enum.Enum):
-    """Mean over the n summed terms, as the text says, or their sum, as the paper's alpha suggests."""
+    """Mean over the n conv_by_taps terms, as the text says, or their sum, as the paper's alpha suggests."""
 
     MEAN = "mean"
     SUM = "sum"

@@ -23,6 +23,7 @@ from lichen.image.files import write_atomically
 from lichen.lab.models.config import Distortion, ModelConfig, from_json, to_json
 from lichen.lab.models.model import Model
 from lichen.options import Tune
+from lichen.runtime.migration import migrate_name
 
 HASH_BYTES = 4  # of the sha256 of the weights file: what a .lic file carries
 SEARCH_VARIABLE = "LICHEN_WEIGHTS"  # folders, separated like PATH
@@ -55,7 +56,7 @@ def save_checkpoint(
 
     So are the convolutions of a prior in single precision, which rounds them to fewer bits. Raises `OutputError`.
     """
-    stored = {key: _stored(key, value, half, config.single) for key, value in state.items()}
+    stored = {key: _stored(key, value, half, config.float32_prior) for key, value in state.items()}
     about = {"name": name, "config": to_json(config), "facts": facts}
     # One entry: safetensors writes several in no fixed order, and the file's hash is its name.
     write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=overwrite)
@@ -85,7 +86,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         digest = hashlib.sha256(path.read_bytes()).digest()
         with safe_open(path, framework="pt") as file:
             name, config, facts = _about(path, file.metadata())
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            names = {key: migrate_name(key) for key in file.keys()}  # noqa: SIM118
+            state = {name: file.get_tensor(key).float() for key, name in names.items() if name is not None}
         if not os.path.samestat(before, path.stat()):  # its hash and its tensors may be of two files
             return load_checkpoint(path)
     except OSError as error:
@@ -101,7 +103,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
-    if model.picture_filter is not None and not model.picture_filter.sane:
+    if model.post_filter is not None and not model.post_filter.sane:
         raise BadCheckpoint(f"{path}: the numbers of its filters are out of all range; train or download it anew")
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
@@ -120,7 +122,7 @@ _TRAINED_FOR = {Distortion.MSE: Tune.PSNR, Distortion.MS_SSIM: Tune.MS_SSIM}
 
 
 @dataclass(frozen=True)
-class Listed:
+class WeightsInfo:
     """A weights file as a list shows it: its row's name, its hash, and what it was trained for."""
 
     path: Path
@@ -129,7 +131,7 @@ class Listed:
     trained_for: Tune
 
 
-def listed(path: Path) -> Listed:
+def listed(path: Path) -> WeightsInfo:
     """What a weights file says of itself; its tensors are not read. Raises `BadCheckpoint`."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -137,10 +139,10 @@ def listed(path: Path) -> Listed:
         digest = _hash(path)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    return Listed(path, name, digest, _TRAINED_FOR[config.rates.distortion])
+    return WeightsInfo(path, name, digest, _TRAINED_FOR[config.rates.distortion])
 
 
-def shelf() -> list[Listed]:
+def available_weights() -> list[WeightsInfo]:
     """The weights that need no naming: those of $LICHEN_WEIGHTS, then the package's; files of others are left out."""
     found = []
     for path in _candidates(None):

@@ -33,7 +33,7 @@ from lichen.lab.models.prior_configs import (
     DirectContext,
     FactorizedContext,
     GroupContext,
-    LearnedSide,
+    LearnedHyperPrior,
 )
 from lichen.lab.models.transform_configs import (
     AnyHyper,
@@ -89,7 +89,7 @@ def load(state: State) -> Imported:
     try:
         theirs = learned(state)
         reading = _recognise(theirs)
-        side = LearnedSide(_radius(theirs), FLOOR)
+        side = LearnedHyperPrior(_radius(theirs), FLOOR)
         config = ModelConfig(reading.transform, reading.hyper, reading.context, OneRate(), side)
         model = config.build()
         ours = layers(theirs, "g_a.", "analysis.body") | layers(theirs, "g_s.", "synthesis.body")
@@ -170,10 +170,10 @@ def _minnen(state: State) -> _Reading:
         return _Reading("minnen-ar", "mbt2018", transform, hyper, CausalContext(_SERIAL), _serial)
     if gives == latents:
         hyper = ConvHyper(hyper_latents, inner, gives, slope=0.0, magnitude=True)
-        zero_mean = DirectContext(zero_mean=True, gaussian=_GAUSSIAN)
+        zero_mean = DirectContext(zero_mean=True, family=_GAUSSIAN)
         return _Reading("scale-hyperprior", "bmshj2018-hyperprior", transform, hyper, zero_mean, _scales)
     hyper = ConvHyper(hyper_latents, inner)
-    return _Reading("minnen-hp", "mbt2018-mean", transform, hyper, DirectContext(gaussian=_GAUSSIAN), _mean_scale)
+    return _Reading("minnen-hp", "mbt2018-mean", transform, hyper, DirectContext(family=_GAUSSIAN), _mean_scale)
 
 
 def _cheng(state: State) -> _Reading:
@@ -247,11 +247,11 @@ def _factorized(state: State) -> State:
 
 
 def _scales(state: State) -> State:
-    return _hyper_synthesis(state) | _density(state, "prior.side")
+    return _hyper_synthesis(state) | _density(state, "prior.hyper_prior")
 
 
 def _mean_scale(state: State) -> State:
-    return _mean_first(_hyper_synthesis(state), "prior.synthesis.body.4.") | _density(state, "prior.side")
+    return _mean_first(_hyper_synthesis(state), "prior.synthesis.body.4.") | _density(state, "prior.hyper_prior")
 
 
 def _neighbourhood(state: State, theirs: str, ours: str, mask: Tensor) -> State:
@@ -271,12 +271,12 @@ def _serial(state: State) -> State:
     first = "prior.context.source.aggregate.0.weight"  # theirs sees the hyper-latent first, then neighbours
     neighbours = len(state["context_prediction.weight"])
     found[first] = found[first].roll(neighbours, dims=1)
-    return _hyper_synthesis(state) | found | _density(state, "prior.side")
+    return _hyper_synthesis(state) | found | _density(state, "prior.hyper_prior")
 
 
 def _two_passes(state: State) -> State:
     found = _neighbourhood(state, "latent_codec.y.", "prior.context.sources.0", checkerboard(5))
-    return _hyper_synthesis(state) | found | _density(state, "prior.side")
+    return _hyper_synthesis(state) | found | _density(state, "prior.hyper_prior")
 
 
 def _groups(state: State) -> State:
@@ -292,4 +292,4 @@ def _groups(state: State) -> State:
     synthesis = _hyper_synthesis(state)
     last = "prior.synthesis.body.4.weight"  # transposed and of stride 1: a convolution, turned round
     synthesis[last] = synthesis[last].transpose(0, 1).flip(2, 3)
-    return synthesis | found | _density(state, "prior.side")
+    return synthesis | found | _density(state, "prior.hyper_prior")

@@ -14,10 +14,11 @@ import torch
 
 from lichen.errors import BadCheckpoint, UsageError
 from lichen.lab.models.model import Gains, Model, NoGains
-from lichen.lab.models.prior_configs import OUR_SIDE, AnyContext, AnySide
+from lichen.lab.models.prior_configs import OUR_HYPER_PRIOR, AnyContext, AnyHyperPrior
 from lichen.lab.models.transform_configs import AnyHyper, AnyTransform, Filter, Thumbnail
 from lichen.lab.prior.adaptation import SIDE
 from lichen.lab.prior.context import Prior
+from lichen.runtime.migration import migrate_config
 
 LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
 LEVELS_MAX = 2**16 // LEVEL_STEPS  # levels whose last a file can state (docs/format.md)
@@ -127,18 +128,18 @@ AnyRates = Rates | OneRate | MsSsimRates | OneMsSsimRate
 class ModelConfig:
     """All of a model. `build()` gives it with fresh parameters.
 
-    `single`: in files the prior is fixed point in float32 (`prior.single`), for priors of 1 x 1 and depthwise layers.
-    `filter`: files may state a filter of the picture's own (`lichen.lab.post_filter`).
+    `float32_prior`: in files the prior is fixed point carried in float32 (`lab.fixed_point.float32`).
+    `post_filter`: files may state a filter of the picture's own (`lichen.lab.post_filter`).
     """
 
     transform: AnyTransform
     hyper: AnyHyper
     context: AnyContext
     rates: AnyRates
-    side: AnySide = OUR_SIDE
+    hyper_prior: AnyHyperPrior = OUR_HYPER_PRIOR
     thumbnail: Thumbnail | None = None
-    single: bool = False
-    filter: Filter | None = None
+    float32_prior: bool = False
+    post_filter: Filter | None = None
 
     def __post_init__(self) -> None:
         if getattr(self.context, "adaptation", 0) and self.hyper.stride != SIDE:
@@ -155,12 +156,14 @@ class ModelConfig:
         hyper_analysis, hyper_synthesis = self.hyper.build(latents, levels)
         start, spreads = self.transform.start(torch.tensor([self.rates.mse_lam(i) for i in range(levels)]))
         context = self.context.build(torch.log2(start[:, None] * spreads), self.features)
-        prior = Prior(hyper_synthesis, context, self.side.build(self.hyper.hyper_latents, levels), self.single)
+        prior = Prior(
+            hyper_synthesis, context, self.hyper_prior.build(self.hyper.hyper_latents, levels), self.float32_prior
+        )
         gains = self.rates.gains(start, latents)
         stride = self.transform.stride
         thumbnail = None if self.thumbnail is None else self.thumbnail.build(latents, stride)
         strides = stride, stride * self.hyper.stride
-        own = None if self.filter is None else self.filter.build(levels)
+        own = None if self.post_filter is None else self.post_filter.build(levels)
         return Model(analysis, synthesis, hyper_analysis, prior, gains, *strides, thumbnail, own)
 
 
@@ -187,12 +190,16 @@ def to_json(config: Any) -> Any:
 
 
 def from_json(data: Any) -> Any:
-    """The inverse of `to_json`. Raises `BadCheckpoint` on kinds or fields this version lacks."""
+    """The inverse of `to_json`, also of older names. Raises `BadCheckpoint` on kinds or fields this version lacks."""
+    return _from_json(migrate_config(data))
+
+
+def _from_json(data: Any) -> Any:
     if isinstance(data, list):
-        return tuple(from_json(item) for item in data)
+        return tuple(_from_json(item) for item in data)
     if not isinstance(data, dict):
         return data
-    fields = {name: from_json(value) for name, value in data.items() if name != "kind"}
+    fields = {name: _from_json(value) for name, value in data.items() if name != "kind"}
     kind = _kinds(ModelConfig).get(str(data.get("kind")))
     if kind is None:
         raise BadCheckpoint(f"unknown part {data.get('kind')!r} in the config; a newer Lichen may know it")

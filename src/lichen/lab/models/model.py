@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator
 from lichen.image.picture import pad_to
-from lichen.lab.fixed_point.convert import freeze
-from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.fixed_point.convert import to_fixed_point
+from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.context import Beliefs, Coder, Prior, merge
-from lichen.lab.prior.families import LearnedBelief
+from lichen.lab.prior.families import LearnedEntropyParameters
 from lichen.lab.prior.latents import Coded, Latents
 from lichen.lab.prior.noise import Noise
 from lichen.lab.transforms.blocks import LevelTable
@@ -21,8 +21,8 @@ from lichen.lab.transforms.blocks import LevelTable
 class Gains(nn.Module):
     """Per-channel gains before the quantiser and after it, by quality level, log-interpolated.
 
-    Variable rate as in Cui 2021: `into(y, level)` multiplies by the gain (units of the quantisation
-    step), `out_of(y_hat, level)` by its learned inverse.
+    Variable rate as in Cui 2021: `gain(y, level)` multiplies by the gain (units of the quantisation
+    step), `inverse_gain(y_hat, level)` by its learned inverse.
     """
 
     def __init__(self, start: Tensor, channels: int) -> None:
@@ -31,20 +31,20 @@ class Gains(nn.Module):
         self.forward_log = LevelTable(log_gain)
         self.backward_log = LevelTable(-log_gain)
 
-    def into(self, y: Tensor, level: Tensor) -> Tensor:
+    def gain(self, y: Tensor, level: Tensor) -> Tensor:
         return y * torch.exp(self.forward_log(level))
 
-    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+    def inverse_gain(self, y_hat: Tensor, level: Tensor) -> Tensor:
         return y_hat * torch.exp(self.backward_log(level))
 
 
 class NoGains(nn.Module):
     """In place of `Gains` where one quality is trained: latents are quantised as they are."""
 
-    def into(self, y: Tensor, level: Tensor) -> Tensor:
+    def gain(self, y: Tensor, level: Tensor) -> Tensor:
         return y
 
-    def out_of(self, y_hat: Tensor, level: Tensor) -> Tensor:
+    def inverse_gain(self, y_hat: Tensor, level: Tensor) -> Tensor:
         return y_hat
 
 
@@ -52,9 +52,9 @@ class Model(nn.Module):
     """Pixels -> latents -> pixels, with a prior that prices the latents.
 
     `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
-    between machines; `prior` is not, and codes files through its fixed-point twin (`exact_prior`).
+    between machines; `prior` is not, and codes files through its fixed-point twin (`fixed_point_prior`).
     `thumbnail(y_hat)`, where there is one, makes small pictures of the first channels.
-    `picture_filter(x_hat, amounts)`, where there is one, filters a picture as its file says (`lichen.lab.post_filter`).
+    `post_filter(x_hat, coefficients)`, where there is one, is the adaptive post-filter (`lab.post_filter`).
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Model(nn.Module):
         stride: int,
         hyper_stride: int,
         thumbnail: nn.Module | None = None,
-        picture_filter: PictureFilter | None = None,
+        post_filter: PostFilter | None = None,
     ) -> None:
         super().__init__()
         self.analysis, self.synthesis = analysis, synthesis
         self.hyper_analysis, self.prior, self.gains = hyper_analysis, prior, gains
-        self.thumbnail, self.picture_filter = thumbnail, picture_filter
+        self.thumbnail, self.post_filter = thumbnail, post_filter
         self.stride = stride  # pixels for each latent
         self.hyper_stride = hyper_stride  # pixels for each hyper-latent
 
@@ -90,7 +90,7 @@ class Model(nn.Module):
 
     def gained(self, y: Tensor, level: Tensor) -> Tensor:
         """y of the analysis -> y in quantisation steps of this level."""
-        return self.gains.into(y, level)
+        return self.gains.gain(y, level)
 
     def hyper_analyse(self, y: Tensor, level: Tensor) -> Tensor:
         """y (B, M, h, w) -> z (B, Z, h', w'), float32."""
@@ -104,14 +104,14 @@ class Model(nn.Module):
 
     def synthesise(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor:
         """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
-        x_hat: Tensor = self.synthesis(self.gains.out_of(y_hat, level), level)
+        x_hat: Tensor = self.synthesis(self.gains.inverse_gain(y_hat, level), level)
         return x_hat.float()[..., :height, :width]
 
     def preview(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor | None:
         """y_hat (B, M, h, w) -> a small picture (B, 3, H / s, W / s), sizes rounded up; None without a `thumbnail`."""
         if self.thumbnail is None:
             return None
-        small: Tensor = self.thumbnail(self.gains.out_of(y_hat, level)).float()
+        small: Tensor = self.thumbnail(self.gains.inverse_gain(y_hat, level)).float()
         shrink = self.stride * y_hat.shape[2] // small.shape[2]
         return small[..., : -(-height // shrink), : -(-width // shrink)]
 
@@ -130,14 +130,14 @@ class Model(nn.Module):
         small = self.preview(y_hat, level, x.shape[2], x.shape[3])
         return Coded(x_hat, in_total, bits_z, _latents(y, beliefs), stages, small)
 
-    def exact_prior(self) -> Prior:
+    def fixed_point_prior(self) -> Prior:
         """The prior in fixed point, for writing and reading files; a copy."""
-        return freeze(copy.deepcopy(self.prior).cpu())
+        return to_fixed_point(copy.deepcopy(self.prior).cpu())
 
 
 def _latents(y: Tensor, beliefs: Beliefs) -> Latents | None:
     """y and its Gaussian; None where it has none."""
-    if isinstance(beliefs[0][1], LearnedBelief):
+    if isinstance(beliefs[0][1], LearnedEntropyParameters):
         return None
     belief = merge(beliefs, y)
     return Latents(y, belief.mean, belief.scale)

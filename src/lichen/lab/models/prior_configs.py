@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lichen.coding.scales import FLOOR, NO_SKIP
 from lichen.errors import UsageError
 from lichen.lab.prior.adaptation import Adaptation
 from lichen.lab.prior.centroids import Centroids
 from lichen.lab.prior.context import ContextModel, HyperAndLocal, HyperOnly, Source
 from lichen.lab.prior.factorized import FactorizedModel, LearnedDensity, LevelGaussian
-from lichen.lab.prior.families import FLOOR, NO_SKIP, OURS, Gaussian, LinearScale, Logistic, LogScale
+from lichen.lab.prior.families import OURS, Gaussian, LinearScale, Logistic, LogScale
 from lichen.lab.prior.masked import MaskedConv, causal, checkerboard
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.schedules import (
@@ -33,23 +34,23 @@ from lichen.lab.prior.sources import Direct, Neighbourhood, Slice, convolutions,
 
 SLOPE = 0.01  # of the papers' rectifiers
 PAPERS = Gaussian(LinearScale(), NO_SKIP)  # sigma is predicted itself; everything is coded
-SERIAL = Gaussian(LinearScale(), NO_SKIP, inside=True)
-REFERENCE = Gaussian(LogScale(), NO_SKIP, inside=True)  # its stages combine deviations in the logarithm
+SERIAL = Gaussian(LinearScale(), NO_SKIP, mean_in_cdf=True)
+REFERENCE = Gaussian(LogScale(), NO_SKIP, mean_in_cdf=True)  # its stages combine deviations in the logarithm
 
 
 @dataclass(frozen=True)
-class LevelSide:
+class LevelHyperPrior:
     """z is a Gaussian for each channel and level: our own models."""
 
     def build(self, channels: int, levels: int) -> LevelGaussian:
         return LevelGaussian(channels, levels)
 
 
-OUR_SIDE = LevelSide()
+OUR_HYPER_PRIOR = LevelHyperPrior()
 
 
 @dataclass(frozen=True)
-class LearnedSide:
+class LearnedHyperPrior:
     """z has a learned density for each channel (Balle 2018); the coder's tables hold -radius ... radius."""
 
     radius: int = 63
@@ -69,12 +70,12 @@ class Context:
     schedule: AllAtOnce | Checkerboard | DualCheckerboard | Quadtree
     local: int = 128
     hidden: int = 192
-    gaussian: Gaussian | Logistic = OURS
+    family: Gaussian | Logistic = OURS
     centroids: bool = False
     adaptation: int = 0
 
     def __post_init__(self) -> None:
-        plain = isinstance(self.gaussian.scale, LogScale) and not self.gaussian.inside and self.schedule.steps > 1
+        plain = isinstance(self.family.scale, LogScale) and not self.family.mean_in_cdf and self.schedule.steps > 1
         if self.adaptation < 0 or (self.adaptation and not plain):
             raise UsageError("adaptation asks for several parts, logarithmic scales, and symbols about a mean")
 
@@ -85,8 +86,8 @@ class Context:
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
         centroids = Centroids() if self.centroids else None
         steps, width = self.schedule.steps, self.adaptation
-        adaptation = Adaptation(latents, steps, width, self.gaussian) if width else None
-        return ContextModel(self.schedule, sources, latents, base_raw, self.gaussian, centroids, adaptation)
+        adaptation = Adaptation(latents, steps, width, self.family) if width else None
+        return ContextModel(self.schedule, sources, latents, base_raw, self.family, centroids, adaptation)
 
 
 @dataclass(frozen=True)
@@ -105,34 +106,34 @@ class DirectContext:
     """The hyper synthesis gives the parameters (Minnen 2018); with `zero_mean` the scales alone (Balle 2018)."""
 
     zero_mean: bool = False
-    gaussian: Gaussian = PAPERS
+    family: Gaussian = PAPERS
 
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
         _expect(features, latents if self.zero_mean else 2 * latents)
-        return ContextModel(AllAtOnce(), [Direct(self.zero_mean)], latents, None, self.gaussian)
+        return ContextModel(AllAtOnce(), [Direct(self.zero_mean)], latents, None, self.family)
 
 
 @dataclass(frozen=True)
 class CheckerboardContext:
     """Two passes with one masked 5 x 5 (He 2021; correlation-loss paper eq. 8)."""
 
-    gaussian: Gaussian = PAPERS
+    family: Gaussian = PAPERS
 
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
-        return ContextModel(Checkerboard(), [_local(latents, features, 2)], latents, None, self.gaussian)
+        return ContextModel(Checkerboard(), [_local(latents, features, 2)], latents, None, self.family)
 
 
 @dataclass(frozen=True)
 class CausalContext:
     """Serial, with one causal 5 x 5 (Minnen 2018); y_hat = round(y)."""
 
-    gaussian: Gaussian = SERIAL
+    family: Gaussian = SERIAL
 
     def build(self, base_raw: Tensor, features: int) -> SerialModel:
         latents = base_raw.shape[1]
-        return SerialModel(_local(latents, features, 1), latents, self.gaussian)
+        return SerialModel(_local(latents, features, 1), latents, self.family)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class SliceContext:
     support: int = 5
     widths: tuple[int, ...] = (224, 128)
     kernels: tuple[int, ...] = (5, 5, 3)
-    gaussian: Gaussian = PAPERS
+    family: Gaussian = PAPERS
 
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         latents = base_raw.shape[1]
@@ -155,7 +156,7 @@ class SliceContext:
             raise UsageError(f"{latents} latents cannot be cut into {self.slices} equal slices")
         schedule = ChannelSlices(self.slices, latents)
         sources = [Slice(latents, own, self.support, self.widths, self.kernels) for own in schedule.ranges()]
-        return ContextModel(schedule, sources, latents, None, self.gaussian)
+        return ContextModel(schedule, sources, latents, None, self.family)
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,12 @@ class GroupContext:
     groups: tuple[int, ...] = (16, 16, 32, 64, 192)
     widths: tuple[int, ...] = (224, 128)
     least: int = 0
-    gaussian: Gaussian = PAPERS
+    family: Gaussian = PAPERS
 
     def build(self, base_raw: Tensor, features: int) -> ContextModel:
         _expect(base_raw.shape[1], sum(self.groups))
         sources = [self._source(group, features) for group in ranges(self.groups)]
-        return ContextModel(SpaceChannel(self.groups), sources, base_raw.shape[1], None, self.gaussian)
+        return ContextModel(SpaceChannel(self.groups), sources, base_raw.shape[1], None, self.family)
 
     def _source(self, group: slice, features: int) -> Neighbourhood:
         own = group.stop - group.start
@@ -194,11 +195,11 @@ class ReferenceContext:
     """
 
     hidden: int = 1152
-    gaussian: Gaussian = REFERENCE
+    family: Gaussian = REFERENCE
     confidence: bool = True
 
     def build(self, base_raw: Tensor, features: int) -> ReferenceModel:
-        return ReferenceModel(base_raw.shape[1], features, self.hidden, SLOPE, self.gaussian, self.confidence)
+        return ReferenceModel(base_raw.shape[1], features, self.hidden, SLOPE, self.family, self.confidence)
 
 
 AnyContext = (
@@ -211,7 +212,7 @@ AnyContext = (
     | GroupContext
     | ReferenceContext
 )
-AnySide = LevelSide | LearnedSide
+AnyHyperPrior = LevelHyperPrior | LearnedHyperPrior
 
 
 def ramp(first: int, last: int, least: int = 0) -> list[int]:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lichen.errors import UsageError
-from lichen.lab.post_filter.filters import PictureFilter
-from lichen.lab.transforms.blocks import Levelless
+from lichen.lab.post_filter.filters import PostFilter
+from lichen.lab.transforms.blocks import RateIndependent
 from lichen.lab.transforms.cheng import SLOPE, cheng_analysis, cheng_synthesis
 from lichen.lab.transforms.conv_hyper import (
     cheng_hyper_analysis,
@@ -83,7 +83,7 @@ class MinnenTransform:
     def build(self, levels: int) -> Pair:
         norm, inverse = (GSDN, IGSDN) if self.subtractive else (GDN, IGDN)
         analysis = minnen_analysis(self.width, self.latents, norm)
-        return Levelless(analysis), Levelless(minnen_synthesis(self.width, self.latents, inverse))
+        return RateIndependent(analysis), RateIndependent(minnen_synthesis(self.width, self.latents, inverse))
 
     def start(self, lams: Tensor) -> tuple[Tensor, Tensor]:
         return _random_start(lams, self.latents)
@@ -100,7 +100,7 @@ class ChengTransform:
 
     def build(self, levels: int) -> Pair:
         analysis = cheng_analysis(self.latents, self.attention)
-        return Levelless(analysis), Levelless(cheng_synthesis(self.latents, self.attention))
+        return RateIndependent(analysis), RateIndependent(cheng_synthesis(self.latents, self.attention))
 
     def start(self, lams: Tensor) -> tuple[Tensor, Tensor]:
         return _random_start(lams, self.latents)
@@ -119,7 +119,7 @@ class ElicTransform:
 
     def build(self, levels: int) -> Pair:
         sizes = (self.width, self.latents, self.blocks, self.attention)
-        return Levelless(elic_analysis(*sizes)), Levelless(elic_synthesis(*sizes))
+        return RateIndependent(elic_analysis(*sizes)), RateIndependent(elic_synthesis(*sizes))
 
     def start(self, lams: Tensor) -> tuple[Tensor, Tensor]:
         return _random_start(lams, self.latents)
@@ -144,7 +144,7 @@ class SwinTransform:
 
     def build(self, levels: int) -> Pair:
         sizes = (self.widths, self.depths, self.window)
-        return Levelless(swin_analysis(*sizes)), Levelless(swin_synthesis(*sizes))
+        return RateIndependent(swin_analysis(*sizes)), RateIndependent(swin_synthesis(*sizes))
 
     def start(self, lams: Tensor) -> tuple[Tensor, Tensor]:
         return _random_start(lams, self.latents)
@@ -189,8 +189,8 @@ class ConvHyper:
 
     def build(self, latents: int, levels: int) -> Pair:
         return (
-            Levelless(conv_hyper_analysis(latents, self.hyper_latents, self.slope, self.magnitude)),
-            Levelless(conv_hyper_synthesis(self.hyper_latents, self.inner, self.outputs(latents), self.slope)),
+            RateIndependent(conv_hyper_analysis(latents, self.hyper_latents, self.slope, self.magnitude)),
+            RateIndependent(conv_hyper_synthesis(self.hyper_latents, self.inner, self.outputs(latents), self.slope)),
         )
 
 
@@ -206,8 +206,8 @@ class ChengHyper:
 
     def build(self, latents: int, levels: int) -> Pair:
         return (
-            Levelless(cheng_hyper_analysis(latents, self.hyper_latents)),
-            Levelless(cheng_hyper_synthesis(self.hyper_latents, self.outputs(latents))),
+            RateIndependent(cheng_hyper_analysis(latents, self.hyper_latents)),
+            RateIndependent(cheng_hyper_synthesis(self.hyper_latents, self.outputs(latents))),
         )
 
 
@@ -233,8 +233,8 @@ class SwinHyper:
     def build(self, latents: int, levels: int) -> Pair:
         sizes = (self.widths, self.depths, self.window)
         return (
-            Levelless(swin_analysis(*sizes, channels_in=latents)),
-            Levelless(swin_synthesis(*sizes, channels_out=self.outputs(latents))),
+            RateIndependent(swin_analysis(*sizes, channels_in=latents)),
+            RateIndependent(swin_synthesis(*sizes, channels_out=self.outputs(latents))),
         )
 
 
@@ -244,7 +244,7 @@ class Nothing(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         return x[:, :0]
 
-    def exact(self) -> Nothing:
+    def fixed_point(self) -> Nothing:
         """Nothing is computed: its own fixed-point twin."""
         return self
 
@@ -292,8 +292,8 @@ class Filter:
         if self.side % 2 == 0 or not 1 <= self.side <= 9:
             raise UsageError(f"side must be 1, 3, 5, 7 or 9, not {self.side}")
 
-    def build(self, levels: int) -> PictureFilter:
-        return PictureFilter(self.count, self.side, levels)
+    def build(self, levels: int) -> PostFilter:
+        return PostFilter(self.count, self.side, levels)
 
 
 AnyTransform = FastTransform | MinnenTransform | ChengTransform | ElicTransform | SwinTransform

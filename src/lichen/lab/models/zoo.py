@@ -17,7 +17,7 @@ from lichen.lab.models.prior_configs import (
     DirectContext,
     FactorizedContext,
     GroupContext,
-    LearnedSide,
+    LearnedHyperPrior,
     ReferenceContext,
     SliceContext,
 )
@@ -48,24 +48,24 @@ class Row:
     about: str
 
 
-_OURS = Context(Quadtree(), gaussian=Logistic(), centroids=True, adaptation=64)
+_OURS = Context(Quadtree(), family=Logistic(), centroids=True, adaptation=64)
 _FAST = FastTransform(coarse=256, encoder_depth=(3, 3), decoder_depth=(4, 6), encoder_dense=2, decoder_dense=1)
 
 
 def _fast(context: Context, own: Filter | None = None) -> ModelConfig:
-    return ModelConfig(_FAST, FastHyper(), context, Rates(), single=True, filter=own)
+    return ModelConfig(_FAST, FastHyper(), context, Rates(), float32_prior=True, post_filter=own)
 
 
 def _minnen(latents: int, width: int, hyper: ConvHyper, context: AnyContext) -> ModelConfig:
-    return ModelConfig(MinnenTransform(latents, width), hyper, context, OneRate(), LearnedSide())
+    return ModelConfig(MinnenTransform(latents, width), hyper, context, OneRate(), LearnedHyperPrior())
 
 
 def _cheng(context: AnyContext) -> ModelConfig:
-    return ModelConfig(ChengTransform(), ChengHyper(), context, OneRate(), LearnedSide())
+    return ModelConfig(ChengTransform(), ChengHyper(), context, OneRate(), LearnedHyperPrior())
 
 
 def _elic(transform: ElicTransform, hyper: ConvHyper, context: GroupContext) -> ModelConfig:
-    return ModelConfig(transform, hyper, context, OneRate(), LearnedSide())
+    return ModelConfig(transform, hyper, context, OneRate(), LearnedHyperPrior())
 
 
 _SCALES = ConvHyper(128, (128, 128), features=192, slope=0.0, magnitude=True)  # Balle 2018
@@ -77,7 +77,7 @@ _REFERENCE = ModelConfig(
     ConvHyper(192, (192, 192)),
     ReferenceContext(),
     OneRate(),
-    LearnedSide(),
+    LearnedHyperPrior(),
 )
 
 ZOO: tuple[Row, ...] = (
@@ -87,7 +87,7 @@ ZOO: tuple[Row, ...] = (
     Row(
         "factorized",
         4,
-        ModelConfig(MinnenTransform(), NoHyper(), FactorizedContext(), OneRate(), LearnedSide()),
+        ModelConfig(MinnenTransform(), NoHyper(), FactorizedContext(), OneRate(), LearnedHyperPrior()),
         "Balle 2017/2018: GDN transform, a learned density for each channel",
     ),
     Row("scale-hyperprior", 5, _minnen(192, 128, _SCALES, DirectContext(zero_mean=True)), "Balle 2018"),
@@ -100,7 +100,7 @@ ZOO: tuple[Row, ...] = (
     Row(
         "swint-hp",
         12,
-        ModelConfig(SwinTransform(), SwinHyper(), DirectContext(), OneRate(), LearnedSide()),
+        ModelConfig(SwinTransform(), SwinHyper(), DirectContext(), OneRate(), LearnedHyperPrior()),
         "Zhu 2022: Swin transformer, hyperprior only",
     ),
     Row("elic", 13, _elic(ElicTransform(), _ELIC, GroupContext()), "He 2022: 5 uneven groups in two parities"),

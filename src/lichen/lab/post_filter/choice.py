@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from lichen.lab.post_filter.filters import PictureFilter
+from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.families import Logistic
 
 LARGEST = 1023  # whole numbers beyond are not tried
@@ -25,7 +25,7 @@ _SWEEPS = 3
 _SAMPLES = 2**14  # places of a window that are compared, about
 _CHUNK = 2**16  # and at once
 
-Look = tuple[Tensor, Tensor]  # what was decoded (1, 3, H, W), and the picture (1, 3, h, w) at its top left
+Sample = tuple[Tensor, Tensor]  # what was decoded (1, 3, H, W), and the picture (1, 3, h, w) at its top left
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _spacing(pixels: int) -> int:
 
 
 def _gram(around: Tensor, side: int, every: int) -> NDArray[np.float64]:
-    """Products of what places (h, w) see in (3, h + side - 1, w + side - 1), and 1, summed for all: (F, F).
+    """Products of what places (h, w) see in (3, h + side - 1, w + side - 1), and 1, conv_by_taps for all: (F, F).
 
     From one row and column of each `every`, by chance: at even distances a picture's own period might hide.
     """
@@ -92,14 +92,14 @@ def _scattered(length: int, every: int) -> Tensor:
 
 
 def project(found: Sums, taps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A (K, K) and b (K,): with amounts c of the principal filters squared errors fall by 2 b c - c A c."""
+    """A (K, K) and b (K,): with coefficients c of the principal filters squared errors fall by 2 b c - c A c."""
     colours = range(3)
     matrix = sum(taps[:, c].T @ found.gram @ taps[:, c] for c in colours)
     return np.asarray(matrix), np.asarray(sum(taps[:, c].T @ found.cross[:, c] for c in colours))
 
 
 def choose(
-    principal: PictureFilter, looks: Sequence[Look], level: float, hyper_latents: int, pixels: int, lam: float
+    principal: PostFilter, samples: Sequence[Sample], level: float, hyper_latents: int, pixels: int, lam: float
 ) -> NDArray[np.int64] | None:
     """The whole numbers s (K,) of the best filter by lam 255^2 MSE + bits; None where no filter pays.
 
@@ -109,24 +109,24 @@ def choose(
     """
     taps: NDArray[np.float64] = principal.taps().double().cpu().numpy()
     for every_pixel in (False, True):
-        found = functools.reduce(operator.add, (sums(*look, principal.side, every_pixel) for look in looks))
+        found = functools.reduce(operator.add, (sums(*look, principal.side, every_pixel) for look in samples))
         numbers, expected = _best(principal, project(found, taps), level, hyper_latents, lam * pixels / found.pixels)
         if numbers is None:
             return None
-        amounts = torch.from_numpy(numbers) * principal.step(level, hyper_latents)
-        if found.error - sum(_error(principal, amounts, *look) for look in looks) > _TRUE * expected:
+        coefficients = torch.from_numpy(numbers) * principal.step(level, hyper_latents)
+        if found.error - sum(_error(principal, coefficients, *look) for look in samples) > _TRUE * expected:
             return numbers
     return None
 
 
-def _error(principal: PictureFilter, amounts: Tensor, x_hat: Tensor, x: Tensor) -> float:
+def _error(principal: PostFilter, coefficients: Tensor, x_hat: Tensor, x: Tensor) -> float:
     """The squared error that a filter leaves."""
-    left = principal(x_hat, amounts)[:, :, : x.shape[2], : x.shape[3]].sub_(x)
+    left = principal(x_hat, coefficients)[:, :, : x.shape[2], : x.shape[3]].sub_(x)
     return float(left.square_().sum(dim=3).double().sum())
 
 
 def _best(
-    principal: PictureFilter,
+    principal: PostFilter,
     projected: tuple[NDArray[np.float64], NDArray[np.float64]],
     level: float,
     hyper_latents: int,

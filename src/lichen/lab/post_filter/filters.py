@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lichen.coding.scales import RAW_SCALE_BITS, SCALE_MIN
 from lichen.lab.prior.context import Coder
-from lichen.lab.prior.families import RAW_BITS, SCALE_MIN, Belief, Logistic
+from lichen.lab.prior.families import EntropyParameters, Logistic
 from lichen.lab.transforms.blocks import no_autocast
 
 USUAL = 7  # binary digits of 64 ... 127 hyper-latents, of 64 x 64 pixels each: the size that tables are for
 
 
-class PictureFilter(nn.Module):
+class PostFilter(nn.Module):
     """x_hat + the sum over k of c_k (filters_k * x_hat + offsets_k), c_k = s_k 2^(steps - e / 2), s_k whole numbers.
 
     `filters` (3 K, 3, n, n), the k-th being 3 k ... 3 k + 2, `offsets` (K, 3), and for each trained level `steps`
@@ -62,16 +63,16 @@ class PictureFilter(nn.Module):
         return self.filters.shape[-1]
 
     def code(self, coder: Coder, level: float, hyper_latents: int, numbers: NDArray[np.int64] | None = None) -> Tensor:
-        """Code s (K,), or read it when it is None, behind the latents; gives the amounts c (K,), float64."""
+        """Code s (K,), or read it when it is None, behind the latents; gives the coefficients c (K,), float64."""
         wanted = None if numbers is None else torch.from_numpy(numbers).double()[None, None]
         coded = coder.code(wanted, self.belief(level, hyper_latents))[0, 0]
         return coded * self.step(level, hyper_latents)
 
-    def belief(self, level: float, hyper_latents: int) -> Belief:
+    def belief(self, level: float, hyper_latents: int) -> EntropyParameters:
         """What is believed of s, (1, 1, K), in a file of this level (0 ... levels - 1) and size."""
         row = self.raws[_nearest(level)].double().cpu()
-        raw = torch.round(row * 2**RAW_BITS) / 2**RAW_BITS + octaves(hyper_latents)
-        return Belief(torch.zeros_like(raw)[None, None], raw[None, None], Logistic())
+        raw = torch.round(row * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS + octaves(hyper_latents)
+        return EntropyParameters(torch.zeros_like(raw)[None, None], raw[None, None], Logistic())
 
     def step(self, level: float, hyper_latents: int) -> float:
         """What c_k is counted in."""
@@ -82,13 +83,13 @@ class PictureFilter(nn.Module):
         by_filter = self.filters.unflatten(0, (-1, 3)).flatten(2)
         return torch.cat([by_filter, self.offsets[:, :, None]], dim=2).permute(2, 1, 0)
 
-    def forward(self, x_hat: Tensor, amounts: Tensor) -> Tensor:
+    def forward(self, x_hat: Tensor, coefficients: Tensor) -> Tensor:
         """x_hat (B, 3, H, W) and c (K,) -> the filtered picture, of the same shape, float32."""
-        amounts, middle = amounts.to(self.filters), self.side // 2
+        coefficients, middle = coefficients.to(self.filters), self.side // 2
         with no_autocast(x_hat):
-            kernel = torch.tensordot(amounts, self.filters.unflatten(0, (-1, 3)), dims=1)
+            kernel = torch.tensordot(coefficients, self.filters.unflatten(0, (-1, 3)), dims=1)
             kernel[:, :, middle, middle] += torch.eye(3, device=kernel.device)
-            return F.conv2d(F.pad(x_hat.float(), (middle,) * 4, mode="replicate"), kernel, amounts @ self.offsets)
+            return F.conv2d(F.pad(x_hat.float(), (middle,) * 4, mode="replicate"), kernel, coefficients @ self.offsets)
 
 
 def _nearest(level: float) -> int:

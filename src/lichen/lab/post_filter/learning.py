@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lichen.coding.scales import RAW_SCALE_BITS, SCALE_MAX, SCALE_MIN, SCALES
 from lichen.lab.post_filter.choice import Sums, prices_at, project, quantised
-from lichen.lab.post_filter.filters import USUAL, PictureFilter, octaves
-from lichen.lab.prior.families import RAW_BITS, SCALE_MAX, SCALE_MIN, SCALES
+from lichen.lab.post_filter.filters import USUAL, PostFilter, octaves
 
 USUAL_PIXELS = 1.5 * 2 ** (USUAL - 1) * 64**2  # of a picture for which tables are: those of Kodak
 _RIDGE = 1e-5  # of the average picture, for filters that are seen nowhere
@@ -36,8 +36,8 @@ class Example:
     hyper_latents: int
 
 
-def learn(principal: PictureFilter, examples: Sequence[Example], lams: Sequence[float]) -> None:
-    """Set a `PictureFilter` by examples of each level, whose lambdas are `lams`. In place."""
+def learn(principal: PostFilter, examples: Sequence[Example], lams: Sequence[float]) -> None:
+    """Set a `PostFilter` by examples of each level, whose lambdas are `lams`. In place."""
     side, count = principal.side, len(principal.offsets)
     taps = _axes(examples, count)
     by_colour = torch.from_numpy(taps).permute(2, 1, 0).float()  # (K, 3, 3 n n + 1)
@@ -46,7 +46,7 @@ def learn(principal: PictureFilter, examples: Sequence[Example], lams: Sequence[
     for level, lam in enumerate(lams):
         of_level = [example for example in examples if example.level == level]
         step = math.sqrt(18 / (255**2 * math.log(2) * lam * USUAL_PIXELS))
-        principal.steps[level] = round(math.log2(step) * 2**RAW_BITS) / 2**RAW_BITS
+        principal.steps[level] = round(math.log2(step) * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
         principal.raws[level] = _spreads(taps, of_level, step, lam)
 
 
@@ -81,5 +81,5 @@ def _spreads(taps: NDArray[np.float64], examples: Sequence[Example], step: float
             own = step * 2.0**-finer
             sums += prices[:, np.abs(quantised(matrix * (worth * own**2), vector * (worth * own), prices[chosen]))]
         chosen = np.argmin(sums, axis=0)
-    best: Tensor = torch.round(raws[torch.from_numpy(chosen)] * 2**RAW_BITS) / 2**RAW_BITS
+    best: Tensor = torch.round(raws[torch.from_numpy(chosen)] * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
     return best

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.lab.fixed_point.convert import ACTIVATION_BITS
-from lichen.lab.prior.families import Belief, Gaussian, Logistic
+from lichen.lab.fixed_point.grid import ACTIVATION_BITS
+from lichen.lab.prior.families import EntropyParameters, Gaussian, Logistic
 from lichen.lab.prior.schedules import Cell
 from lichen.lab.transforms.blocks import SLOPE, Pointwise, zero_
 
@@ -27,13 +27,13 @@ SIDE = 4  # latents that a tally has in each direction: those of a hyper-latent
 REACH = 1  # how many hyper-latents away evidence is smoothed over
 SIZES = 256  # of |s| that have scores of their own; the last stands for all beyond
 UNITS = 256  # of a score and of information: whole numbers, exact in whatever order they are added
-DOUBT = 6 * 4 * UNITS  # information, as the smoothed tallies count it, for "the scale was right"
+PRIOR_STRENGTH = 6 * 4 * UNITS  # information, as the smoothed tallies count it, for "the scale was right"
 MOST = 8.0  # the largest evidence, in octaves
 START = 0.6  # how much of it a channel's scale is moved by
 
 
 @dataclass(frozen=True)
-class Tally:
+class ScaleStatistics:
     """What the latents decoded so far say of their scales.
 
     `counts` (B, 2, M, h / 4, w / 4) are sums of scores and of information; `moved` (B, M, h / 4, w / 4) is what the
@@ -44,11 +44,11 @@ class Tally:
     moved: Tensor | None = None
 
     @staticmethod
-    def empty(like: Tensor, latents: int, dtype: torch.dtype) -> Tally:
+    def empty(like: Tensor, latents: int, dtype: torch.dtype) -> ScaleStatistics:
         """Of nothing yet, for features (B, F, h, w)."""
         batch, _, height, width = like.shape
         counts = like.new_zeros(batch, 2, -(-height // SIDE), -(-width // SIDE), latents, dtype=dtype)
-        return Tally(counts.permute(0, 1, 4, 2, 3))
+        return ScaleStatistics(counts.permute(0, 1, 4, 2, 3))
 
     def places(self, cell: Cell, width: int) -> Tensor:
         """(n,) int64: where in the tally's flat map each of a cell's positions is counted, of latents `width` wide."""
@@ -57,16 +57,16 @@ class Tally:
         positions = everywhere if cell.positions is None else cell.positions
         return positions // (width * SIDE) * across + positions % width // SIDE
 
-    def moves(self, belief: Belief, cell: Cell, width: int) -> Belief:
+    def moves(self, belief: EntropyParameters, cell: Cell, width: int) -> EntropyParameters:
         """A cell's belief with its scales moved."""
         if self.moved is None:
             return belief
         by = Cell(cell.channels, self.places(cell, width)).of(self.moved)
-        return Belief(belief.mean, belief.raw + by, belief.gaussian)
+        return EntropyParameters(belief.mean, belief.raw + by, belief.family)
 
-    def within(self, cut: Callable[[Tensor], Tensor]) -> Tally:
+    def within(self, cut: Callable[[Tensor], Tensor]) -> ScaleStatistics:
         """The same memory under a window: `cut` gives the part of a map (..., h / 4, w / 4) that lies there."""
-        return Tally(cut(self.counts), None if self.moved is None else cut(self.moved))
+        return ScaleStatistics(cut(self.counts), None if self.moved is None else cut(self.moved))
 
 
 @functools.cache
@@ -94,7 +94,7 @@ class Scores(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         return F.embedding(rows, self.table.flatten(0, 1))
 
-    def exact(self) -> Scores:
+    def fixed_point(self) -> Scores:
         """Whole numbers: its own fixed-point twin."""
         return self
 
@@ -118,20 +118,22 @@ class Adaptation(nn.Module):
             nn.init.constant_(layer.weight, START)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, step: int, tally: Tally) -> Tally:
+    def forward(self, step: int, tally: ScaleStatistics) -> ScaleStatistics:
         """The tally with what it moves the raw scales of part `step` (from 1) by."""
         asked = evidence(tally.counts)
-        return Tally(tally.counts, self.own[step - 1](asked) + self.mixed[step - 1](asked))
+        return ScaleStatistics(tally.counts, self.own[step - 1](asked) + self.mixed[step - 1](asked))
 
     @torch.no_grad()
-    def count(self, tally: Tally, cell: Cell, belief: Belief, residuals: Tensor, width: int) -> None:
+    def count(
+        self, tally: ScaleStatistics, cell: Cell, belief: EntropyParameters, residuals: Tensor, width: int
+    ) -> None:
         """Add a cell's symbols to the tally of a map `width` latents wide, in place.
 
         `residuals` (B, n, c) are its symbols within a rounding, `belief` is theirs before it was moved: a tally says
         how wrong the networks are, moved or not.
         """
         sizes = residuals.abs().add_(0.5).clamp_(max=SIZES - 1).int().clamp_(min=0)  # a NaN may be any whole number
-        rows = belief.gaussian.scale.index(belief.raw).int().mul_(SIZES).add_(sizes)
+        rows = belief.family.scale.index(belief.raw).int().mul_(SIZES).add_(sizes)
         found = self.scores(rows).to(tally.counts.dtype)
         shape = tally.counts.shape[3:]
         sums = found.new_zeros(len(found), shape.numel(), *found.shape[2:])
@@ -150,5 +152,5 @@ def evidence(counts: Tensor) -> Tensor:
     x = torch.add(rows[:, :, :-2] + rows[:, :, 2:], x, alpha=2)
     columns = F.pad(x, (0, 0, 1, 1))
     score, information = torch.add(columns[..., :-2, :] + columns[..., 2:, :], x, alpha=2).double().unbind(dim=1)
-    octaves = score.mul_(2**ACTIVATION_BITS).div_(information.add_(DOUBT)).round_().div_(2**ACTIVATION_BITS)
+    octaves = score.mul_(2**ACTIVATION_BITS).div_(information.add_(PRIOR_STRENGTH)).round_().div_(2**ACTIVATION_BITS)
     return octaves.clamp_(-MOST, MOST).to(counts.dtype).permute(0, 3, 1, 2)

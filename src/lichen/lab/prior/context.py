@@ -9,18 +9,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lichen.lab.prior.adaptation import Adaptation, Tally
+from lichen.lab.prior.adaptation import Adaptation, ScaleStatistics
 from lichen.lab.prior.centroids import Centroids
-from lichen.lab.prior.families import OURS, AnyBelief, Belief, Shape, joined, joined_beliefs, parted
+from lichen.lab.prior.families import (
+    OURS,
+    AnyEntropyParameters,
+    EntropyParameters,
+    Family,
+    joined,
+    joined_parameters,
+    parted,
+)
 from lichen.lab.prior.schedules import Cell, DualCheckerboard, FixedSchedule, Part, Schedule
 from lichen.lab.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
-Beliefs = list[tuple[Cell, AnyBelief]]  # each cell and what was believed of its latents
+Beliefs = list[tuple[Cell, AnyEntropyParameters]]  # each cell and what was believed of its latents
 Seen = tuple[Tensor, ...]  # what a source has looked at, (B, S, h, w) each
 
 
@@ -28,15 +36,15 @@ class Coder(Protocol):
     """What the walk needs: the coders of `lichen.coding.coders` provide it."""
 
     @property
-    def ordered(self) -> bool:
+    def sequential(self) -> bool:
         """True in files: a serial model's steps must be coded one by one, and beliefs are not kept."""
         ...
 
-    def code(self, y: Tensor | None, belief: AnyBelief) -> Tensor:
+    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
         """Code a block of latents y (B, n, c), or read it when y is None; gives y_hat (B, n, c)."""
         ...
 
-    def foresee(self, y: Tensor) -> Tensor:
+    def quantize(self, y: Tensor) -> Tensor:
         """y_hat of a serial model, which codes round(y): known wherever y is."""
         ...
 
@@ -122,7 +130,7 @@ class ContextModel(Context):
         sources: Sequence[Source],
         latents: int,
         base_raw: Tensor | None = None,
-        gaussian: Shape = OURS,
+        family: Family = OURS,
         centroids: Centroids | None = None,
         adaptation: Adaptation | None = None,
     ) -> None:
@@ -133,7 +141,7 @@ class ContextModel(Context):
         self.sources = nn.ModuleList(sources)
         self.latents = latents
         self.base_raw = None if base_raw is None else LevelTable(base_raw)
-        self.gaussian, self.centroids, self.adaptation = gaussian, centroids, adaptation
+        self.family, self.centroids, self.adaptation = family, centroids, adaptation
 
     def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[-2:]
@@ -147,18 +155,18 @@ class ContextModel(Context):
             seen = self.look(step, features, known, seen)
             tally = self.weighed(step, tally)
             known, added = self.code_part(step, part, coder, seen, known, level, y, tally)
-            beliefs += [] if coder.ordered else added
+            beliefs += [] if coder.sequential else added
         return known, beliefs
 
-    def tally(self, like: Tensor, dtype: torch.dtype) -> Tally | None:
+    def tally(self, like: Tensor, dtype: torch.dtype) -> ScaleStatistics | None:
         """What `code_part` counts in, for a map as large as `like` (B, F, h, w); None without adaptation."""
-        return None if self.adaptation is None else Tally.empty(like, self.latents, dtype)
+        return None if self.adaptation is None else ScaleStatistics.empty(like, self.latents, dtype)
 
-    def weighed(self, step: int, tally: Tally | None) -> Tally | None:
+    def weighed(self, step: int, tally: ScaleStatistics | None) -> ScaleStatistics | None:
         """The tally with what it moves the raw scales of this part by."""
         if self.adaptation is None or tally is None or step == 0:
             return tally
-        weighed: Tally = self.adaptation(step, tally)
+        weighed: ScaleStatistics = self.adaptation(step, tally)
         return weighed
 
     def look(self, step: int, features: Tensor, known: Tensor, before: Seen | None = None) -> Seen:
@@ -178,7 +186,7 @@ class ContextModel(Context):
         known: Tensor,
         level: Tensor,
         y: Tensor | None,
-        tally: Tally | None = None,
+        tally: ScaleStatistics | None = None,
     ) -> tuple[Tensor, Beliefs]:
         """Code the cells of one part into `known`; gives it with them, in place where nothing learns.
 
@@ -194,7 +202,7 @@ class ContextModel(Context):
         together = [slice(i, i + 1) for i in range(len(part))] if alone else [slice(len(part))]
         for block in together:
             wanted = None if y is None else joined([cell.of(y) for cell in part[block]])
-            belief = joined_beliefs(beliefs[block])
+            belief = joined_parameters(beliefs[block])
             decoded = coder.code(wanted, belief)
             if self.adaptation is not None and tally is not None and step < self.schedule.steps - 1:
                 symbols = parted(decoded.detach() - belief.centre.detach(), [b.mean for b in beliefs[block]])
@@ -224,17 +232,17 @@ class ContextModel(Context):
         assert isinstance(source, Source)
         return source
 
-    def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> Belief:
+    def _believe(self, source: Source, seen: Seen, cell: Cell, base: Tensor | None) -> EntropyParameters:
         """What is believed of a cell's latents, (B, n, c)."""
         mean, raw = source.at(seen, cell)
-        return Belief(mean, raw if base is None else raw + base[:, :, cell.channels], self.gaussian)
+        return EntropyParameters(mean, raw if base is None else raw + base[:, :, cell.channels], self.family)
 
 
-class Side(nn.Module):
+class HyperPrior(nn.Module):
     """The density of z: `forward(level, positions)` gives its belief, (B, positions, channels)."""
 
     channels: int
-    single: ClassVar[bool] = False  # a few numbers for each channel: in files always in double precision
+    float32: ClassVar[bool] = False  # a few numbers for each channel: in files always in double precision
 
 
 class Prior(nn.Module):
@@ -246,11 +254,10 @@ class Prior(nn.Module):
 
     guard: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
 
-    def __init__(self, synthesis: nn.Module, context: Context, side: Side, single: bool = False) -> None:
+    def __init__(self, synthesis: nn.Module, context: Context, hyper_prior: HyperPrior, float32: bool = False) -> None:
         super().__init__()
-        self.single = single
-        self.synthesis, self.context, self.side = synthesis, context, side
-        self.register_load_state_dict_pre_hook(_as_today)
+        self.float32 = float32
+        self.synthesis, self.context, self.hyper_prior = synthesis, context, hyper_prior
 
     def walk(
         self,
@@ -271,22 +278,14 @@ class Prior(nn.Module):
     def code_hyper(self, coder: Coder, level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
         """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""
         everything = Cell(slice(None))
-        belief = self.side(level, shape[0] * shape[1])
+        belief = self.hyper_prior(level, shape[0] * shape[1])
         return everything.back(coder.code(None if z is None else everything.of(z), belief), shape)
 
 
-def _as_today(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Weights from before there was a choice of z's density name its Gaussian otherwise; others held frozen scores."""
-    state.pop(prefix + "context.adaptation.scores.table", None)
-    for old, new in (("hyper_mean.table", "side.mean.table"), ("hyper_raw.table", "side.raw.table")):
-        if prefix + old in state:
-            state[prefix + new] = state.pop(prefix + old)
-
-
-def merge(beliefs: Beliefs, like: Tensor) -> Belief:
+def merge(beliefs: Beliefs, like: Tensor) -> EntropyParameters:
     """One belief (B, M, h, w) of the cells' beliefs; `like` is y."""
     mean, raw = (like.new_zeros(like.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2) for _ in range(2))
     for cell, belief in beliefs:
         cell.put_(mean, belief.mean.to(like.dtype))
         cell.put_(raw, belief.raw.to(like.dtype))
-    return Belief(mean, raw, beliefs[0][1].gaussian)
+    return EntropyParameters(mean, raw, beliefs[0][1].family)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.lab.fixed_point.convert import snap
-from lichen.lab.prior.context import Beliefs, Coder, Context, Side
-from lichen.lab.prior.families import AnyBelief, Belief, LearnedBelief, lower_bound
+from lichen.lab.fixed_point.grid import round_to_grid
+from lichen.lab.prior.context import Beliefs, Coder, Context, HyperPrior
+from lichen.lab.prior.families import AnyEntropyParameters, EntropyParameters, LearnedEntropyParameters, lower_bound
 from lichen.lab.prior.schedules import AllAtOnce, Cell
 from lichen.lab.transforms.blocks import LevelTable
 
@@ -23,7 +23,7 @@ WIDTHS = (1, 3, 3, 3, 3, 1)  # of the small network that is a channel's cumulati
 TOTAL = 2**24  # what a table's frequencies sum to
 
 
-class LevelGaussian(Side):
+class LevelGaussian(HyperPrior):
     """A Gaussian whose mean and scale are learned for each channel and quality level: our own models' z."""
 
     def __init__(self, channels: int, levels: int) -> None:
@@ -32,13 +32,13 @@ class LevelGaussian(Side):
         self.mean = LevelTable(torch.zeros(levels, channels))
         self.raw = LevelTable(torch.zeros(levels, channels))
 
-    def forward(self, level: Tensor, positions: int) -> AnyBelief:
+    def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
         """level (B,) -> the belief of (B, positions, C)."""
         mean, raw = (table(level)[:, None, :, 0, 0].expand(-1, positions, -1) for table in (self.mean, self.raw))
-        return Belief(mean, raw)
+        return EntropyParameters(mean, raw)
 
 
-class LearnedDensity(Side):
+class LearnedDensity(HyperPrior):
     """A density for each channel, as a monotone network that maps a value to its cumulative's logit (Balle 2018).
 
     The network is pinned to a cumulative of 1/2 at `medians`, by construction: rounding is centred on
@@ -67,12 +67,12 @@ class LearnedDensity(Side):
         self.count()
         self.register_state_dict_pre_hook(_count_anew)
 
-    def forward(self, level: Tensor, positions: int) -> AnyBelief:
+    def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
         """level (B,) -> the belief of (B, positions, C)."""
         return self.believe(self.medians, len(level), positions)
 
-    def believe(self, medians: Tensor, batch: int, positions: int) -> LearnedBelief:
-        return LearnedBelief(medians.expand(batch, positions, -1), self, self.frequencies)
+    def believe(self, medians: Tensor, batch: int, positions: int) -> LearnedEntropyParameters:
+        return LearnedEntropyParameters(medians.expand(batch, positions, -1), self, self.frequencies)
 
     def bits(self, residual: Tensor) -> Tensor:
         """-log2 P of latents at `residual` (B, n, C) from the median; never in bfloat16, where it would cancel."""
@@ -111,9 +111,9 @@ class LearnedDensity(Side):
         rest = TOTAL - counts.sum(dim=1, keepdim=True)
         self.frequencies.copy_(counts.scatter_add(1, top, rest))
 
-    def exact(self) -> ExactDensity:
+    def fixed_point(self) -> FixedPointDensity:
         """The fixed-point twin."""
-        return ExactDensity(self)
+        return FixedPointDensity(self)
 
 
 def _count_anew(module: nn.Module, *_: Any) -> None:
@@ -121,7 +121,7 @@ def _count_anew(module: nn.Module, *_: Any) -> None:
         module.count()
 
 
-class ExactDensity(Side):
+class FixedPointDensity(HyperPrior):
     """The fixed-point twin of a learned density: its medians on the grid, its stored integers."""
 
     medians: Tensor
@@ -129,9 +129,9 @@ class ExactDensity(Side):
     def __init__(self, density: LearnedDensity) -> None:
         super().__init__()
         self.density, self.channels = density, density.channels
-        self.register_buffer("medians", snap(density.medians.detach()))
+        self.register_buffer("medians", round_to_grid(density.medians.detach()))
 
-    def forward(self, level: Tensor, positions: int) -> AnyBelief:
+    def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
         return self.density.believe(self.medians, len(level), positions)
 
 

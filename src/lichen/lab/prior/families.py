@@ -17,20 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SCALE_MIN = 0.11  # the coder's smallest scale; the correlation loss bounds its scale by the same
-SCALE_MAX = 256.0
-SCALES = 64
-FLOOR = 2.0**-24  # the coder's smallest probability
-RAW_BITS = 12  # fractional bits of `raw` at coding time
-SKIP = 3  # of our own models: at scale indices up to this one nothing is coded and y_hat is the mean
-NO_SKIP = -1  # everything is coded
-
-_STEP = math.log2(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
-# Thresholds between neighbouring scales, in units of 2^-12 of raw. Frozen: these 63 integers are
-# part of the file format (docs/format.md); a test pins them.
-THRESHOLDS = tuple(round((math.log2(SCALE_MIN) + (i + 0.5) * _STEP) * 2**RAW_BITS) for i in range(SCALES - 1))
-# The same for a raw that is the scale itself; frozen likewise.
-LINEAR_THRESHOLDS = tuple(round(SCALE_MIN * 2 ** ((i + 0.5) * _STEP) * 2**RAW_BITS) for i in range(SCALES - 1))
+from lichen.coding.scales import (
+    FLOOR,
+    LINEAR_THRESHOLDS,
+    LOG_STEP,
+    NO_SKIP,
+    RAW_SCALE_BITS,
+    SCALE_MAX,
+    SCALE_MIN,
+    SCALES,
+    SKIP,
+    THRESHOLDS,
+)
 
 
 class _LowerBound(torch.autograd.Function):
@@ -129,7 +127,7 @@ class LinearScale:
     def index(self, raw: Tensor) -> Tensor:
         """The coder's scale index, uint8, of raw on its grid."""
         table = _linear_index().to(raw.device)
-        units = (raw * 2**RAW_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
+        units = (raw * 2**RAW_SCALE_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
         index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
         return index
 
@@ -142,14 +140,14 @@ class Gaussian:
     """How Gaussian beliefs are read, priced and coded; part of a model's config.
 
     At scale indices up to `skip` nothing is coded; `floor` is the smallest probability that an
-    estimate counts with. `inside`: the mean stays inside the density and y_hat = round(y), for
+    estimate counts with. `mean_in_cdf`: the mean stays inside the density and y_hat = round(y), for
     serial models (otherwise y_hat = round(y - mean) + mean).
     """
 
     scale: LogScale | LinearScale = LogScale()
     skip: int = SKIP
     floor: float = FLOOR
-    inside: bool = False
+    mean_in_cdf: bool = False
 
     tables: ClassVar[str] = "gaussian"
 
@@ -170,7 +168,7 @@ class Logistic:
     skip: int = SKIP
     floor: float = FLOOR
 
-    inside: ClassVar[bool] = False
+    mean_in_cdf: ClassVar[bool] = False
     tables: ClassVar[str] = "logistic"
 
     def bits(self, residual: Tensor, scale: Tensor) -> Tensor:
@@ -182,12 +180,12 @@ class Logistic:
         return _tempered(logistic_bits(residual, scale))
 
 
-Shape = Gaussian | Logistic
+Family = Gaussian | Logistic
 OURS = Gaussian()
 
 
 @dataclass(frozen=True)
-class Belief:
+class EntropyParameters:
     """What is believed of a latent before it is coded: mean and raw, (B, ..., C).
 
     `earlier` are the beliefs of a model's earlier stages, which are priced in training only.
@@ -195,40 +193,40 @@ class Belief:
 
     mean: Tensor
     raw: Tensor
-    gaussian: Shape = OURS
-    earlier: tuple[Belief, ...] = ()
+    family: Family = OURS
+    earlier: tuple[EntropyParameters, ...] = ()
 
     @property
     def scale(self) -> Tensor:
         """sigma, bounded to what the coder has tables for."""
-        return self.gaussian.scale.scale(self.raw)
+        return self.family.scale.scale(self.raw)
 
     @property
     def skipped(self) -> Tensor:
         """True where the coder codes nothing and y_hat is the mean."""
-        if self.gaussian.skip == NO_SKIP:
+        if self.family.skip == NO_SKIP:
             return torch.zeros_like(self.raw, dtype=torch.bool)
-        skipped: Tensor = torch.round(self.raw.double() * 2**RAW_BITS) < self._threshold_of_skip()
+        skipped: Tensor = torch.round(self.raw.double() * 2**RAW_SCALE_BITS) < self._threshold_of_skip()
         return skipped
 
     def _threshold_of_skip(self) -> int:
-        return self.gaussian.scale.thresholds()[self.gaussian.skip]
+        return self.family.scale.thresholds()[self.family.skip]
 
     @property
     def centre(self) -> Tensor:
         """What is taken from y before it is rounded, and added again."""
-        return torch.zeros_like(self.mean) if self.gaussian.inside else self.mean
+        return torch.zeros_like(self.mean) if self.family.mean_in_cdf else self.mean
 
     def bits(self, rounded: Tensor) -> Tensor:
         """The cost of y_hat = centre + rounded, elementwise."""
-        return self.gaussian.bits(self._residual(rounded), self.scale)
+        return self.family.bits(self._residual(rounded), self.scale)
 
     def training_bits(self, noisy: Tensor, rounded: Tensor | None = None) -> Tensor:
         """The cost of centre + noisy, with a useful gradient at any distance.
 
         With `rounded` the cost of that, as in a file: the scale learns from it, mean and y from the noisy one.
         """
-        price = self.gaussian.training_bits
+        price = self.family.training_bits
         if rounded is None:
             return price(self._residual(noisy), self.scale)
         scale = self.scale
@@ -236,7 +234,7 @@ class Belief:
         return price(self._residual(rounded).detach(), scale) + (slope - slope.detach())
 
     def _residual(self, value: Tensor) -> Tensor:
-        return value.float() - self.mean.float() if self.gaussian.inside else value.float()
+        return value.float() - self.mean.float() if self.family.mean_in_cdf else value.float()
 
 
 def joined(cells: Sequence[Tensor]) -> Tensor:
@@ -252,11 +250,11 @@ def parted(block: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     return [part.view(cell.shape) for part, cell in zip(parts, like, strict=True)]
 
 
-def joined_beliefs(beliefs: Sequence[Belief]) -> Belief:
+def joined_parameters(beliefs: Sequence[EntropyParameters]) -> EntropyParameters:
     """What is believed of several cells, as they are `joined`."""
     if len(beliefs) == 1:
         return beliefs[0]
-    return Belief(joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs]), beliefs[0].gaussian)
+    return EntropyParameters(joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs]), beliefs[0].family)
 
 
 class Pricer(Protocol):
@@ -266,7 +264,7 @@ class Pricer(Protocol):
 
 
 @dataclass(frozen=True)
-class LearnedBelief:
+class LearnedEntropyParameters:
     """Latents of a density that is learned for each channel (Balle 2018), whatever the picture.
 
     `mean` (B, n, C) is the density's median; `frequencies` (C, 2R + 2) are the coder's integers for
@@ -276,8 +274,8 @@ class LearnedBelief:
     mean: Tensor
     density: Pricer
     frequencies: Tensor
-    gaussian: Gaussian = OURS
-    earlier: tuple[Belief, ...] = ()
+    family: Gaussian = OURS
+    earlier: tuple[EntropyParameters, ...] = ()
 
     @property
     def raw(self) -> Tensor:
@@ -301,7 +299,7 @@ class LearnedBelief:
         return self.density.bits(noisy.float())
 
 
-AnyBelief = Belief | LearnedBelief
+AnyEntropyParameters = EntropyParameters | LearnedEntropyParameters
 
 
 def scale_index(raw: Tensor) -> Tensor:
@@ -310,7 +308,7 @@ def scale_index(raw: Tensor) -> Tensor:
     The thresholds lie evenly but for their rounding, so a product and a sum find the index; a test
     compares every raw with the 63 integers.
     """
-    index = (raw * (1 / _STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_BITS + 1)) / _STEP)
+    index = (raw * (1 / LOG_STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_SCALE_BITS + 1)) / LOG_STEP)
     return index.clamp_(0, SCALES - 1).to(torch.uint8)
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.lab.fixed_point.convert import ExactConv, within
+from lichen.lab.fixed_point.grid import clamp_to_grid
+from lichen.lab.fixed_point.layers import FixedPointConv
 
 BLOCK = 4096  # positions that are gathered at a time
 
@@ -46,12 +47,12 @@ class MaskedConv(nn.Conv2d):
         windows = flat.index_select(1, index.flatten()).view(len(flat), len(index), -1)
         return F.linear(windows, self.weight[:, :, self.mask].permute(0, 2, 1).flatten(1), self.bias)
 
-    def exact(self) -> ExactMasked:
+    def fixed_point(self) -> FixedPointMasked:
         """The fixed-point twin."""
-        return ExactMasked(self)
+        return FixedPointMasked(self)
 
 
-class ExactMasked(nn.Module):
+class FixedPointMasked(nn.Module):
     """The fixed-point twin of a masked convolution: one matrix product over gathered windows, closed taps left out."""
 
     weight: Tensor
@@ -66,13 +67,13 @@ class ExactMasked(nn.Module):
             open_only.weight.copy_(taps[:, :, None, None])
             if conv.bias is not None and open_only.bias is not None:
                 open_only.bias.copy_(conv.bias)
-        self.product = ExactConv(open_only)
+        self.product = FixedPointConv(open_only)
         self.register_buffer("mask", conv.mask)
 
     def forward(self, known: Tensor, positions: Tensor | None = None) -> Tensor:
         height, width = known.shape[-2:]
         index = neighbours(self.mask, height, width)
-        flat = within(known).permute(0, 2, 3, 1).flatten(1, 2)
+        flat = clamp_to_grid(known).permute(0, 2, 3, 1).flatten(1, 2)
         flat = torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
         index = index if positions is None else index[positions]
         return torch.cat([self.gathered(flat, block) for block in index.split(BLOCK)], dim=1)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lichen.lab.fixed_point.convert import snap
-from lichen.lab.fixed_point.functions import ExactConfidence, ExactLogMean, ExactWeigh
+from lichen.lab.fixed_point.grid import round_to_grid
 from lichen.lab.prior.context import Beliefs, Coder, Context
-from lichen.lab.prior.families import Belief, Gaussian, gaussian_bits
-from lichen.lab.prior.masked import ExactMasked, MaskedConv, causal, neighbours
+from lichen.lab.prior.families import EntropyParameters, Gaussian, gaussian_bits
+from lichen.lab.prior.masked import FixedPointMasked, MaskedConv, causal, neighbours
+from lichen.lab.prior.reference_fixed_point import FixedPointConfidence, FixedPointLogMean, FixedPointWeigh
 from lichen.lab.prior.schedules import Cell, Raster
 from lichen.lab.prior.sources import at_points, stack
 
@@ -33,9 +33,9 @@ class Weigh(nn.Module):
     def forward(self, x: Tensor, similarity: Tensor, confidence: Tensor) -> Tensor:
         return x * (similarity * confidence)
 
-    def exact(self) -> ExactWeigh:
+    def fixed_point(self) -> FixedPointWeigh:
         """The fixed-point twin."""
-        return ExactWeigh()
+        return FixedPointWeigh()
 
 
 class LogMean(nn.Module):
@@ -44,31 +44,31 @@ class LogMean(nn.Module):
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         return torch.logaddexp2(one.float(), other.float()) - 1
 
-    def exact(self) -> ExactLogMean:
+    def fixed_point(self) -> FixedPointLogMean:
         """The fixed-point twin."""
-        return ExactLogMean()
+        return FixedPointLogMean()
 
 
 class Confidence(nn.Module):
     """U: the channels' mean of P(y_hat) under mean and raw = log2 scale, (B, n, C) -> (B, n, 1), without gradient."""
 
     @torch.no_grad()
-    def forward(self, y_hat: Tensor, belief: Belief) -> Tensor:
+    def forward(self, y_hat: Tensor, belief: EntropyParameters) -> Tensor:
         bits = gaussian_bits(y_hat.float() - belief.mean.float(), belief.scale)
         return torch.exp2(-bits).mean(dim=2, keepdim=True)
 
-    def exact(self) -> ExactConfidence:
+    def fixed_point(self) -> FixedPointConfidence:
         """The fixed-point twin."""
-        return ExactConfidence()
+        return FixedPointConfidence()
 
 
 class Certainty(nn.Module):
     """In place of U in the paper's ablation: every winner is trusted, (B, n, C) -> ones (B, n, 1)."""
 
-    def forward(self, y_hat: Tensor, belief: Belief) -> Tensor:
+    def forward(self, y_hat: Tensor, belief: EntropyParameters) -> Tensor:
         return y_hat.new_ones(*y_hat.shape[:2], 1)
 
-    def exact(self) -> Certainty:
+    def fixed_point(self) -> Certainty:
         """Nothing is computed: its own fixed-point twin."""
         return self
 
@@ -92,7 +92,7 @@ class _Glance:
 
     block: Tensor
     local: Tensor
-    first: Belief
+    first: EntropyParameters
     winner: Tensor
     similarity: Tensor
     confidence: Tensor
@@ -107,10 +107,10 @@ class ReferenceModel(Context):
     """
 
     def __init__(
-        self, latents: int, features: int, hidden: int, slope: float, gaussian: Gaussian, confident: bool = True
+        self, latents: int, features: int, hidden: int, slope: float, family: Gaussian, confident: bool = True
     ) -> None:
         super().__init__()
-        self.schedule, self.latents, self.gaussian = Raster(), latents, gaussian
+        self.schedule, self.latents, self.family = Raster(), latents, family
         self.local = MaskedConv(latents, latents, causal(5))
         self.reference = MaskedConv(latents, latents, causal(3, centre=True))
         ways = (latents, 2 * latents, 2 * latents + features)
@@ -123,9 +123,9 @@ class ReferenceModel(Context):
         if y is None:
             return self._read(coder, features)
         everything = Cell(slice(None))
-        known = coder.foresee(y)
+        known = coder.quantize(y)
         flat = everything.of(y)
-        if not coder.ordered:
+        if not coder.sequential:
             belief = _join(list(self._foretold(known, features)))
             return everything.back(coder.code(flat, belief), y.shape[2:]), [(everything, belief)]
         position = 0
@@ -135,7 +135,7 @@ class ReferenceModel(Context):
                 position += 1
         return known, []
 
-    def _foretold(self, known: Tensor, features: Tensor) -> Iterator[Belief]:
+    def _foretold(self, known: Tensor, features: Tensor) -> Iterator[EntropyParameters]:
         """The beliefs of all positions in raster order, block by block, given all of y_hat (B, M, h, w)."""
         height, width = known.shape[2:]
         flat, common = _padded(_flat(known)), _flat(features)
@@ -174,7 +174,7 @@ class ReferenceModel(Context):
 
     def _read(self, coder: Coder, features: Tensor) -> tuple[Tensor, Beliefs]:
         height, width = features.shape[2:]
-        if not isinstance(self.local, ExactMasked):
+        if not isinstance(self.local, FixedPointMasked):
             raise ValueError("files are read with a prior frozen to fixed point")
         around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
         common = _flat(features)
@@ -192,21 +192,21 @@ class ReferenceModel(Context):
             confidence[:, cell.positions] = self.confidence(flat[:, cell.positions], first)
         return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), []
 
-    def _first(self, local: Tensor) -> Belief:
+    def _first(self, local: Tensor) -> EntropyParameters:
         mean, raw = at_points(self.first, local).chunk(2, dim=2)
-        return Belief(mean, raw, self.gaussian)
+        return EntropyParameters(mean, raw, self.family)
 
-    def _last(self, first: Belief, local: Tensor, seen: Tensor, features: Tensor) -> Belief:
+    def _last(self, first: EntropyParameters, local: Tensor, seen: Tensor, features: Tensor) -> EntropyParameters:
         """The coded stage's belief, with those before it."""
         second = self._update(first, at_points(self.second, torch.cat([local, seen], dim=2)))
         if self.third is None:
-            return Belief(second.mean, second.raw, self.gaussian, (first,))
+            return EntropyParameters(second.mean, second.raw, self.family, (first,))
         third = self._update(second, at_points(self.third, torch.cat([local, seen, features], dim=2)))
-        return Belief(third.mean, third.raw, self.gaussian, (first, second))
+        return EntropyParameters(third.mean, third.raw, self.family, (first, second))
 
-    def _update(self, before: Belief, change: Tensor) -> Belief:
+    def _update(self, before: EntropyParameters, change: Tensor) -> EntropyParameters:
         mean, raw = change.chunk(2, dim=2)
-        return Belief(before.mean + mean, self.log_mean(before.raw, raw), self.gaussian)
+        return EntropyParameters(before.mean + mean, self.log_mean(before.raw, raw), self.family)
 
 
 class Search:
@@ -233,7 +233,7 @@ class Search:
         scores.masked_fill_(order >= positions[:, None], 0).clamp_(min=0)
         best = scores.amax(dim=1)
         winner = torch.where(scores == best[:, None], order, stop).amin(dim=1)
-        return winner, snap((best / self._norms[start:stop].clamp(min=1)).clamp_(max=1))[:, None]
+        return winner, round_to_grid((best / self._norms[start:stop].clamp(min=1)).clamp_(max=1))[:, None]
 
     def next(self) -> tuple[Tensor, Tensor]:
         """`block` for the next single position, whose surroundings are known by now."""
@@ -268,13 +268,13 @@ def _padded(flat: Tensor) -> Tensor:
     return torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
 
 
-def _at(belief: Belief, row: int) -> Belief:
+def _at(belief: EntropyParameters, row: int) -> EntropyParameters:
     rows = slice(row, row + 1)
-    return Belief(belief.mean[:, rows], belief.raw[:, rows], belief.gaussian)
+    return EntropyParameters(belief.mean[:, rows], belief.raw[:, rows], belief.family)
 
 
-def _join(blocks: list[Belief]) -> Belief:
+def _join(blocks: list[EntropyParameters]) -> EntropyParameters:
     """The belief of all positions, with its earlier stages, of consecutive ones."""
     mean, raw = torch.cat([b.mean for b in blocks], dim=1), torch.cat([b.raw for b in blocks], dim=1)
     earlier = tuple(_join(list(stages)) for stages in zip(*(b.earlier for b in blocks), strict=True))
-    return Belief(mean, raw, blocks[0].gaussian, earlier)
+    return EntropyParameters(mean, raw, blocks[0].family, earlier)

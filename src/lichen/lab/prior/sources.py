@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lichen.lab.fixed_point.functions import ExactHalfTanh
+from lichen.lab.fixed_point.functions import FixedPointHalfTanh
 from lichen.lab.prior.context import Seen, Source
 from lichen.lab.prior.masked import MaskedConv
 from lichen.lab.prior.schedules import Cell
@@ -55,7 +55,7 @@ class Direct(Source):
         mean, raw = (torch.zeros_like(out), out) if self.zero_mean else out.chunk(2, dim=2)
         return mean[:, :, cell.channels], raw[:, :, cell.channels]
 
-    def exact(self) -> Direct:
+    def fixed_point(self) -> Direct:
         """Nothing is computed: its own fixed-point twin."""
         return self
 
@@ -109,9 +109,9 @@ class HalfTanh(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 * torch.tanh(x)
 
-    def exact(self) -> ExactHalfTanh:
+    def fixed_point(self) -> FixedPointHalfTanh:
         """The fixed-point twin."""
-        return ExactHalfTanh()
+        return FixedPointHalfTanh()
 
 
 class Slice(Source):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from lichen.image.files import write_atomically
 from lichen.lab.evaluation.curves import Curve
-from lichen.lab.evaluation.leaderboard import Competitor, Kind, League, log_rates
+from lichen.lab.evaluation.leaderboard import Kind, Leaderboard, MeasuredCurve, log_rates
 from lichen.lab.reporting.palette import Style
 
 _RC: dict[Any, Any] = {
@@ -33,7 +33,7 @@ BPP_MAX = 1.6
 Look = dict[str, Style]
 
 
-def draw_figures(league: League, look: Look, gains: list[dict[str, Any]], folder: Path) -> None:
+def draw_figures(league: Leaderboard, look: Look, gains: list[dict[str, Any]], folder: Path) -> None:
     """Write rd-psnr, rd-ms-ssim, saving, speed and gains, as .png and .svg, where there is something to draw."""
     measured = [c for c in league.competitors if c.measured]
     anchor = next((c for c in league.competitors if c.key == "vtm"), None)
@@ -59,7 +59,7 @@ def draw_figures(league: League, look: Look, gains: list[dict[str, Any]], folder
                 write_atomically(folder / f"{name}.{ending}", buffer.getvalue(), overwrite=True)
 
 
-def _line(axes: Axes, c: Competitor, style: Style, x: Any, y: Any, marked: bool = True) -> None:
+def _line(axes: Axes, c: MeasuredCurve, style: Style, x: Any, y: Any, marked: bool = True) -> None:
     ours, published = c.kind is Kind.OURS, c.kind is Kind.PUBLISHED
     axes.plot(
         x,
@@ -74,7 +74,7 @@ def _line(axes: Axes, c: Competitor, style: Style, x: Any, y: Any, marked: bool 
     )
 
 
-def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Competitor], Curve | None]) -> None:
+def _rd(axes: Axes, league: Leaderboard, look: Look, label: str, of: Callable[[MeasuredCurve], Curve | None]) -> None:
     top: list[float] = []
     for c in league.competitors:
         curve = of(c)
@@ -89,7 +89,7 @@ def _rd(axes: Axes, league: League, look: Look, label: str, of: Callable[[Compet
         axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
-def _saving(axes: Axes, league: League, look: Look, anchor: Competitor) -> None:
+def _saving(axes: Axes, league: Leaderboard, look: Look, anchor: MeasuredCurve) -> None:
     if anchor.psnr is None:
         return
     grid = np.linspace(anchor.psnr.quality_db[0], anchor.psnr.quality_db[-1], 200)
@@ -102,7 +102,7 @@ def _saving(axes: Axes, league: League, look: Look, anchor: Competitor) -> None:
     axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
-def _speed(axes: Axes, league: League, look: Look, anchor: Competitor) -> None:
+def _speed(axes: Axes, league: Leaderboard, look: Look, anchor: MeasuredCurve) -> None:
     for c in league.competitors:
         found = league.delta(anchor, c)
         if c.measured is None or found is None:

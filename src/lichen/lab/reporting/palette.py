@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lichen.lab.evaluation.leaderboard import Competitor, Kind
+from lichen.lab.evaluation.leaderboard import Kind, MeasuredCurve
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ _OTHERS = (
 )
 
 
-def styles(competitors: Sequence[Competitor]) -> dict[str, Style]:
+def styles(competitors: Sequence[MeasuredCurve]) -> dict[str, Style]:
     """A style for each competitor's key."""
     ours = [c.key for c in competitors if c.kind is Kind.OURS]
     others = [c.key for c in competitors if c.kind is not Kind.OURS and c.key not in _KNOWN]

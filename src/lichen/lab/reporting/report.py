@@ -15,7 +15,7 @@ from lichen.image.files import write_atomically
 from lichen.image.picture import Picture, open_picture, to_pil
 from lichen.lab.evaluation.bdrate import Delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve
-from lichen.lab.evaluation.leaderboard import Competitor, Kind, League, log_rates, read_league
+from lichen.lab.evaluation.leaderboard import Kind, Leaderboard, MeasuredCurve, log_rates, read_league
 from lichen.lab.evaluation.peers import PEERS, available
 from lichen.lab.evaluation.summary import without_first
 from lichen.lab.models.zoo import ZOO
@@ -28,7 +28,7 @@ from lichen.lab.reporting.palette import Style, styles
 GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
 _SCRIPTS = ("slider.js", "charts.js", "report.js")
 _FIRST_SHOWN = frozenset({"jpeg-420", "webp", "avif", "heic", "jpeg-xl", "vtm", "paper-elic2022_mse"})
-_TWINS = {"JPEG 4:4:4", "AVIF 4:4:4 PSNR"}  # of codecs that look better at few bytes
+_LAYERS = {"JPEG 4:4:4", "AVIF 4:4:4 PSNR"}  # of codecs that look better at few bytes
 _FACTS = ("jpeg-420", "webp", "avif", "avif-444-psnr", "heic", "jpeg-xl", "vtm")
 
 
@@ -56,7 +56,7 @@ def pictures_at_equal_bytes(
     found = []
     for path in paths:
         image = to_pil(Picture(open_picture(path).pixels))
-        peers = [peer for peer in available() if peer.name not in _TWINS]
+        peers = [peer for peer in available() if peer.name not in _LAYERS]
         encode = lambda picture: codec.encode(picture, target_bpp=target_bpp)  # noqa: E731
         results = compare(str(path), image, codec, encode, peers, lambda why: tell(f"left out: {why}"))
         found.append(pair_data(path.stem, image, results))
@@ -82,7 +82,7 @@ def read_gains(path: Path) -> list[dict[str, Any]]:
 
 
 def _data(
-    league: League, look: dict[str, Style], gains: list[dict[str, Any]], pairs: list[dict[str, Any]], title: str
+    league: Leaderboard, look: dict[str, Style], gains: list[dict[str, Any]], pairs: list[dict[str, Any]], title: str
 ) -> dict[str, Any]:
     competitors = league.competitors
     grid = _grid([c.psnr for c in competitors], 0.25)
@@ -118,7 +118,7 @@ def _grid(curves: Sequence[Curve | None], step: float) -> np.ndarray:
     return np.round(np.arange(np.ceil(low / step), high / step) * step, 4)
 
 
-def _series(c: Competitor, style: Style, grid: np.ndarray, grid_ms: np.ndarray) -> dict[str, Any]:
+def _series(c: MeasuredCurve, style: Style, grid: np.ndarray, grid_ms: np.ndarray) -> dict[str, Any]:
     measured = c.measured
     order = np.argsort(c.points.bpp).tolist()
     return {
@@ -154,7 +154,7 @@ def _gain_series(name: str, index: int) -> dict[str, Any]:
     return {"key": name, "name": name, "short": name[:18], "kind": "peer", **look}
 
 
-def _deltas(league: League, anchor: Competitor) -> dict[str, dict[str, Any]]:
+def _deltas(league: Leaderboard, anchor: MeasuredCurve) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for test in league.competitors:
         if test is not anchor:
@@ -169,7 +169,7 @@ def _delta(value: Delta) -> dict[str, float]:
     return {name: round(figure, 3) for name, figure in figures.items()}
 
 
-def _facts(league: League) -> tuple[list[dict[str, Any]], str]:
+def _facts(league: Leaderboard) -> tuple[list[dict[str, Any]], str]:
     """BD-rates of the default model, or else our first, over what people know, and the sentence above them."""
     models = [c for c in league.competitors if c.kind is Kind.OURS]
     ours = next((c for c in models if c.key == ZOO[0].name), models[0] if models else None)
@@ -186,7 +186,7 @@ def _facts(league: League) -> tuple[list[dict[str, Any]], str]:
     return facts, f"Bytes that {ours.points.name} needs at equal PSNR (BD-rate). {lead}"
 
 
-def _processors(league: League) -> dict[str, list[str]]:
+def _processors(league: Leaderboard) -> dict[str, list[str]]:
     """Whose seconds were taken on which processor."""
     found: dict[str, list[str]] = {}
     for c in league.competitors:
@@ -195,7 +195,7 @@ def _processors(league: League) -> dict[str, list[str]]:
     return found
 
 
-def _how(league: League) -> list[str]:
+def _how(league: Leaderboard) -> list[str]:
     sizes = sorted({f"{row.width} x {row.height}" for row in league.rows})
     versions = {v for c in league.competitors if c.measured and c.kind is Kind.PEER for v in c.measured.versions}
     names = {c.points.name for c in league.competitors}

@@ -40,7 +40,7 @@ def learn_filters_of(
     refuse_existing(output, force)
     engine = Engine.load(weights, find_device(device))
     checkpoint = engine.checkpoint
-    principal, rates = checkpoint.model.picture_filter, checkpoint.config.rates
+    principal, rates = checkpoint.model.post_filter, checkpoint.config.rates
     if principal is None or rates.distortion is not Distortion.MSE:
         raise BadCheckpoint(f"{weights}: its model has no filters of pictures' own, or not MSE; train one that has")
     examples: list[Example] = []
@@ -48,8 +48,8 @@ def learn_filters_of(
         for level in range(rates.count):
             y, z = engine.latents(picture.pixels, level * LEVEL_STEPS)
             y_hat = engine.write(y, z, level * LEVEL_STEPS)[1]
-            looks = engine.looks(y_hat, picture.pixels, level * LEVEL_STEPS)
-            found = functools.reduce(operator.add, (sums(*look, principal.side) for look in looks))
+            samples = engine.samples(y_hat, picture.pixels, level * LEVEL_STEPS)
+            found = functools.reduce(operator.add, (sums(*look, principal.side) for look in samples))
             area, pixels = z.shape[2] * z.shape[3], picture.pixels.shape[0] * picture.pixels.shape[1]
             examples.append(Example(level, found, pixels, area))
         if count % _LINES == 0:

@@ -118,7 +118,7 @@ def start_from(trainer: Trainer, path: Path) -> list[str]:
     other sizes, or none of a part, or those of a prior with another schedule, where they would mean something else.
     """
     checkpoint = load_checkpoint(path)
-    own = "picture_filter."  # filters are those of other networks: learnt at the end of a training
+    own = "post_filter."  # filters are those of other networks: learnt at the end of a training
     stored = {key: value for key, value in checkpoint.model.state_dict().items() if not key.startswith(own)}
     if parts := trainer.recipe.start_with:
         of = {part: [key for key in stored if f"{key}.".startswith(f"{part}.")] for part in parts}

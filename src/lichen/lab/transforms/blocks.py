@@ -157,7 +157,7 @@ def asinh(x: Tensor) -> Tensor:
     return torch.log(magnitude + torch.sqrt(magnitude * magnitude + 1)).copysign(x)
 
 
-class Levelless(nn.Module):
+class RateIndependent(nn.Module):
     """A network that is the same at every quality level, as a transform that is given one."""
 
     def __init__(self, body: nn.Module) -> None:

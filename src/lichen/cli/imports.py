@@ -1,4 +1,4 @@
-"""What `import torch` can put off where pictures are only coded (docs/decisions/0012-short-processes.md)."""
+"""What `import torch` can put off where pictures are only coded (docs/decisions/0012-start-up-time.md)."""
 
 from __future__ import annotations
 

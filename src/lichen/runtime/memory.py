@@ -35,7 +35,7 @@ class MemoryEstimate:
     """What a built model needs of memory.
 
     An estimate from the sizes of its weights, its latents and its largest activation, above what was measured
-    (docs/decisions/0011-memory-kept.md), and no promise. Freed memory is kept, so phases add up.
+    (docs/decisions/0011-allocator-and-convolutions.md), and no promise. Freed memory is kept, so phases add up.
     """
 
     def __init__(self, model: Model) -> None:
@@ -84,7 +84,7 @@ def keep_freed_memory() -> None:
     """Let glibc's allocator keep freed memory for this process's next use of it, where there is glibc.
 
     Each map of a wide transform otherwise comes fresh from the system and is zeroed page by page, which costs it a
-    quarter of its time, and a training step a fifth (docs/decisions/0011-memory-kept.md). What is freed counts to
+    quarter of its time, and a training step a fifth (docs/decisions/0011-allocator-and-convolutions.md). What is freed counts to
     the process until it ends. All threads share one arena: others give large pieces back whatever is asked.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -84,7 +84,7 @@ def keep_freed_memory() -> None:
     """Let glibc's allocator keep freed memory for this process's next use of it, where there is glibc.
 
     Each map of a wide transform otherwise comes fresh from the system and is zeroed page by page, which costs it a
-    quarter of its time, and a training step a fifth (docs/decisions/0011-allocator-and-convolutions.md). What is freed counts to
+    quarter of its time, and a training step a fifth (docs/decisions/0011). What is freed counts to
     the process until it ends. All threads share one arena: others give large pieces back whatever is asked.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from benchmarks.common import Bar, finish, show, weights_hash
 from lichen.coding.coders import GroupReader
-from lichen.image.picture import to_float
 from lichen.lab.engine.engine import Engine
 from lichen.lab.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
 from lichen.lab.models.config import LEVEL_STEPS
@@ -40,6 +39,7 @@ from lichen.lab.prior.families import AnyEntropyParameters
 from lichen.lab.prior.masked import FixedPointMasked, MaskedConv
 from lichen.lab.prior.reference import ReferenceModel, Weigh
 from lichen.lab.prior.serial import SerialModel
+from lichen.lab.tensors import to_float
 from lichen.lab.transforms.blocks import Pointwise
 from tests.small import enliven, scene
 

@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.common import Bar, finish, show
 from benchmarks.large_pictures import apart, measured, save_photograph
-from lichen.image.picture import to_float
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.zoo import row
+from lichen.lab.tensors import to_float
 from tests.small import enliven, scene
 
 WIDTH = 3840  # of the photograph that is cropped

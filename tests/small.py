@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lichen.coding.scales import SCALES
-from lichen.image.picture import to_float
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.config import ModelConfig, MsSsimRates, Rates
 from lichen.lab.models.model import Model
@@ -36,6 +35,7 @@ from lichen.lab.prior.context import ContextModel, HyperAndLocal, HyperOnly, Pri
 from lichen.lab.prior.factorized import FactorizedModel
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice
+from lichen.lab.tensors import to_float
 from lichen.lab.transforms.blocks import RateIndependent
 
 M = 24  # latents of every small model

@@ -11,12 +11,12 @@ import torch
 
 from lichen.codec import Codec
 from lichen.errors import UsageError
-from lichen.image.picture import to_float
 from lichen.lab.engine.engine import FirstGroups
 from lichen.lab.losses.distortion import mse, shrunk
 from lichen.lab.models import zoo
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.transform_configs import Thumbnail
+from lichen.lab.tensors import to_float
 from lichen.lab.training.data import Crops
 from lichen.lab.training.log import Log, Nowhere
 from lichen.lab.training.loop import Trainer

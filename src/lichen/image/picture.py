@@ -8,16 +8,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-from torch.nn import functional as F
 
-from lichen.errors import BadInput, BadPicture, PictureTooLarge
+from lichen.errors import BadInput, BadPicture, PictureTooLarge, UsageError
 from lichen.image.metadata import Metadata, read_metadata
 from lichen.image.modes import plain, raw_mode
 
@@ -165,35 +162,40 @@ def _from_float(array: NDArray[Any]) -> Bytes:
     return rounded
 
 
-def from_tensor(tensor: Tensor) -> Picture:
-    """(C, H, W) with C = 1 or 3; uint8, or float in [0, 1]. Raises `BadPicture`."""
-    if tensor.ndim != 3 or tensor.shape[0] not in {1, 3}:
-        raise BadPicture(f"a tensor must be (C, H, W) with 1 or 3 channels, not {tuple(tensor.shape)}")
-    plain = tensor.detach().cpu()
-    return from_array((plain.float() if plain.is_floating_point() else plain).permute(1, 2, 0).numpy())
+class TensorLike(Protocol):
+    """A PyTorch tensor, without importing PyTorch."""
+
+    def detach(self) -> TensorLike: ...
+    def cpu(self) -> TensorLike: ...
+    def float(self) -> TensorLike: ...
+    def numpy(self) -> NDArray[Any]: ...
 
 
-def pad_to(x: Tensor, multiple: int) -> Tensor:
-    """Extend (B, C, H, W) at the right and bottom by its edge to whole multiples."""
-    height, width = x.shape[-2:]
-    return extend_to(x, height + -height % multiple, width + -width % multiple)
+_WITHOUT_VALUES = {  # flags of tensors that numpy cannot take, and the remedy
+    "is_meta": "it is on the meta device and has no values; load it to a real device",
+    "is_sparse": "it is sparse; pass x.to_dense()",
+    "is_sparse_csr": "it is sparse; pass x.to_dense()",
+    "is_quantized": "it is quantised; pass x.dequantize()",
+    "is_nested": "it is nested; pass one picture at a time",
+}
 
 
-def extend_to(x: Tensor, height: int, width: int) -> Tensor:
-    """Extend (B, C, H, W) at the right and bottom by its edge to this size."""
-    right, bottom = width - x.shape[-1], height - x.shape[-2]
-    if not right and not bottom:
-        return x
-    return F.pad(x, (0, right, 0, bottom), mode="replicate")
+def from_tensor(tensor: TensorLike) -> Picture:
+    """(C, H, W) with C = 1 or 3, on any device; uint8, or any float type in [0, 1].
 
-
-def to_float(pixels: Bytes) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1], channels last in memory."""
-    return (torch.from_numpy(np.array(pixels)).float() / 255).permute(2, 0, 1)[None]
-
-
-def to_uint8(x: Tensor) -> Bytes:
-    """(1, 3, H, W) float -> (H, W, 3) uint8, clamped and rounded."""
-    pixels = x[0].clamp(0, 1).mul_(255).round_().to(torch.uint8)
-    array: Bytes = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-    return array
+    Raises `BadPicture` for other shapes and types, and for meta, sparse, quantised and nested tensors; `UsageError`
+    for what is no tensor.
+    """
+    if not all(hasattr(tensor, name) for name in ("detach", "cpu", "numpy")):
+        raise UsageError(f"a tensor is wanted, not {type(tensor).__name__}; pass torch, numpy or a Pillow image")
+    for flag, remedy in _WITHOUT_VALUES.items():
+        if getattr(tensor, flag, False) is True:
+            raise BadPicture(f"the tensor cannot be read as a picture: {remedy}")
+    try:
+        plain = tensor.detach().cpu()
+        array = plain.float().numpy() if getattr(plain, "is_floating_point", bool)() else plain.numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise BadPicture(f"the tensor cannot be read as a picture ({error}); pass a dense one on the CPU") from error
+    if array.ndim != 3 or array.shape[0] not in {1, 3}:
+        raise BadPicture(f"a tensor must be (C, H, W) with 1 or 3 channels, not {array.shape}; pass each picture alone")
+    return from_array(array.transpose(1, 2, 0))

@@ -60,7 +60,7 @@ def test_numbers_are_those_of_the_model(checkpoint):
 
 
 def _estimate(checkpoint, pictures) -> float:
-    from lichen.image.picture import to_float
+    from lichen.lab.tensors import to_float
 
     level = torch.tensor([0.5 * (checkpoint.config.rates.count - 1)])
     bits = [float(checkpoint.model(to_float(p.pixels), level).bits) for p in pictures]

@@ -8,7 +8,6 @@ import torch
 
 from lichen.codec import Codec
 from lichen.errors import BadCheckpoint
-from lichen.image.picture import to_float
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.config import AnyRates, ModelConfig, OneRate, Rates, from_json, to_json
 from lichen.lab.models.prior_configs import (
@@ -40,6 +39,7 @@ from lichen.lab.models.transform_configs import (
 )
 from lichen.lab.prior.noise import Noise
 from lichen.lab.prior.schedules import DualCheckerboard, Quadtree
+from lichen.lab.tensors import to_float
 from tests.small import M, enliven, scene
 
 MANY = Rates(low=0.0003, high=0.01, count=3)

@@ -14,7 +14,6 @@ from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
 from lichen.coding.coders import Reader, Writer
 from lichen.errors import BadCheckpoint, BadFile, UsageError
-from lichen.image.picture import to_float
 from lichen.lab.evaluation.counts import count
 from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.lab.models.config import MsSsimRates
@@ -24,6 +23,7 @@ from lichen.lab.post_filter import choice
 from lichen.lab.post_filter.choice import Sums, choose, cost, project, quantised, sums
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.post_filter.learning import Example, learn
+from lichen.lab.tensors import to_float
 from lichen.metrics import psnr_db
 from lichen.runtime import tiles as windows
 from lichen.runtime.memory import MemoryEstimate

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from lichen.coding.coders import GroupReader, GroupWriter
 from lichen.errors import BadFile, DeviceError, UsageError
-from lichen.image.picture import extend_to, to_float, to_uint8
 from lichen.lab.engine.precision import coding_precision
 from lichen.lab.engine.refinement import HALO, refine
 from lichen.lab.engine.tiled_walk import empty_map, walk_tiles
@@ -25,6 +24,7 @@ from lichen.lab.models.config import LEVEL_STEPS, Distortion
 from lichen.lab.post_filter.choice import Sample, choose
 from lichen.lab.prior.context import Coder, Prior
 from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
+from lichen.lab.tensors import extend_to, to_float, to_uint8
 from lichen.runtime.memory import MemoryEstimate, keep_freed_memory
 from lichen.runtime.tiles import (
     PriorHalos,

@@ -15,11 +15,11 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.errors import BadInput, BadPicture
-from lichen.image.picture import to_float
 from lichen.lab.engine.engine import find_device
 from lichen.lab.evaluation.peers import Peer, peer
 from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
 from lichen.lab.models.config import LEVEL_STEPS
+from lichen.lab.tensors import to_float
 
 QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 PEER_SETTINGS = 10  # spread over each peer's range

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lichen.coding.coders import Estimator
 from lichen.errors import BadData, UsageError
-from lichen.image.picture import Picture, to_float
+from lichen.image.picture import Picture
 from lichen.lab.inspection import lookups
 from lichen.lab.inspection.lookups import Lookup, LookupSums
 from lichen.lab.losses.correlation import Correlation, channel_maps, correlation_map, normalised, off_centre
@@ -20,6 +20,7 @@ from lichen.lab.models.model import Model
 from lichen.lab.prior.context import merge
 from lichen.lab.prior.families import EntropyParameters, LearnedEntropyParameters
 from lichen.lab.prior.latents import Latents
+from lichen.lab.tensors import to_float
 
 WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
 BINS, RANGE = 81, 4.0  # of the histogram of normalised latents

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lichen.coding.coders import Estimator
-from lichen.image.picture import pad_to
 from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.context import Beliefs, Coder, Prior, merge
 from lichen.lab.prior.families import LearnedEntropyParameters
 from lichen.lab.prior.latents import Coded, Latents
 from lichen.lab.prior.noise import Noise
+from lichen.lab.tensors import pad_to
 from lichen.lab.transforms.blocks import LevelTable
 
 

@@ -16,7 +16,7 @@ import torch
 
 from lichen.errors import BadInput, OutputExists
 from lichen.image.files import write_atomically
-from lichen.image.picture import open_picture, to_float, to_pil
+from lichen.image.picture import open_picture, to_pil
 from lichen.image.rendering import render
 from lichen.lab.evaluation.bdrate import delta
 from lichen.lab.evaluation.codecs import ModelEntry, family
@@ -28,6 +28,7 @@ from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.zoo import row
 from lichen.lab.papers.experiments import Comparison, Experiment, Reprint, Scale, Variant
 from lichen.lab.reporting.report import GAINS, report
+from lichen.lab.tensors import to_float
 from lichen.lab.training.data import list_pictures, open_pictures
 
 Train = Callable[[Path, Path, Path], None]  # recipe, data, output: a run, resumed if there is one

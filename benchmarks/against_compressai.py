@@ -67,7 +67,7 @@ def ours(weights: Path, picture: Path, repeats: int) -> dict[str, Any]:
     convert(weights, target, force=True)
     codec = Codec(weights=target)
     data = codec.encode(Image.open(picture), 0)
-    engine, pixels = codec._own, np.asarray(Image.open(picture).convert("RGB"))
+    engine, pixels = codec.engine, np.asarray(Image.open(picture).convert("RGB"))
     with torch.inference_mode():
         y, z = engine.latents(pixels, 0)
         payload = engine.write(y, z, 0)[0]

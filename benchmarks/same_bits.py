@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
-    shipped, before = Codec()._own, tiles.SIDE
+    shipped, before = Codec().engine, tiles.SIDE
     cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
     tiles.SIDE = SMALL_TILE
     with tempfile.TemporaryDirectory() as folder:

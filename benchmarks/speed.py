@@ -140,7 +140,7 @@ def one_round(codec: Codec, image: Image.Image, data: bytes) -> dict[str, Any]:
             "encode": median_seconds(lambda: codec.encode(image, QUALITY)),
             "decode": median_seconds(lambda: codec.decode(data)),
         },
-        "stages_s": split(codec._own, np.asarray(image), data),
+        "stages_s": split(codec.engine, np.asarray(image), data),
         "peak": {str(dtype).removeprefix("torch."): peak_multiply_adds_per_s(dtype) for dtype in dtypes},
     }
 
@@ -171,7 +171,7 @@ def main() -> None:
     image = Image.open(args.picture).convert("RGB")
     image = image if image.size == SIZE else image.resize(SIZE)
     codec = Codec(weights=args.weights)
-    engine, pixels = codec._own, np.asarray(image)
+    engine, pixels = codec.engine, np.asarray(image)
     data = codec.encode(image, QUALITY)
     rounds = [one_round(codec, image, data) for _ in range(ROUNDS)]
     whole, peaks = quietest([r["whole_s"] for r in rounds]), quietest([r["peak"] for r in rounds], best=max)

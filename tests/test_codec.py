@@ -193,13 +193,13 @@ def test_size_limits_hold_before_anything_is_allocated(tiny):
 def test_a_memory_limit_refuses_and_changes_nothing(tiny):
     image = scene(500, 400)
     data, path = tiny.encode(image), tiny._extra
-    needed = tiny._own.memory_bytes(400, 500)
+    needed = tiny.engine.memory_bytes(400, 500)
     roomy, narrow = (Codec(weights=path, max_memory_bytes=needed + more) for more in (0, -1))
     assert roomy.encode(image) == data and np.array_equal(roomy.decode_array(data), tiny.decode_array(data))
     for work in (lambda: narrow.encode(image), lambda: narrow.decode(data)):
         with pytest.raises(OutOfMemory, match="max-memory"):
             work()
-    assert tiny._own.memory_bytes(400, 500, refined=True) > needed
+    assert tiny.engine.memory_bytes(400, 500, refined=True) > needed
     with pytest.raises(OutOfMemory, match="max-memory"):
         roomy.encode(image, refine_steps=1)
 
@@ -212,8 +212,8 @@ def test_memory_that_is_not_there_is_our_error(tiny, monkeypatch, error):
         raise error
 
     data = tiny.encode(scene(20, 20))
-    monkeypatch.setattr(type(tiny._own), "latents", fail)
-    monkeypatch.setattr(type(tiny._own), "read_filtered", fail)
+    monkeypatch.setattr(type(tiny.engine), "latents", fail)
+    monkeypatch.setattr(type(tiny.engine), "read_filtered", fail)
     for work in (lambda: tiny.encode(scene(20, 20)), lambda: tiny.decode(data)):
         with pytest.raises(OutOfMemory, match="too little memory"):
             work()

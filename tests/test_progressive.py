@@ -26,19 +26,19 @@ def codec(request, tmp_path_factory):
 def latents(codec: Codec, data: bytes, first: FirstGroups | None = None) -> torch.Tensor:
     container = read_container(data)
     with torch.inference_mode():
-        return codec._read(container, codec._own, first)[0]
+        return codec._read(container, codec.engine, first)[0]
 
 
 def test_all_groups_are_the_whole_file(codec):
     data = codec.encode(scene(100, 70))
-    count = codec._own.prior.context.schedule.channel_groups
+    count = codec.engine.prior.context.schedule.channel_groups
     assert torch.equal(latents(codec, data, FirstGroups(count)), latents(codec, data))
     assert codec.decode(data, first=FirstGroups(count)).tobytes() == codec.decode(data).tobytes()
 
 
 def test_the_first_groups_are_those_of_the_file(codec):
     data = codec.encode(scene(100, 70))
-    whole, schedule = latents(codec, data), codec._own.prior.context.schedule
+    whole, schedule = latents(codec, data), codec.engine.prior.context.schedule
     widths = getattr(schedule, "groups", None) or (schedule.latents // schedule.slices,) * schedule.slices
     known = ranges(widths)[1].stop
     for fill_mean in (True, False):
@@ -59,7 +59,7 @@ def cuts(codec: Codec, data: bytes) -> list[int]:
 
 def test_a_file_cut_at_any_length_decodes_by_the_groups_that_arrived(codec):
     data = codec.encode(scene(40, 30))
-    lengths, engine = cuts(codec, data), codec._own
+    lengths, engine = cuts(codec, data), codec.engine
     whole = [latents(codec, data, FirstGroups(n)) for n in range(1, engine.channel_groups + 1)]
     for length in range(len(data)):
         with pytest.raises(TruncatedFile if length else BadFile):
@@ -80,7 +80,7 @@ def test_a_file_cut_at_any_length_decodes_by_the_groups_that_arrived(codec):
 
 def test_what_arrived_is_said(codec):
     data = codec.encode(scene(40, 30))
-    groups, cut = codec._own.channel_groups, data[: cuts(codec, data)[1]]
+    groups, cut = codec.engine.channel_groups, data[: cuts(codec, data)[1]]
     partial = codec.decode_picture(cut, first=FirstGroups())
     assert partial.notices == (f"2 of {groups} channel groups arrived, the rest is filled",)
     assert codec.decode_picture(data, first=FirstGroups()).notices == ()
@@ -106,7 +106,7 @@ def test_groups_of_two_files_cannot_be_spliced(codec):
             with pytest.raises(BadFile):
                 codec.decode(spliced, first=first)
         assert torch.equal(
-            latents(codec, one, FirstGroups(2)), codec._read(read_arrived(spliced, 2), codec._own, FirstGroups(2))[0]
+            latents(codec, one, FirstGroups(2)), codec._read(read_arrived(spliced, 2), codec.engine, FirstGroups(2))[0]
         )
 
 

@@ -83,7 +83,7 @@ class Codec:
             raise UsageError(f"tune must be one of {', '.join(map(str, Tune))} (lichen.Tune), not {tune!r}")
         self._wanted = model, tune
         if self._extra is None or not self._extra.is_dir():  # a folder may be for decoding only
-            self._own  # noqa: B018
+            self.engine  # noqa: B018
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, here or in another process, loads its weights itself."""
@@ -91,14 +91,14 @@ class Codec:
         return type(self), (model, self._extra, device, self._max_pixels, self._max_memory_bytes, tune)
 
     @functools.cached_property
-    def _own(self) -> Engine:
+    def engine(self) -> Engine:
         """What it encodes with."""
         return self._remember(Engine.load(find_tuned(*self._wanted, self._extra), self._device))
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The weights that this codec encodes with."""
-        return self._own.checkpoint
+        return self.engine.checkpoint
 
     @torch.inference_mode()
     def encode(
@@ -124,10 +124,10 @@ class Codec:
         changed to read the picture.
         """
         if isinstance(picture, Image.Image):  # before it is loaded
-            self._check(self._own, picture.height, picture.width, refine_steps > 0)
+            self._check(self.engine, picture.height, picture.width, refine_steps > 0)
         ready = _ready(picture)
         height, width = ready.pixels.shape[:2]
-        self._check(self._own, height, width, refine_steps > 0)
+        self._check(self.engine, height, width, refine_steps > 0)
         if sum(target is not None for target in (target_size_bytes, target_bpp, target_psnr_db)) > 1:
             raise UsageError("give one target: a size, a bpp or a PSNR")
         effort = self._checked_effort(refine_steps, filtered)
@@ -186,8 +186,8 @@ class Codec:
 
     def memory_to_encode_bytes(self, width: int, height: int, refined: bool = False) -> int:
         """About how much memory the whole process needs to encode a picture of so many pixels. Raises as `encode`."""
-        self._check(self._own, height, width, refined)
-        return self._own.memory_bytes(height, width, refined)
+        self._check(self.engine, height, width, refined)
+        return self.engine.memory_bytes(height, width, refined)
 
     def memory_to_decode_bytes(self, data: bytes, first: FirstGroups | None = None) -> int:
         """The same to decode the bytes of a file. Raises as `decode`."""
@@ -202,7 +202,7 @@ class Codec:
         return y_hat.to(torch.float64, copy=True)  # made outside, it may be trained on
 
     def _encode(self, picture: Picture, level: int, effort: Effort) -> tuple[bytes, Tensor, Tensor | None]:
-        engine = self._own
+        engine = self.engine
         y, z = engine.latents(picture.pixels, level, effort.refine_steps)
         payloads, y_hat, coefficients = engine.write_filtered(y, z, level, picture.pixels if effort.filtered else None)
         height, width = picture.pixels.shape[:2]
@@ -277,7 +277,7 @@ class Codec:
     def _level(self, quality: float) -> int:
         if not 0 <= quality <= 100:
             raise UsageError(f"quality must lie in 0 ... 100, not {quality}")
-        return round(quality / 100 * (self._own.levels - 1) * LEVEL_STEPS)
+        return round(quality / 100 * (self.engine.levels - 1) * LEVEL_STEPS)
 
     def _fit(self, picture: Picture, size_bytes: int, effort: Effort) -> bytes:
         """The best file that is not over `size_bytes`; what refining saves is spent on quality."""
@@ -293,7 +293,7 @@ class Codec:
 
     def _largest(self, picture: Picture, size_bytes: int, effort: Effort) -> tuple[int, bytes]:
         """The level of the largest file that is not over `size_bytes`, by bisection over quality, and that file."""
-        low, high = 0, (self._own.levels - 1) * LEVEL_STEPS
+        low, high = 0, (self.engine.levels - 1) * LEVEL_STEPS
         best = 0, self._encode(picture, low, effort)[0]
         if len(best[1]) > size_bytes:
             raise BadPicture(f"the smallest file for this picture has {len(best[1])} bytes, over {size_bytes}")
@@ -315,7 +315,7 @@ class Codec:
         refined, refined_psnr = self._measured(picture, level, effort)
         if math.isinf(refined_psnr):  # without any loss: nothing to give back
             return min(plain, refined, key=len)
-        top = (self._own.levels - 1) * LEVEL_STEPS
+        top = (self.engine.levels - 1) * LEVEL_STEPS
         wanted = min(wanted_db + psnr - refined_psnr, self._measured(picture, top, effort.plain)[1])
         better, better_psnr = self._measured(picture, self._lowest(picture, wanted, effort.plain)[0], effort)
         found = ((plain, psnr), (refined, refined_psnr), (better, better_psnr))
@@ -323,7 +323,7 @@ class Codec:
 
     def _lowest(self, picture: Picture, wanted_db: float, effort: Effort) -> tuple[int, bytes, float]:
         """The level of lowest quality that reaches this PSNR, by bisection over quality, its file and its PSNR."""
-        low, high = -1, (self._own.levels - 1) * LEVEL_STEPS
+        low, high = -1, (self.engine.levels - 1) * LEVEL_STEPS
         best, psnr = self._measured(picture, high, effort)
         if not psnr >= wanted_db:
             raise BadPicture(f"the best that this picture reaches is {psnr:.2f} dB, not {wanted_db}; ask for less")
@@ -342,7 +342,7 @@ class Codec:
         """A file and the PSNR in dB of what it decodes to here."""
         data, y_hat, coefficients = self._encode(picture, level, effort)
         height, width = picture.pixels.shape[:2]
-        decoded = self._own.pixels(y_hat, level, height, width, coefficients=coefficients)
+        decoded = self.engine.pixels(y_hat, level, height, width, coefficients=coefficients)
         if picture.grey:
             return data, psnr_db(grey_of(decoded), grey_of(picture.pixels))
         return data, psnr_db(decoded, picture.pixels)

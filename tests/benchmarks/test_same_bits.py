@@ -33,7 +33,7 @@ def cases(tiny, monkeypatch):
     monkeypatch.setattr(windows, "SIDE", 2)
     every = same_bits.settings
     monkeypatch.setattr(same_bits, "settings", lambda windowed: [every(windowed)[i] for i in (0, 3, 6, 7)])
-    return cases_of("tiny", tiny._own, (200, 150))
+    return cases_of("tiny", tiny.engine, (200, 150))
 
 
 def planted(case: Case) -> Case:

@@ -39,7 +39,7 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     """Files of another machine: from the same y and z this one writes them again."""
     path = HERE / name
     codec = Codec(weights=next(path.parent.glob("*.safetensors")))
-    container, engine = read_container(path.read_bytes()), codec._own
+    container, engine = read_container(path.read_bytes()), codec.engine
     header, stride = container.header, engine.checkpoint.model.hyper_stride
     shape = (-(-header.height // stride), -(-header.width // stride))
     position = torch.tensor([header.level / LEVEL_STEPS], dtype=torch.float64)

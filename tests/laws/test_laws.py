@@ -52,12 +52,12 @@ def mask_of(part: Part, shape: tuple[int, ...]) -> Tensor:
 def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
     pixels = np.asarray(scene(150, 90, seed))
     with torch.no_grad():
-        return codec._own.latents(pixels, levels_of(codec)[-1])
+        return codec.engine.latents(pixels, levels_of(codec)[-1])
 
 
 def levels_of(codec: Codec) -> list[int]:
     """Levels to try, the last of them between trained ones; one where one quality is trained."""
-    return [0, 1024, LEVEL] if codec._own.levels > 1 else [0]
+    return [0, 1024, LEVEL] if codec.engine.levels > 1 else [0]
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def test_a_shifted_mask_is_caught():
 @torch.no_grad()
 def test_training_parameters_are_coding_parameters(codec):
     y, z = latents_of(codec)
-    model, prior = codec.checkpoint.model, codec._own.prior
+    model, prior = codec.checkpoint.model, codec.engine.prior
     rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)[1], y)
     position = torch.tensor([LEVEL / 512], dtype=torch.float64)
     exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double())[1], y.double())
@@ -165,10 +165,10 @@ def test_training_parameters_are_coding_parameters(codec):
 def test_decode_of_encode_is_y_hat(codec):
     y, z = latents_of(codec)
     for level in levels_of(codec):
-        payload, y_hat = codec._own.write(y, z, level)
-        assert torch.equal(codec._own.read(payload, level, 90, 150), y_hat)
+        payload, y_hat = codec.engine.write(y, z, level)
+        assert torch.equal(codec.engine.read(payload, level, 90, 150), y_hat)
         assert float((y_hat - y.double()).abs().max()) <= 256  # skipped latents aside they are near
-        assert payload == codec._own.write(y, z, level)[0]
+        assert payload == codec.engine.write(y, z, level)[0]
 
 
 @torch.no_grad()
@@ -176,8 +176,8 @@ def test_estimate_is_the_file(codec):
     picture = torch.from_numpy(np.array(scene(300, 200))).permute(2, 0, 1)[None] / 255
     for level in levels_of(codec):
         coded = codec.checkpoint.model(picture, torch.tensor([level / 512]))
-        y, z = codec._own.latents(np.asarray(scene(300, 200)), level)
-        size_bytes = sum(map(len, codec._own.write(y, z, level)[0]))
+        y, z = codec.engine.latents(np.asarray(scene(300, 200)), level)
+        size_bytes = sum(map(len, codec.engine.write(y, z, level)[0]))
         assert abs(float(coded.bits) / 8 - size_bytes) <= 0.01 * size_bytes + 64
 
 
@@ -185,17 +185,17 @@ def test_estimate_is_the_file(codec):
 @pytest.mark.parametrize("count", [2, 7])
 def test_same_bytes_and_latents_under_other_thread_counts(codec, count):
     y, z = latents_of(codec)
-    payload, y_hat = codec._own.write(y, z, LEVEL)
+    payload, y_hat = codec.engine.write(y, z, LEVEL)
     with threads(count):
-        assert codec._own.write(y, z, LEVEL)[0] == payload
-        assert torch.equal(codec._own.read(payload, LEVEL, 90, 150), y_hat)
+        assert codec.engine.write(y, z, LEVEL)[0] == payload
+        assert torch.equal(codec.engine.read(payload, LEVEL, 90, 150), y_hat)
         with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
-            assert torch.equal(codec._own.read(payload, LEVEL, 90, 150), y_hat)
+            assert torch.equal(codec.engine.read(payload, LEVEL, 90, 150), y_hat)
 
 
 @torch.no_grad()
 def test_same_parameters_with_batch_neighbours(codec):
-    prior, level = codec._own.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
+    prior, level = codec.engine.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
     pairs = [latents_of(codec, seed) for seed in range(3)]
     y, z = (torch.cat(tensors).double() for tensors in zip(*pairs, strict=True))
     joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z)[1], y)
@@ -215,7 +215,7 @@ def test_overhead_of_a_file(codec):
     data = codec.encode(scene(200, 136), 50)
     container = read_container(data)
     overhead = len(data) - sum(map(len, container.latents))
-    assert overhead <= 24 + 8 * (codec._own.channel_groups - 1)
+    assert overhead <= 24 + 8 * (codec.engine.channel_groups - 1)
     assert header_size_bytes(container.header) < overhead
 
 

@@ -29,12 +29,12 @@ def small_windows(monkeypatch):
 def whole_walk(codec, y, z):
     """The walk over the whole picture: y_hat."""
     position = torch.tensor([LEVEL / 512], dtype=torch.float64)
-    return codec._own.prior.walk(Writer(), position, z.shape[2:], y.double(), z.double())[0]
+    return codec.engine.prior.walk(Writer(), position, z.shape[2:], y.double(), z.double())[0]
 
 
 @torch.inference_mode()
 def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
-    engine, pixels = codec._own, np.asarray(scene(*SIZE))
+    engine, pixels = codec.engine, np.asarray(scene(*SIZE))
     if engine._prior_halos is None:
         pytest.skip(f"{codec.checkpoint.name} is walked on whole pictures only")
     y, z = engine.latents(pixels, LEVEL)
@@ -51,7 +51,7 @@ def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
 
 @torch.inference_mode()
 def test_pixels_in_windows_are_those_of_the_whole(codec, small_windows, monkeypatch):
-    engine, pixels = codec._own, np.asarray(scene(*SIZE))
+    engine, pixels = codec.engine, np.asarray(scene(*SIZE))
     assert engine._transform_halos is not None
     y_hat = engine.write(*engine.latents(pixels, LEVEL), LEVEL)[1]
     parts = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])

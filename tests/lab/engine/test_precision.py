@@ -73,9 +73,9 @@ def test_latents_are_read_alike(native, in_float32, photograph):
     codec = Codec()
     container = read_container(codec.encode(photograph, 50))
     arguments = (container.latents, container.header.level, photograph.height, photograph.width)
-    here = codec._own.read(*arguments)
+    here = codec.engine.read(*arguments)
     in_float32()
-    assert torch.equal(here, codec._own.read(*arguments))
+    assert torch.equal(here, codec.engine.read(*arguments))
 
 
 def test_only_where_it_is_known_to_be_harmless(native):

@@ -35,7 +35,7 @@ def cost(codec, picture, data, quality=50):
 
 def test_every_row_finds_latents_that_cost_no_more(codec):
     picture = scene(60, 40)
-    engine, pixels = codec._own, np.asarray(picture)
+    engine, pixels = codec.engine, np.asarray(picture)
     level = min(LEVEL, (engine.levels - 1) * 512)
     with torch.inference_mode():
         y, _ = engine.latents(pixels, level)
@@ -89,7 +89,7 @@ def test_what_got_worse_is_not_kept(tiny, monkeypatch):
 
 
 def test_margins_stay(tiny):
-    engine, pixels = tiny._own, np.asarray(scene(192, 128))
+    engine, pixels = tiny.engine, np.asarray(scene(192, 128))
     y, _ = engine.latents(pixels, LEVEL)
     x, level = torch.rand(1, 3, *pixels.shape[:2]), torch.tensor([LEVEL / 512])
     place = refinement._Place(engine.checkpoint.model, x, y.clone(), level, 0.1, nullcontext)

@@ -81,8 +81,8 @@ def test_files_of_the_product(transform, hyper, context, rates, tmp_path):
     for quality in (0, 60):
         data = codec.encode(picture, quality)
         y_hat = codec.decode_latents(data)
-        y, z = codec._own.latents(np.asarray(picture), codec._level(quality))
-        assert torch.equal(codec._own.write(y, z, codec._level(quality))[1], y_hat)
+        y, z = codec.engine.latents(np.asarray(picture), codec._level(quality))
+        assert torch.equal(codec.engine.write(y, z, codec._level(quality))[1], y_hat)
         assert codec.decode(data).size == (130, 70)
         sizes.append(len(data))
     assert (sizes[1] > sizes[0]) == isinstance(rates, Rates)

@@ -18,9 +18,9 @@ from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.transform_configs import Thumbnail
 from lichen.lab.tensors import to_float
 from lichen.lab.training.data import Crops
-from lichen.lab.training.log import Log, Nowhere
+from lichen.lab.training.log import Log, NullSink
 from lichen.lab.training.loop import Trainer
-from lichen.lab.training.processes import Alone
+from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import load_recipe
 from lichen.lab.training.state import save_run, start_from
 from tests.cli.test_cli import size_of
@@ -41,11 +41,11 @@ def trained(tmp_path_factory):
         frozen = small_checkpoint(zoo.row("elic"), folder)
         scene(140, 130).save(folder / "a.png")
         recipe = dataclasses.replace(recipe, **SMOKE, config={"thumbnail": {"channels": 14, "width": 12}})
-        trainer = Trainer(recipe, Crops.of_folder(folder), Alone(torch.device("cpu")))
+        trainer = Trainer(recipe, Crops.of_folder(folder), SingleProcess(torch.device("cpu")))
         fresh = start_from(trainer, frozen)
         assert fresh and all(name.startswith("thumbnail.") for name in fresh)
         trainer.run(trainer.recipe.steps, 1e9, lambda figures: None)
-        save_run(trainer, Log(folder / "run", 100, Nowhere()), folder / "run")
+        save_run(trainer, Log(folder / "run", 100, NullSink()), folder / "run")
     return frozen, folder / "run/elic.safetensors"
 
 

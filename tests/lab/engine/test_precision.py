@@ -107,12 +107,12 @@ def test_large_maps_go_in_chunks_in_bfloat16_too(monkeypatch):
     torch.manual_seed(0)
     block, x = blocks.DepthwiseBlock(16, 3), torch.randn(1, 16, 40, 36)
     torch.nn.init.normal_(block.project.weight, std=0.2)
-    monkeypatch.setattr(blocks, "CHUNK", 32 * 100)
+    monkeypatch.setattr(blocks, "HIDDEN_CHUNK", 32 * 100)
     found = {}
     with torch.inference_mode():
         exact = block(x)
         for limit in (0, 2**40):
-            monkeypatch.setattr(blocks, "LARGE", limit)
+            monkeypatch.setattr(blocks, "HIDDEN_VALUES_MAX", limit)
             with torch.autocast("cpu", torch.bfloat16):
                 found[limit] = block(x)
     errors = [float((out.float() - exact).abs().max()) for out in found.values()]

@@ -16,7 +16,7 @@ from lichen.lab.losses.correlation import (
     CorrelationLoss,
     Mask,
     Reduction,
-    Source,
+    LatentSource,
     correlation_loss,
     correlation_map,
     normalised,
@@ -136,7 +136,7 @@ def test_the_two_oracles_of_the_masks():
     assert float(correlation_loss(latents, Correlation(5, Mask.BORDER))) > 0
 
 
-@pytest.mark.parametrize("source", [Source.Y, Source.NOISY])
+@pytest.mark.parametrize("source", [LatentSource.Y, LatentSource.NOISY])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_gradients_are_those_of_finite_differences(source, per_channel):
     noise = white(2, 2, 5, 6, seed=3).clamp(-0.5, 0.5)
@@ -153,17 +153,17 @@ def test_gradients_are_those_of_finite_differences(source, per_channel):
 def test_sources():
     y = torch.tensor([0.3, 1.6, -2.4]).view(1, 3, 1, 1).requires_grad_()
     latents = Latents(y, torch.zeros_like(y) + 0.25, torch.ones_like(y))
-    rounded = normalised(latents, Correlation(source=Source.STE))
+    rounded = normalised(latents, Correlation(source=LatentSource.STE))
     assert rounded.flatten().tolist() == pytest.approx([0, 1, -3])
     rounded.sum().backward()
     assert y.grad is not None and y.grad.flatten().tolist() == [1, 1, 1]
-    noisy = normalised(latents, Correlation(source=Source.NOISY), lambda x: torch.full_like(x, 0.5))
+    noisy = normalised(latents, Correlation(source=LatentSource.NOISY), lambda x: torch.full_like(x, 0.5))
     assert noisy.flatten().tolist() == pytest.approx([0.55, 1.85, -2.15])
 
 
 def test_the_default_noise_is_uniform():
     y = torch.zeros(1, 1, 200, 200)
-    noisy = normalised(Latents(y, y, y + 1), Correlation(source=Source.NOISY))
+    noisy = normalised(Latents(y, y, y + 1), Correlation(source=LatentSource.NOISY))
     assert float(noisy.min()) >= -0.5 and float(noisy.max()) < 0.5
     assert float(noisy.var()) == pytest.approx(1 / 12, rel=0.05)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lichen.errors import BadRecipe, UnknownWeights, UsageError
-from lichen.lab.losses.correlation import Mask, Reduction, Source
+from lichen.lab.losses.correlation import Mask, Reduction, LatentSource
 from lichen.lab.models.config import Distortion, MsSsimRates, OneMsSsimRate, OneRate, Rates
 from lichen.lab.models.transform_configs import ChengTransform
 from lichen.lab.models.zoo import ZOO, row
@@ -117,7 +117,7 @@ hyper.hyper_latents = 8
     assert (recipe.crop, recipe.distortion, recipe.quantiser) == ((192, 256), Distortion.MS_SSIM, Quantiser.NOISE)
     term = recipe.correlation
     assert term is not None and (term.alpha, term.ramp) == (1e-13, (10, 20))
-    assert (term.map.window, term.map.mask, term.map.source) == (5, Mask.LONG_CROSS, Source.STE)
+    assert (term.map.window, term.map.mask, term.map.source) == (5, Mask.LONG_CROSS, LatentSource.STE)
     assert term.map.per_channel and term.map.detach and term.map.reduction is Reduction.SUM
     assert recipe.start == tmp_path / "other/a.safetensors"
     assert recipe.stages is not None and recipe.stages.at(0) == (0.3, 0.3, 0.4)

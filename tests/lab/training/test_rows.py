@@ -14,9 +14,9 @@ from lichen.lab.models import zoo
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.prior_configs import FactorizedContext
 from lichen.lab.training.data import Crops
-from lichen.lab.training.log import Figures
+from lichen.lab.training.log import StepMetrics
 from lichen.lab.training.loop import Trainer
-from lichen.lab.training.processes import Alone
+from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import Quantiser, Recipe
 from tests.small import scene, small
 
@@ -35,7 +35,7 @@ def crops(tmp_path):
 
 def trainer_of(name: str, crops: Crops, **changes: object) -> Trainer:
     recipe = Recipe(name, 2, crop=(64,), batch=2, warmup=1, learning_rate=1e-3)
-    return Trainer(dataclasses.replace(recipe, **changes), crops, Alone(torch.device("cpu")))
+    return Trainer(dataclasses.replace(recipe, **changes), crops, SingleProcess(torch.device("cpu")))
 
 
 @pytest.mark.parametrize("row", zoo.ZOO, ids=lambda row: row.name)
@@ -45,7 +45,7 @@ def test_every_row_trains(row, crops):
     term = None if factorized else Decorrelation(1.0)
     trainer = trainer_of(row.name, crops, correlation=term, stages=stages, quantiser=Quantiser.NOISE)
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    seen: list[Figures] = []
+    seen: list[StepMetrics] = []
     trainer.run(2, 1e9, seen.append)
     assert [f.skipped for f in seen] == [0, 0] and np.isfinite([f.loss for f in seen]).all()
     assert np.isnan(seen[0].correlation) == factorized

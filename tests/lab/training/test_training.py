@@ -18,10 +18,10 @@ from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.lab.prior.families import Gaussian
 from lichen.lab.training import health, session
 from lichen.lab.training.data import Crops
-from lichen.lab.training.health import Health
-from lichen.lab.training.log import NAMES, Figures, Log, Nowhere
+from lichen.lab.training.health import GradientGuard
+from lichen.lab.training.log import NAMES, StepMetrics, Log, NullSink
 from lichen.lab.training.loop import Trainer
-from lichen.lab.training.processes import Alone
+from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import Quantiser, Recipe
 from lichen.lab.training.session import Run, train_session
 from lichen.lab.training.state import facts, resume_run, save_run, start_from
@@ -55,11 +55,11 @@ def losses(trainer: Trainer, until: int) -> list[float]:
 
 def trainer_on(folder: Path, **changes: object) -> Trainer:
     recipe = dataclasses.replace(RECIPE, **changes)
-    return Trainer(recipe, Crops.of_folder(folder), Alone(torch.device("cpu")))
+    return Trainer(recipe, Crops.of_folder(folder), SingleProcess(torch.device("cpu")))
 
 
 def log_in(folder: Path, every: int = 4) -> Log:
-    return Log(folder, every, Nowhere())
+    return Log(folder, every, NullSink())
 
 
 def test_resumed_training_repeats_the_same_steps(folder, tmp_path):
@@ -106,7 +106,7 @@ def test_the_correlation_loss_lowers_the_correlation(folder):
     last = []
     for term in (None, Decorrelation(100.0)):
         trainer = trainer_on(folder, correlation=term, learning_rate=3e-3)
-        seen: list[Figures] = []
+        seen: list[StepMetrics] = []
         trainer.run(24, 1e9, seen.append)
         last.append(sum(f.correlation for f in seen[12:]))
     assert last[1] < 0.9 * last[0]
@@ -264,7 +264,7 @@ def test_steps_that_are_not_finite_are_skipped_then_stop(folder, monkeypatch):
         return dataclasses.replace(terms, loss=terms.loss * torch.nan)
 
     monkeypatch.setattr(trainer, "objective", broken)
-    seen: list[Figures] = []
+    seen: list[StepMetrics] = []
     with pytest.raises(TrainingDiverged, match=r"not finite .*learning_rate"):
         trainer.run(100, 1, seen.append)
     assert seen[-1].skipped == 3
@@ -272,16 +272,16 @@ def test_steps_that_are_not_finite_are_skipped_then_stop(folder, monkeypatch):
 
 
 def test_exploding_steps_are_skipped_and_counted():
-    judge = Health()
+    judge = GradientGuard()
     assert all(judge.accepts(1.0, 2.0) for _ in range(100))
     assert not judge.accepts(1.0, 500.0) and judge.accepts(1.0, 20.0)
-    other = Health()
+    other = GradientGuard()
     other.restore(judge.state())
     assert other.state() == judge.state() and other.skipped == 1
     with pytest.raises(TrainingDiverged, match="exploded"):
         for _ in range(51):
             other.accepts(1.0, 1e6)
-    assert Health().accepts(1.0, 1e6)  # nothing is usual yet
+    assert GradientGuard().accepts(1.0, 1e6)  # nothing is usual yet
 
 
 def test_runs_of_other_models_and_damaged_ones_are_refused(folder, tmp_path):
@@ -298,7 +298,7 @@ def test_runs_of_other_models_and_damaged_ones_are_refused(folder, tmp_path):
 
 def test_the_log_of_a_resumed_run_has_the_same_lines(tmp_path):
     """Lines after the state are dropped, and the sums since the last line are kept."""
-    figures = [Figures(i + 1, float(i * i), 1.0, 30.0, 0.1, 0, 8.0) for i in range(10)]
+    figures = [StepMetrics(i + 1, float(i * i), 1.0, 30.0, 0.1, 0, 8.0) for i in range(10)]
     whole = log_in(tmp_path)
     for f in figures[:6]:
         whole.add(f)

@@ -55,7 +55,7 @@ def test_transposed_convolutions_of_few_outputs(layer):
 
 @pytest.mark.parametrize("kind", [gdn.GDN, gdn.IGDN, gdn.GSDN, gdn.IGSDN])
 def test_normalisation_in_chunks(kind, monkeypatch):
-    monkeypatch.setattr(gdn, "CHUNK", 50)
+    monkeypatch.setattr(gdn, "NORMALISATION_CHUNK", 50)
     layer = kind(6)
     with torch.no_grad():
         layer.root_gamma.uniform_(0, 1)
@@ -64,7 +64,7 @@ def test_normalisation_in_chunks(kind, monkeypatch):
 
 
 def test_bottlenecks_in_chunks(monkeypatch):
-    monkeypatch.setattr("lichen.lab.transforms.blocks.CHUNK", 50)
+    monkeypatch.setattr("lichen.lab.transforms.blocks.HIDDEN_CHUNK", 50)
     layer, x = Bottleneck(6), torch.randn(2, 6, 7, 9)
     before = copy.deepcopy(x)
     plain, fast = both_ways(layer, x)

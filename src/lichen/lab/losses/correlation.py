@@ -22,10 +22,10 @@ from lichen.coding.scales import SCALE_MIN
 from lichen.errors import UsageError
 from lichen.lab.prior.families import lower_bound
 
-Noise = Callable[[Tensor], Tensor]  # x -> uniform noise of its shape in [-1/2, 1/2)
+NoiseFunction = Callable[[Tensor], Tensor]  # x -> uniform noise of its shape in [-1/2, 1/2)
 
 
-class Gaussian(Protocol):
+class GaussianLatents(Protocol):
     """What the loss needs: `lichen.lab.prior.latents.Latents`, or what `lichen.lab.losses.capture` has recorded."""
 
     @property
@@ -57,7 +57,7 @@ class Mask(enum.Enum):
         }[self]
 
 
-class Source(enum.Enum):
+class LatentSource(enum.Enum):
     """Which latent is correlated."""
 
     Y = "y"  # continuous
@@ -91,7 +91,7 @@ class Correlation:
 
     window: int = 3
     mask: Mask = Mask.POINT
-    source: Source = Source.Y
+    source: LatentSource = LatentSource.Y
     per_channel: bool = False
     reduction: Reduction = Reduction.MEAN
     detach: bool = False
@@ -106,16 +106,16 @@ def uniform(x: Tensor) -> Tensor:
     return torch.rand_like(x) - 0.5
 
 
-def normalised(latents: Gaussian, how: Correlation, noise: Noise = uniform) -> Tensor:
+def normalised(latents: GaussianLatents, how: Correlation, noise: NoiseFunction = uniform) -> Tensor:
     """u = (y - mean) / max(scale, SCALE_MIN) in float32 (float64 stays), (B, C, h, w)."""
     dtype = torch.promote_types(latents.y.dtype, torch.float32)
     mean, scale = latents.mean.to(dtype), latents.scale.to(dtype)
     if how.detach:
         mean, scale = mean.detach(), scale.detach()
     residual = latents.y.to(dtype) - mean
-    if how.source is Source.NOISY:
+    if how.source is LatentSource.NOISY:
         residual = residual + noise(residual)
-    elif how.source is Source.STE:
+    elif how.source is LatentSource.STE:
         residual = residual + (residual.round() - residual).detach()
     return residual / lower_bound(scale, SCALE_MIN)
 
@@ -133,7 +133,7 @@ def channel_maps(u: Tensor, window: int) -> Tensor:
     return torch.stack(rows, dim=1).view(-1, window, window) / (u.shape[0] * height * width)
 
 
-def correlation_map(latents: Gaussian, how: Correlation, noise: Noise = uniform) -> Tensor:
+def correlation_map(latents: GaussianLatents, how: Correlation, noise: NoiseFunction = uniform) -> Tensor:
     """The (k, k) correlation map C of eq. 10, this process's pictures only; zeros when the latent is too small."""
     with torch.autocast(latents.y.device.type, enabled=False):
         u = normalised(latents, how, noise)
@@ -150,7 +150,9 @@ def off_centre(correlation: Tensor) -> Tensor:
     return (correlation.abs().sum() - centre.abs()) / count
 
 
-def correlation_loss(latents: Gaussian, how: Correlation | None = None, noise: Noise = uniform) -> Tensor:
+def correlation_loss(
+    latents: GaussianLatents, how: Correlation | None = None, noise: NoiseFunction = uniform
+) -> Tensor:
     """The loss of eq. 12, without alpha: latents (B, C, h, w) -> scalar, differentiable.
 
     A latent smaller than the window gives 0 and a warning. With torch.distributed running, the map is
@@ -214,6 +216,6 @@ class CorrelationLoss(nn.Module):
         super().__init__()
         self.alpha, self.how = alpha, how or Correlation()
 
-    def forward(self, latents: Gaussian) -> Tensor:
+    def forward(self, latents: GaussianLatents) -> Tensor:
         """Latents, or what `capture` recorded, of (B, C, h, w) -> scalar."""
         return self.alpha * correlation_loss(latents, self.how)

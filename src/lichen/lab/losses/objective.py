@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lichen.errors import UsageError
-from lichen.lab.losses.correlation import Correlation, Noise, correlation_loss, uniform
+from lichen.lab.losses.correlation import Correlation, NoiseFunction, correlation_loss, uniform
 from lichen.lab.losses.distortion import distorted, mse, shrunk
 from lichen.lab.models.config import AnyRates, Distortion
 from lichen.lab.prior.latents import Coded
@@ -59,7 +59,7 @@ class StageWeights:
 
 
 @dataclass(frozen=True)
-class Terms:
+class LossTerms:
     """A loss and what it is made of: `loss` is a scalar with gradient, the rest are detached, (B,).
 
     `distortion` is what lambda weighs; `mse` is in units of 1/255; `bpp` is estimated, of the stage that is coded.
@@ -86,7 +86,9 @@ class Objective:
     correlation: Decorrelation | None = None
     stages: StageWeights | None = None
 
-    def __call__(self, coded: Coded, x: Tensor, level: Tensor, step: int = 0, noise: Noise = uniform) -> Terms:
+    def __call__(
+        self, coded: Coded, x: Tensor, level: Tensor, step: int = 0, noise: NoiseFunction = uniform
+    ) -> LossTerms:
         """The loss of `coded` for pictures x (B, 3, H, W) in [0, 1] at levels (B,), `step` counted from 0.
 
         `noise` is drawn from when the correlation is that of noisy latents. Raises `UsageError` when the model
@@ -106,7 +108,7 @@ class Objective:
             loss = loss + self._correlated(coded, self.correlation, step, noise)
         with torch.no_grad():
             error = distortion if self.rates.distortion is Distortion.MSE else mse(coded.x_hat, x)
-            return Terms(loss, coded.bits / pixels, distortion.detach(), error.detach())
+            return LossTerms(loss, coded.bits / pixels, distortion.detach(), error.detach())
 
     def _weighed(self, coded: Coded, step: int) -> Tensor:
         """Bits of y (B,), those of its stages weighed."""
@@ -118,7 +120,7 @@ class Objective:
         return torch.stack([w * bits for w, bits in zip(weights, coded.bits_y_stages, strict=True)]).sum(dim=0)
 
     @staticmethod
-    def _correlated(coded: Coded, term: Decorrelation, step: int, noise: Noise) -> Tensor:
+    def _correlated(coded: Coded, term: Decorrelation, step: int, noise: NoiseFunction) -> Tensor:
         if coded.latents is None:
             raise UsageError(
                 "alpha needs a model with a scale; this one has none (factorized): leave [correlation] out"

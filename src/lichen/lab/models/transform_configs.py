@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lichen.errors import UsageError
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.transforms.blocks import RateIndependent
-from lichen.lab.transforms.cheng import SLOPE, cheng_analysis, cheng_synthesis
+from lichen.lab.transforms.cheng import PAPERS_SLOPE, cheng_analysis, cheng_synthesis
 from lichen.lab.transforms.conv_hyper import (
     cheng_hyper_analysis,
     cheng_hyper_synthesis,
@@ -26,7 +26,7 @@ from lichen.lab.transforms.conv_hyper import (
     conv_hyper_synthesis,
 )
 from lichen.lab.transforms.elic import elic_analysis, elic_synthesis
-from lichen.lab.transforms.fast import BLOCK, FastAnalysis, FastSynthesis, atom_spreads
+from lichen.lab.transforms.fast import BLOCK_SIDE, FastAnalysis, FastSynthesis, atom_spreads
 from lichen.lab.transforms.gdn import GDN, GSDN, IGDN, IGSDN
 from lichen.lab.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 from lichen.lab.transforms.minnen import minnen_analysis, minnen_synthesis
@@ -55,7 +55,7 @@ class FastTransform:
     decoder_depth: tuple[int, int] = (4, 1)
     encoder_dense: int = 0
     decoder_dense: int = 0
-    stride: ClassVar[int] = BLOCK
+    stride: ClassVar[int] = BLOCK_SIDE
     tolerant: ClassVar[bool] = True  # as measured with the shipped weights: docs/decisions/0016-bfloat16.md
 
     def build(self, levels: int) -> Pair:
@@ -180,7 +180,7 @@ class ConvHyper:
     hyper_latents: int = 128
     inner: tuple[int, int] = (192, 288)
     features: int | None = None
-    slope: float = SLOPE
+    slope: float = PAPERS_SLOPE
     magnitude: bool = False
     stride: ClassVar[int] = 4
 

@@ -12,7 +12,7 @@ SETTLED = 100  # good steps before a norm counts as usual
 MEMORY = 0.99  # of the mean of the norms' logarithm
 
 
-class Health:
+class GradientGuard:
     """Judges each step by its loss and its gradient's norm; `skipped` counts the refused."""
 
     def __init__(self) -> None:

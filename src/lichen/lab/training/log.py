@@ -12,7 +12,7 @@ from lichen.image.files import write_atomically
 
 
 @dataclass(frozen=True)
-class Figures:
+class StepMetrics:
     """What a step reports, of the whole batch.
 
     `correlation` is the mean of |C| of the 3 x 3 correlation map without its centre, nan for models
@@ -35,20 +35,20 @@ class Figures:
         )
 
 
-NAMES = tuple(f.name for f in dataclasses.fields(Figures))
+NAMES = tuple(f.name for f in dataclasses.fields(StepMetrics))
 _MEANS = tuple(name for name in NAMES if name not in {"step", "skipped"})
 
 
 class Sink(Protocol):
     """Where mean figures go beside the CSV file."""
 
-    def write(self, figures: Figures) -> None: ...
+    def write(self, figures: StepMetrics) -> None: ...
 
 
-class Nowhere:
+class NullSink:
     """No further log."""
 
-    def write(self, figures: Figures) -> None:
+    def write(self, figures: StepMetrics) -> None:
         return
 
 
@@ -62,7 +62,7 @@ class TensorBoard:
             raise UsageError("TensorBoard is not installed: pip install 'lichen[train]'") from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(self, figures: Figures) -> None:
+    def write(self, figures: StepMetrics) -> None:
         for name in NAMES[1:]:
             self._writer.add_scalar(f"train/{name}", getattr(figures, name), figures.step)
         self._writer.flush()
@@ -80,7 +80,7 @@ class Log:
         self._sums = dict.fromkeys(_MEANS, 0.0)
         self._count = 0
 
-    def add(self, figures: Figures) -> Figures | None:
+    def add(self, figures: StepMetrics) -> StepMetrics | None:
         """Take in a step; gives the means when a line is due."""
         for name in _MEANS:
             self._sums[name] += getattr(figures, name)

@@ -16,14 +16,14 @@ from torch import Tensor
 from lichen.errors import UsageError
 from lichen.lab.losses.correlation import Correlation, correlation_map, off_centre
 from lichen.lab.losses.distortion import psnr_db
-from lichen.lab.losses.objective import Terms
+from lichen.lab.losses.objective import LossTerms
 from lichen.lab.models.model import Model
 from lichen.lab.prior.latents import Coded
 from lichen.lab.prior.noise import Noise
 from lichen.lab.training.data import Crops
-from lichen.lab.training.health import Health
-from lichen.lab.training.log import Figures
-from lichen.lab.training.processes import Alone, Together
+from lichen.lab.training.health import GradientGuard
+from lichen.lab.training.log import StepMetrics
+from lichen.lab.training.processes import SingleProcess, DistributedProcesses
 from lichen.lab.training.recipe import Quantiser, Recipe
 
 _BLOCKS = ("analysis.linear.weight", "synthesis.linear.weight")  # the default model's block transform
@@ -37,7 +37,7 @@ class Trainer:
     thread may save it while it holds `whole`: no step is half done then.
     """
 
-    def __init__(self, recipe: Recipe, crops: Crops, processes: Alone | Together) -> None:
+    def __init__(self, recipe: Recipe, crops: Crops, processes: SingleProcess | DistributedProcesses) -> None:
         self.recipe, self.crops, self.processes = recipe, crops, processes
         self.device = processes.device
         torch.manual_seed(recipe.seed)
@@ -49,7 +49,7 @@ class Trainer:
         self._freeze(recipe.only)
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
-        self.health, self.whole = Health(), threading.Lock()
+        self.health, self.whole = GradientGuard(), threading.Lock()
         self.step, self.seconds, self.lineage = 0, 0.0, "a fresh start"
         share = recipe.shared_by(processes.count)
         self.mine = range(processes.index * share, (processes.index + 1) * share)
@@ -80,7 +80,7 @@ class Trainer:
         bits = sum(p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self._parameters)
         return torch.stack([torch.tensor(self.step, device=self.device), torch.as_tensor(bits, device=self.device)])
 
-    def run(self, until: int, max_minutes: float, report: Callable[[Figures], None]) -> None:
+    def run(self, until: int, max_minutes: float, report: Callable[[StepMetrics], None]) -> None:
         """Train to step `until`, or for so many minutes; calls `report` after each step."""
         start, late = time.monotonic(), False
         while self.step < until and not late:
@@ -107,14 +107,14 @@ class Trainer:
 
     def _update(
         self, loss: float, bpp: float, psnr: float, correlation: float, stop: float, norm: float
-    ) -> tuple[Figures, bool]:
+    ) -> tuple[StepMetrics, bool]:
         """The rest of the step; gives whether any process would stop."""
         if self.health.accepts(loss, norm):
             self.optimiser.step()
             self._average()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        return Figures(self.step, loss, bpp, psnr, correlation, self.health.skipped, 0.0), stop > 0
+        return StepMetrics(self.step, loss, bpp, psnr, correlation, self.health.skipped, 0.0), stop > 0
 
     def _inputs(self) -> tuple[Tensor, Tensor, Noise]:
         """This process's part of the step's batch: pictures, levels and noise."""
@@ -141,7 +141,7 @@ class Trainer:
         return ((self.recipe.seed * 1_000_003 + self.step) * 1_000_003 + index) % 2**63
 
     @torch.no_grad()
-    def _shared(self, terms: Terms, coded: Coded, late: bool, norm: Tensor) -> list[float]:
+    def _shared(self, terms: LossTerms, coded: Coded, late: bool, norm: Tensor) -> list[float]:
         """Loss, bpp, PSNR, correlation, whether to stop, norm: over all processes."""
         how = Correlation()
         if coded.latents is None:

@@ -12,7 +12,7 @@ from lichen.errors import UsageError
 from lichen.lab.engine.engine import find_device
 
 
-class Alone:
+class SingleProcess:
     """One process."""
 
     index, count = 0, 1
@@ -36,8 +36,8 @@ class Alone:
         """Wait for all, and part."""
 
 
-class Together:
-    """One of several processes, on one machine or many, by Hugging Face Accelerate (DDP); its methods are `Alone`'s."""
+class DistributedProcesses:
+    """One of several processes, on one machine or many, by Hugging Face Accelerate (DDP); its methods are `SingleProcess`'s."""
 
     def __init__(self, on_cpu: bool) -> None:
         try:
@@ -69,8 +69,8 @@ class Together:
         self._accelerator.end_training()
 
 
-def find_processes(device: str) -> Alone | Together:
+def find_processes(device: str) -> SingleProcess | DistributedProcesses:
     """Those that a launcher has announced in the environment, else this one. Raises `DeviceError`, `UsageError`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return Together(on_cpu=find_device(device).type == "cpu")
-    return Alone(find_device(device))
+        return DistributedProcesses(on_cpu=find_device(device).type == "cpu")
+    return SingleProcess(find_device(device))

@@ -16,7 +16,7 @@ from lichen.lab.models.checkpoint import Unfilled
 from lichen.lab.models.config import Distortion, ModelConfig, MsSsimRates, OneMsSsimRate, OneRate
 from lichen.lab.models.prior_configs import FactorizedContext
 from lichen.lab.models.zoo import row
-from lichen.lab.training.schema import Wrong, load_toml, located, override, read
+from lichen.lab.training.schema import InvalidEntry, load_toml, located, override, read
 
 
 class Quantiser(enum.Enum):
@@ -141,7 +141,7 @@ class Recipe:
         return self if lam is None else dataclasses.replace(self, lambdas=(lam,))
 
     def model_config(self) -> ModelConfig:
-        """The row's config with this recipe's changes. Raises `Wrong`."""
+        """The row's config with this recipe's changes. Raises `InvalidEntry`."""
         config, similar = row(self.model).config, self.distortion is Distortion.MS_SSIM
         if similar:
             config = dataclasses.replace(config, rates=MsSsimRates() if config.rates.count > 1 else OneMsSsimRate())
@@ -151,7 +151,7 @@ class Recipe:
             config = dataclasses.replace(config, rates=one(self.lambdas[0]))
         if config.rates.distortion is not self.distortion:
             text = f"these rates are for {config.rates.distortion.value}, not {self.distortion.value}: mend distortion"
-            raise Wrong(("config", "rates", "kind"), text)
+            raise InvalidEntry(("config", "rates", "kind"), text)
         return config
 
     def objective(self) -> Objective:
@@ -165,11 +165,11 @@ def load_recipe(path: Path) -> Recipe:
     try:
         recipe = read(Recipe, data)
         if "halving" in data and "cooldown" in data:
-            raise Wrong(("cooldown",), "cooldown and [halving] exclude each other; leave one out")
+            raise InvalidEntry(("cooldown",), "cooldown and [halving] exclude each other; leave one out")
         if recipe.lambdas and "balance" in data:
-            raise Wrong(("balance",), "balance is for many rates at once; leave it or lambdas out")
+            raise InvalidEntry(("balance",), "balance is for many rates at once; leave it or lambdas out")
         _check_model(recipe)
-    except Wrong as wrong:
+    except InvalidEntry as wrong:
         raise located(path, text, wrong) from wrong
     if recipe.start is not None:
         recipe = dataclasses.replace(recipe, start=path.parent / recipe.start)
@@ -177,16 +177,16 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _check_model(recipe: Recipe) -> None:
-    """The row exists, takes the overrides, and is a network with them. Raises `Wrong`."""
+    """The row exists, takes the overrides, and is a network with them. Raises `InvalidEntry`."""
     try:
         config = recipe.model_config()
     except UnknownWeights as error:
-        raise Wrong(("model",), str(error)) from error
+        raise InvalidEntry(("model",), str(error)) from error
     if recipe.correlation is not None and isinstance(config.context, FactorizedContext):
         text = f"alpha needs a model with a scale, and {recipe.model!r} has none; leave [correlation] out"
-        raise Wrong(("correlation", "alpha"), text)
+        raise InvalidEntry(("correlation", "alpha"), text)
     try:
         with Unfilled():
             config.build()
     except (UsageError, ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise Wrong(("config",), f"no model can be built with this [config]: {error}") from error
+        raise InvalidEntry(("config",), f"no model can be built with this [config]: {error}") from error

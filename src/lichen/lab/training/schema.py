@@ -19,7 +19,7 @@ Place = tuple[str, ...]  # keys from the outermost table inwards
 _PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,), Path: (str,)}
 
 
-class Wrong(Exception):
+class InvalidEntry(Exception):
     """A value that does not fit, and where it stands."""
 
     def __init__(self, place: Place, message: str) -> None:
@@ -57,18 +57,18 @@ def _has(data: Any, place: Place) -> bool:
 
 
 def read(kind: type[T], data: dict[str, Any], place: Place = ()) -> T:
-    """An instance of a dataclass from a table. Raises `Wrong`."""
+    """An instance of a dataclass from a table. Raises `InvalidEntry`."""
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
     values = _values(kind, data, place)
     for name, field in fields.items():
         missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if missing and name not in values:
-            raise Wrong(place, f"{name!r} is missing" + (f" in [{'.'.join(place)}]" if place else ""))
+            raise InvalidEntry(place, f"{name!r} is missing" + (f" in [{'.'.join(place)}]" if place else ""))
     return _make(kind, values, place)
 
 
 def override(part: T, data: dict[str, Any], place: Place = ()) -> T:
-    """A copy of a dataclass with some fields replaced, at any depth. Raises `Wrong`.
+    """A copy of a dataclass with some fields replaced, at any depth. Raises `InvalidEntry`.
 
     Where a field holds one of several kinds, `kind = "Name"` puts that kind there, with its defaults.
     """
@@ -77,7 +77,7 @@ def override(part: T, data: dict[str, Any], place: Place = ()) -> T:
     nested, plain = {}, {}
     for key, value in data.items():
         if key not in fields:
-            raise Wrong((*place, key), f"unknown key {key!r}{near(key, fields)}")
+            raise InvalidEntry((*place, key), f"unknown key {key!r}{near(key, fields)}")
         current = getattr(part, key)
         if dataclasses.is_dataclass(current) and isinstance(value, dict):
             inner = _of_kind(current, hints[key], value, (*place, key))
@@ -97,11 +97,11 @@ def _of_kind(current: Any, hint: Any, data: dict[str, Any], place: Place) -> Any
         return current
     kinds = {kind.__name__: kind for kind in typing.get_args(hint) or (hint,)}
     if wanted not in kinds:
-        raise Wrong((*place, "kind"), f"unknown kind {wanted!r}{near(str(wanted), kinds)}")
+        raise InvalidEntry((*place, "kind"), f"unknown kind {wanted!r}{near(str(wanted), kinds)}")
     try:
         return kinds[wanted]()
     except TypeError as error:
-        raise Wrong((*place, "kind"), f"{wanted} has no defaults; it cannot be put in by a recipe") from error
+        raise InvalidEntry((*place, "kind"), f"{wanted} has no defaults; it cannot be put in by a recipe") from error
 
 
 def _values(kind: type, data: dict[str, Any], place: Place) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _values(kind: type, data: dict[str, Any], place: Place) -> dict[str, Any]:
     names = {f.name for f in dataclasses.fields(kind) if f.init}
     for key in data:
         if key not in names:
-            raise Wrong((*place, key), f"unknown key {key!r}{near(key, names)}")
+            raise InvalidEntry((*place, key), f"unknown key {key!r}{near(key, names)}")
     return {key: _value(hints[key], value, (*place, key)) for key, value in data.items()}
 
 
@@ -119,22 +119,22 @@ def _make(kind: type[T], values: dict[str, Any], place: Place) -> T:
         return kind(**values)
     except UsageError as error:
         first = str(error).split(maxsplit=1)[0]
-        raise Wrong((*place, first) if first in values else place, str(error)) from error
+        raise InvalidEntry((*place, first) if first in values else place, str(error)) from error
 
 
 def _value(hint: Any, value: Any, place: Place) -> Any:
-    """`value` as the type that a field wants. Raises `Wrong`."""
+    """`value` as the type that a field wants. Raises `InvalidEntry`."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else ()
     if options:
         hint = next(option for option in options if option is not types.NoneType)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
-            raise Wrong(place, f"{place[-1]} is a table: write [{'.'.join(place)}]")
+            raise InvalidEntry(place, f"{place[-1]} is a table: write [{'.'.join(place)}]")
         return read(typing.cast(Any, hint), value, place)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         names = {str(member.value): member for member in hint}
         if value not in names:
-            raise Wrong(place, f"{place[-1]} cannot be {value!r}{near(str(value), names)}")
+            raise InvalidEntry(place, f"{place[-1]} cannot be {value!r}{near(str(value), names)}")
         return names[value]
     if typing.get_origin(hint) is dict and isinstance(value, dict):
         return value
@@ -142,7 +142,7 @@ def _value(hint: Any, value: Any, place: Place) -> Any:
         return _tuple(typing.get_args(hint), value, place)
     wanted = _PLAIN.get(hint)
     if wanted is None or not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
-        raise Wrong(place, f"{place[-1]} must be of type {getattr(hint, '__name__', hint)}, not {value!r}")
+        raise InvalidEntry(place, f"{place[-1]} must be of type {getattr(hint, '__name__', hint)}, not {value!r}")
     return hint(value)
 
 
@@ -150,7 +150,7 @@ def _tuple(kinds: tuple[Any, ...], value: Any, place: Place) -> tuple[Any, ...]:
     items = value if isinstance(value, list) else [value]
     kinds = (kinds[0],) * len(items) if kinds[-1] is Ellipsis else kinds
     if len(kinds) != len(items):
-        raise Wrong(place, f"{place[-1]} must be a list of {len(kinds)}, not {value!r}")
+        raise InvalidEntry(place, f"{place[-1]} must be a list of {len(kinds)}, not {value!r}")
     return tuple(_value(kind, item, place) for kind, item in zip(kinds, items, strict=True))
 
 
@@ -165,7 +165,7 @@ def load_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise BadRecipe(f"{path}: not valid TOML ({error})") from error
 
 
-def located(path: Path, text: str, wrong: Wrong) -> BadRecipe:
+def located(path: Path, text: str, wrong: InvalidEntry) -> BadRecipe:
     """The error as a person reads it: file, line, what is wrong."""
     line = line_of(text, wrong.place) if wrong.place else None
     return BadRecipe(f"{path}{f', line {line}' if line else ''}: {wrong}")

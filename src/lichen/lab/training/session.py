@@ -18,9 +18,9 @@ from lichen.errors import TrainingDiverged, UsageError
 from lichen.image.picture import Picture
 from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.training.data import Cache, Crops, open_pictures
-from lichen.lab.training.log import Figures, Log, Nowhere, TensorBoard
+from lichen.lab.training.log import StepMetrics, Log, NullSink, TensorBoard
 from lichen.lab.training.loop import Trainer
-from lichen.lab.training.processes import Alone, Together, find_processes
+from lichen.lab.training.processes import SingleProcess, DistributedProcesses, find_processes
 from lichen.lab.training.recipe import Recipe, load_recipe
 from lichen.lab.training.state import refuse_others, resume_run, save_run, start_from, weights_of
 from lichen.metrics import psnr_db
@@ -123,7 +123,7 @@ class _Session:
             self.progress.console.print(_valid_line(weights, self.checks, self.options.device))
             self.validated = time.monotonic()
 
-    def _report(self, figures: Figures) -> None:
+    def _report(self, figures: StepMetrics) -> None:
         self.progress.update(self.bar, completed=figures.step, description=figures.line())
         means, now = self.log.add(figures), time.monotonic()
         if means:
@@ -147,7 +147,7 @@ def train_session(run: Run, console: Console) -> None:
     if recipe.bfloat16 and processes.device.type == "cpu" and not native_bfloat16():
         console.print("this processor only emulates bfloat16: bfloat16 = false in the recipe is faster here")
     trainer = Trainer(recipe, crops, processes)
-    log = Log(run.output, run.log_steps, Nowhere())
+    log = Log(run.output, run.log_steps, NullSink())
     refuse_others(trainer, log, run.output)
     if resume_run(trainer, log, run.output):
         console.print(f"resumed at step {trainer.step}" + (", with its own weights, not --start" if run.start else ""))
@@ -162,7 +162,9 @@ def train_session(run: Run, console: Console) -> None:
     console.print(f"{where} holds the weights of step {trainer.step}; give it to --weights", markup=False)
 
 
-def _train(trainer: Trainer, log: Log, run: Run, console: Console, processes: Alone | Together) -> None:
+def _train(
+    trainer: Trainer, log: Log, run: Run, console: Console, processes: SingleProcess | DistributedProcesses
+) -> None:
     """The first process reports and saves; the others only train."""
     if processes.index > 0:
         trainer.run(trainer.recipe.steps, run.max_minutes, lambda figures: None)

@@ -14,8 +14,8 @@ from lichen.lab.transforms.convolutions import Conv3x3, Deconv, channels_last, c
 SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
 
 
-CHUNK = 2**20  # values at a time where a block codes: 4 MB
-LARGE = 2**23  # values of a hidden map from which it is made in chunks in bfloat16 too: 16 MB
+HIDDEN_CHUNK = 2**20  # values at a time where a block codes: 4 MB
+HIDDEN_VALUES_MAX = 2**23  # values of a hidden map from which it is made in chunks in bfloat16 too: 16 MB
 
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
@@ -52,7 +52,7 @@ class Pointwise(nn.Conv2d):
             change: Tensor = self(hidden)
             return x + change
         out, matrix = channels_last(x), self.weight[:, :, 0, 0].t()
-        for before, near, made in chunks(max(CHUNK // x.shape[1], 1), x, hidden, out):
+        for before, near, made in chunks(max(HIDDEN_CHUNK // x.shape[1], 1), x, hidden, out):
             torch.addmm(before, near, matrix, out=made).add_(self.bias)
         return out
 
@@ -82,7 +82,7 @@ class DepthwiseBlock(nn.Module):
         self.project = zero_(Pointwise(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        large = x[0, 0].numel() * self.expand.out_channels > LARGE
+        large = x[0, 0].numel() * self.expand.out_channels > HIDDEN_VALUES_MAX
         if coding(x) or (large and coding_in_bfloat16(x)):
             return self._in_chunks(x)
         change: Tensor = self.project(self.act(self.expand(in_full(self.spatial, x))))
@@ -91,7 +91,7 @@ class DepthwiseBlock(nn.Module):
     def _in_chunks(self, x: Tensor) -> Tensor:
         """The same: some pixels at a time, so that the hidden layer stays in the cache; the sum is in float32."""
         out = (x + self.project.bias[:, None, None]).contiguous(memory_format=torch.channels_last)  # type: ignore[index]
-        count = CHUNK // self.expand.out_channels
+        count = HIDDEN_CHUNK // self.expand.out_channels
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
         there, back = (layer.weight[:, :, 0, 0].to(dtype) for layer in (self.expand, self.project))
         bias = None if self.expand.bias is None else self.expand.bias.to(dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lichen.lab.transforms.blocks import Bottleneck, Pointwise, conv
 from lichen.lab.transforms.gdn import GDN, IGDN
 
-SLOPE = 0.01  # of the leaky rectifiers in Cheng's and Minnen's networks
+PAPERS_SLOPE = 0.01  # of the leaky rectifiers in Cheng's and Minnen's networks
 
 
 def subpixel(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -26,9 +26,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             conv(channels, channels, 3, 1),
-            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.LeakyReLU(PAPERS_SLOPE, inplace=True),
             conv(channels, channels, 3, 1),
-            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.LeakyReLU(PAPERS_SLOPE, inplace=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class ResidualDown(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             conv(channels_in, channels_out, 3),
-            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.LeakyReLU(PAPERS_SLOPE, inplace=True),
             conv(channels_out, channels_out, 3, 1),
             GDN(channels_out),
         )
@@ -62,7 +62,7 @@ class ResidualUp(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             subpixel(channels_in, channels_out),
-            nn.LeakyReLU(SLOPE, inplace=True),
+            nn.LeakyReLU(PAPERS_SLOPE, inplace=True),
             conv(channels_out, channels_out, 3, 1),
             IGDN(channels_out),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lichen.lab.transforms.blocks import conv, deconv
-from lichen.lab.transforms.cheng import SLOPE, subpixel
+from lichen.lab.transforms.cheng import PAPERS_SLOPE, subpixel
 
 
 class Magnitude(nn.Module):
@@ -45,13 +45,13 @@ def cheng_hyper_analysis(latents: int, width: int) -> nn.Sequential:
     """y (B, M, h, w), h and w multiples of 4 -> z (B, N, h/4, w/4) by five 3 x 3 convolutions (Cheng 2020)."""
     return nn.Sequential(
         conv(latents, width, 3, 1),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         conv(width, width, 3, 1),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         conv(width, width, 3),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         conv(width, width, 3, 1),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         conv(width, width, 3),
     )
 
@@ -61,12 +61,12 @@ def cheng_hyper_synthesis(width: int, features: int) -> nn.Sequential:
     wide = width * 3 // 2
     return nn.Sequential(
         conv(width, width, 3, 1),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         subpixel(width, width),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         conv(width, wide, 3, 1),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         subpixel(wide, wide),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(PAPERS_SLOPE),
         conv(wide, features, 3, 1),
     )

@@ -26,7 +26,7 @@ from lichen.lab.transforms.blocks import (
     zero_,
 )
 
-BLOCK = 16  # pixels: the stride of the latents
+BLOCK_SIDE = 16  # pixels: the stride of the latents
 
 # Orthonormal: luma, then blue-yellow and red-green differences (rows).
 _OPPONENT = (
@@ -38,11 +38,13 @@ _OPPONENT = (
 
 def dct_atoms(latents: int) -> Tensor:
     """The (M, 3, 16, 16) orthonormal start of the block transform: 2/3 luma, 1/6 for each chroma."""
-    n = torch.arange(BLOCK, dtype=torch.float64)
-    basis = torch.cos(math.pi * (n[None] + 0.5) * n[:, None] / BLOCK) * math.sqrt(2 / BLOCK)
-    basis[0] = math.sqrt(1 / BLOCK)
-    order = torch.tensor(sorted(range(BLOCK**2), key=lambda i: ((i // BLOCK) ** 2 + (i % BLOCK) ** 2, i)))
-    planes = basis[order // BLOCK][:, None, :, None] * basis[order % BLOCK][:, None, None, :]
+    n = torch.arange(BLOCK_SIDE, dtype=torch.float64)
+    basis = torch.cos(math.pi * (n[None] + 0.5) * n[:, None] / BLOCK_SIDE) * math.sqrt(2 / BLOCK_SIDE)
+    basis[0] = math.sqrt(1 / BLOCK_SIDE)
+    order = torch.tensor(
+        sorted(range(BLOCK_SIDE**2), key=lambda i: ((i // BLOCK_SIDE) ** 2 + (i % BLOCK_SIDE) ** 2, i))
+    )
+    planes = basis[order // BLOCK_SIDE][:, None, :, None] * basis[order % BLOCK_SIDE][:, None, None, :]
     colours = torch.tensor(_OPPONENT, dtype=torch.float64)[:, :, None, None]
     chroma = latents // 6
     counts = (latents - 2 * chroma, chroma, chroma)
@@ -64,7 +66,7 @@ class FastAnalysis(nn.Module):
 
     def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(3, latents, BLOCK, stride=BLOCK, bias=False)
+        self.linear = nn.Conv2d(3, latents, BLOCK_SIDE, stride=BLOCK_SIDE, bias=False)
         with torch.no_grad():
             self.linear.weight.copy_(dct_atoms(latents))
         self.enter = Pointwise(3 * 64, fine)
@@ -91,7 +93,7 @@ class FastSynthesis(nn.Module):
 
     def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
-        self.linear = Pointwise(latents, 3 * BLOCK * BLOCK, bias=False)
+        self.linear = Pointwise(latents, 3 * BLOCK_SIDE * BLOCK_SIDE, bias=False)
         with torch.no_grad():
             self.linear.weight.copy_(dct_atoms(latents).reshape(latents, -1).t()[:, :, None, None])
         self.enter = Pointwise(latents, coarse)

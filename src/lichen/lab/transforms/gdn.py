@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lichen.lab.transforms.convolutions import channels_last, chunks, coding
 
 BETA_MIN = 1e-6
-CHUNK = 2**17  # numbers at a time when coding: 512 kB
+NORMALISATION_CHUNK = 2**17  # numbers at a time when coding: 512 kB
 _GAMMA_START = 0.1
 _ASIDE = 2.0**-9  # where stored entries start whose square should be zero
 
@@ -39,7 +39,7 @@ class Normalisation(nn.Module):
             return u * root(self.energy(u))
         gamma, beta = (self.root_gamma**2).t().contiguous(), self.root_beta**2 + BETA_MIN
         out = channels_last(u)
-        for part, made in chunks(max(CHUNK // u.shape[1], 1), u, out):
+        for part, made in chunks(max(NORMALISATION_CHUNK // u.shape[1], 1), u, out):
             torch.mul(part, root(torch.addmm(beta, part * part, gamma)), out=made)
         return out
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lichen.image.files import write_atomically
 from lichen.lab.evaluation.bdrate import Delta
-from lichen.lab.evaluation.leaderboard import Leaderboard, MeasuredCurve, read_league
+from lichen.lab.evaluation.leaderboard import CodecCurves, Leaderboard, read_leaderboard
 from lichen.lab.models.checkpoint import PACKAGED, find_tuned, load_checkpoint
 from lichen.options import Tune
 
@@ -115,23 +115,23 @@ def weaknesses(digest: str, tune: Tune) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def refined(league: Leaderboard, ours: MeasuredCurve) -> str:
+def refined(leaderboard: Leaderboard, ours: CodecCurves) -> str:
     """What `--refine` brings, for each curve of it that was measured with these weights."""
     lines = []
-    for other in league.competitors:
+    for other in leaderboard.codecs:
         steps = other.key.removeprefix(f"{ours.key}-refine")
-        delta = league.delta(ours, other)
-        if steps.isdigit() and delta and other.measured and other.measured.versions == ours.measured.versions:
+        delta = leaderboard.delta(ours, other)
+        if steps.isdigit() and delta and other.run and other.run.versions == ours.run.versions:
             lines.append(f"\nWith `--refine {steps}`: {delta.rate_percent:+.1f} % over these weights without it.\n")
     return "".join(lines)
 
 
-def rates(league: Leaderboard, ours: MeasuredCurve) -> str:
+def rates(leaderboard: Leaderboard, ours: CodecCurves) -> str:
     """BD-rates over all who are not of the same weights."""
     lines = []
-    for anchor in league.competitors:
+    for anchor in leaderboard.codecs:
         if anchor.key != ours.key and not anchor.key.startswith(f"{ours.key}-refine"):
-            deltas = league.delta(anchor, ours), league.delta_ms_ssim(anchor, ours)
+            deltas = leaderboard.delta(anchor, ours), leaderboard.delta_ms_ssim(anchor, ours)
             if any(deltas):
                 lines.append(f"| {anchor.points.name} | {' | '.join(map(cells, deltas))} |")
     return "\n".join(lines)
@@ -146,13 +146,11 @@ def main() -> None:
     path = find_tuned("lichen", tune, PACKAGED)
     checkpoint = load_checkpoint(path)
     results = ROOT / "results/kodak"
-    league = read_league(results)
-    ours = next((c for c in league.competitors if c.key == path.stem and c.measured), None)
-    if ours is None or ours.measured.versions != (checkpoint.hash.hex(),):
+    leaderboard = read_leaderboard(results)
+    ours = next((c for c in leaderboard.codecs if c.key == path.stem and c.run), None)
+    if ours is None or ours.run.versions != (checkpoint.hash.hex(),):
         sys.exit("results/kodak is of other weights: run lichen eval --replace first")
-    points = list(
-        zip(ours.measured.settings, ours.points.bpp, ours.points.psnr_db, ours.points.ms_ssim_db, strict=True)
-    )
+    points = list(zip(ours.run.settings, ours.points.bpp, ours.points.psnr_db, ours.points.ms_ssim_db, strict=True))
     facts = checkpoint.facts
     text = CARD.format(
         name=checkpoint.name,
@@ -166,11 +164,11 @@ def main() -> None:
         device=facts["device"],
         pictures=facts["pictures"],
         filters=f"; principal filters from {facts['filters_from']} of them" if "filters_from" in facts else "",
-        kodak=len(league.pictures),
+        kodak=len(leaderboard.pictures),
         top=points[-1][2],
         curve="\n".join(f"| {q:g} | {b:.3f} | {p:.2f} | {s:.2f} |" for q, b, p, s in points),
-        rates=rates(league, ours),
-        refined=refined(league, ours),
+        rates=rates(leaderboard, ours),
+        refined=refined(leaderboard, ours),
         weaknesses=weaknesses(checkpoint.hash.hex(), tune),
         stem=path.stem,
         goal=GOAL[tune][0],

@@ -23,7 +23,7 @@ def bdrate(
         list[str] | None,
         typer.Argument(help="ANCHOR TEST...: names of published curves (`vtm`) or JSON files.", show_default=False),
     ] = None,
-    over: Annotated[str | None, typer.Option(help="The anchor; all others are then tests, in a league table.")] = None,
+    over: Annotated[str | None, typer.Option(help="The anchor; all others are tests, in a leaderboard.")] = None,
     by_ms_ssim: Annotated[bool, typer.Option("--ms-ssim", help="By MS-SSIM in dB instead of PSNR.")] = False,
     max_bpp: Annotated[float | None, typer.Option(min=0, help="Leave out points of more bits per pixel.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Name the published curves.")] = False,

@@ -27,7 +27,7 @@ from lichen.image.files import refuse_existing
 from lichen.options import Tune
 
 if TYPE_CHECKING:
-    from lichen.lab.papers.experiments import CostTable, Scale
+    from lichen.lab.papers.experiments import CostTable, TrainingScale
 
 PICTURES = 2  # in a report, where none are named: about 3 MB each
 
@@ -172,7 +172,7 @@ def reproduce(
     typer.echo(run(chosen, how, data, test, target, _trainer(device), lambda line: console.print(line, markup=False)))
 
 
-def _count(table: CostTable, scale: Scale, output: Path, device: str, recipes_only: bool) -> None:
+def _count(table: CostTable, scale: TrainingScale, output: Path, device: str, recipes_only: bool) -> None:
     """A table of operations: no pictures are needed, and there is no recipe. Raises `UsageError`."""
     from lichen.lab.engine.engine import find_device
     from lichen.lab.papers.cost_tables import count_costs

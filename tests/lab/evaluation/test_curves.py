@@ -15,7 +15,7 @@ from lichen.errors import BadInput
 from lichen.lab.evaluation.bdrate import delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve, Points, find_points, load_points, published_names
 from lichen.lab.evaluation.data_set import KODAK, DataSet
-from lichen.lab.evaluation.measure import Table
+from lichen.lab.evaluation.results_table import ResultsTable
 from tests.conftest import SHARED
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -103,7 +103,7 @@ def test_other_tools_files_are_compared_as_they_are(tmp_path):
 
 
 def test_our_results_are_of_kodak():
-    pixels = {row.picture: row.pixels for row in Table(RESULTS / "kodak/table.tsv").rows.values()}
+    pixels = {row.picture: row.pixels for row in ResultsTable(RESULTS / "kodak/table.tsv").rows.values()}
     assert DataSet.of(pixels.values()) == KODAK
     for path in (RESULTS / "kodak").glob("*.json"):
         assert not load_points(path).data_set.differs(KODAK)
@@ -186,7 +186,7 @@ def test_the_command_prints_method_and_overlap():
     assert "+16.18" in result.output
 
 
-def test_a_league_is_sorted_and_refusals_do_not_stop_it():
+def test_a_leaderboard_is_sorted_and_refusals_do_not_stop_it():
     result = run("--over", "vtm", "webp", "paper-elic2022_ms-ssim", "av1", "--json")
     assert result.exit_code == 3
     data = json.loads(result.stdout)

@@ -24,8 +24,8 @@ from lichen.lab.evaluation.codecs import ModelEntry, PeerEntry
 from lichen.lab.evaluation.curves import load_points
 from lichen.lab.evaluation.data_set import DataSet
 from lichen.lab.evaluation.evaluate import Outcome, evaluate, file_name
-from lichen.lab.evaluation.measure import HEAD, Table
 from lichen.lab.evaluation.peers import PEERS, available, peer
+from lichen.lab.evaluation.results_table import HEAD, ResultsTable
 from lichen.lab.evaluation.summary import summarise
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
@@ -63,7 +63,7 @@ def test_rows_are_whole_files(weights, pictures, tmp_path):
     outcome = run([model(weights)], pictures, out)
     assert outcome.new_rows == 9
     assert len(outcome.skipped) == 1 and "broken.png" in outcome.skipped[0]
-    row = Table(out / "table.tsv").rows["lichen", "deep/c", 50.0]
+    row = ResultsTable(out / "table.tsv").rows["lichen", "deep/c", 50.0]
     image, codec = Image.open(pictures / "deep/c.png"), Codec(weights=weights)
     data = codec.encode(image, 50)
     assert row.size_bytes == len(data)
@@ -80,7 +80,7 @@ def test_rows_are_whole_files(weights, pictures, tmp_path):
 
 def test_refined_files_are_a_curve_of_their_own(weights, pictures, tmp_path):
     run([model(weights, 50), model(weights, 50).refined(2)], pictures, tmp_path)
-    rows = Table(tmp_path / "table.tsv").rows
+    rows = ResultsTable(tmp_path / "table.tsv").rows
     codec, image = Codec(weights=weights), Image.open(pictures / "deep/c.png")
     assert rows["lichen-refine2", "deep/c", 50.0].size_bytes == len(codec.encode(image, 50, refine_steps=2))
     assert math.isnan(rows["lichen-refine2", "deep/c", 50.0].estimated_bpp)
@@ -90,14 +90,14 @@ def test_refined_files_are_a_curve_of_their_own(weights, pictures, tmp_path):
 
 def test_small_pictures_have_no_ms_ssim_and_no_mean_of_it(weights, pictures, tmp_path):
     run([model(weights)], pictures, tmp_path)
-    assert math.isnan(Table(tmp_path / "table.tsv").rows["lichen", "a", 0.0].ms_ssim)
+    assert math.isnan(ResultsTable(tmp_path / "table.tsv").rows["lichen", "a", 0.0].ms_ssim)
     assert "n/a" in (tmp_path / "table.tsv").read_text()
     assert all(map(math.isnan, load_points(tmp_path / "lichen.json").ms_ssim_db))
 
 
 def test_the_summary_is_the_mean_of_rows(weights, pictures, tmp_path):
     run([model(weights)], pictures, tmp_path)
-    rows = [r for r in Table(tmp_path / "table.tsv").of("lichen") if r.setting == 50]
+    rows = [r for r in ResultsTable(tmp_path / "table.tsv").of("lichen") if r.setting == 50]
     summary = json.loads((tmp_path / "lichen.json").read_text())
     assert summary["name"] == "lichen"
     assert summary["results"]["bpp"][1] == pytest.approx(sum(r.bpp for r in rows) / 3)
@@ -111,7 +111,7 @@ def test_the_summary_is_the_mean_of_rows(weights, pictures, tmp_path):
 def test_the_load_is_of_the_rows_and_older_tables_are_read(weights, pictures, tmp_path, columns):
     """A summary that is written later does not say how busy the machine is then."""
     run([model(weights)], pictures, tmp_path)
-    table = Table(tmp_path / "table.tsv")
+    table = ResultsTable(tmp_path / "table.tsv")
     table.rows = {key: dataclasses.replace(r, load_average=7.0) for key, r in table.rows.items()}
     table.save()
     (tmp_path / "lichen.json").unlink()
@@ -122,7 +122,7 @@ def test_the_load_is_of_the_rows_and_older_tables_are_read(weights, pictures, tm
     (tmp_path / "table.tsv").write_text("".join(old))
     (tmp_path / "lichen.json").unlink()
     assert run([model(weights)], pictures, tmp_path).new_rows == 1
-    rows = Table(tmp_path / "table.tsv").of("lichen")
+    rows = ResultsTable(tmp_path / "table.tsv").of("lichen")
     assert [r.machine == "" for r in rows].count(True) == 8
     assert [math.isnan(r.load_average) for r in rows].count(True) == (8 if columns == 17 else 0)
 
@@ -133,7 +133,7 @@ def test_a_run_goes_on_where_it_was_killed(weights, pictures, tmp_path):
     (tmp_path / "table.tsv").write_text("\n".join(whole[:5]) + "\n" + whole[5][:20])
     (tmp_path / "lichen.json").unlink()
     with pytest.raises(BadInput, match="unfinished"):
-        summarise("lichen", Table(tmp_path / "table.tsv").of("lichen"))
+        summarise("lichen", ResultsTable(tmp_path / "table.tsv").of("lichen"))
     assert run([model(weights)], pictures, tmp_path).new_rows == 5
     again = (tmp_path / "table.tsv").read_text().splitlines()
     assert again[:5] == whole[:5]
@@ -155,7 +155,7 @@ def test_other_weights_under_one_name_are_refused(weights, pictures, tmp_path):
     with pytest.raises(BadInput, match="--replace"):
         run([model(other)], pictures, out)
     assert run([model(other)], pictures, out, replace=True).new_rows == 9
-    versions = {r.version for r in Table(out / "table.tsv").of("lichen")}
+    versions = {r.version for r in ResultsTable(out / "table.tsv").of("lichen")}
     assert versions == set(model(other).versions.values())
 
 
@@ -167,7 +167,7 @@ def test_other_weights_are_refused_also_at_settings_not_asked_for(weights, pictu
     with pytest.raises(BadInput, match="--replace"):
         run([new], pictures, out)
     assert run([new], pictures, out, replace=True).new_rows == 3
-    assert {(r.setting, r.version) for r in Table(out / "table.tsv").of("lichen")} == set(new.versions.items())
+    assert {(r.setting, r.version) for r in ResultsTable(out / "table.tsv").of("lichen")} == set(new.versions.items())
     summary = json.loads((out / "lichen.json").read_text())
     assert (summary["results"]["quality"], summary["meta"]["versions"]) == ([70], list(new.versions.values()))
 
@@ -175,7 +175,7 @@ def test_other_weights_are_refused_also_at_settings_not_asked_for(weights, pictu
 def test_rows_of_other_weights_go_though_nothing_is_missing(weights, pictures, tmp_path):
     """A table in which two sets of weights have met is mended by --replace, its summary too."""
     run([model(weights)], pictures, tmp_path)
-    table = Table(tmp_path / "table.tsv")
+    table = ResultsTable(tmp_path / "table.tsv")
     table.rows |= {r.key: dataclasses.replace(r, version="old") for r in table.of("lichen") if r.setting == 100}
     table.save()
     assert run([model(weights, 0, 50)], pictures, tmp_path, replace=True).new_rows == 0
@@ -225,10 +225,10 @@ def test_a_folder_without_pictures(weights, tmp_path):
 def test_a_strange_table_is_refused(tmp_path):
     (tmp_path / "table.tsv").write_text("a\tb\n")
     with pytest.raises(BadInput, match="not a results table"):
-        Table(tmp_path / "table.tsv")
+        ResultsTable(tmp_path / "table.tsv")
     (tmp_path / "table.tsv").write_text(HEAD + "\na\tb\n")
     with pytest.raises(BadInput, match="line 2"):
-        Table(tmp_path / "table.tsv")
+        ResultsTable(tmp_path / "table.tsv")
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_several_processes_give_the_same_rows(weights, pictures, tmp_path):
     entries = [model(weights, 50), PeerEntry("WebP")]
     run(entries, pictures, tmp_path / "one")
     run(entries, pictures, tmp_path / "two", jobs=2)
-    one, two = (Table(tmp_path / name / "table.tsv").rows for name in ("one", "two"))
+    one, two = (ResultsTable(tmp_path / name / "table.tsv").rows for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(one[key].size_bytes == two[key].size_bytes for key in one)
 
@@ -292,7 +292,7 @@ def test_a_peer_that_fails_has_no_curve_and_stops_no_other(pictures, tmp_path, c
     assert len(load_points(tmp_path / "out/jpeg-420.json").psnr_db) == 10
     assert not (tmp_path / "out/webp.json").exists()
     (pictures / "long.png").unlink()
-    table = Table(tmp_path / "out/table.tsv")
+    table = ResultsTable(tmp_path / "out/table.tsv")
     table.drop([row for row in table.rows.values() if row.picture == "long"])
     assert lichen(*command) == 0 and load_points(tmp_path / "out/webp.json").psnr_db
 
@@ -332,7 +332,7 @@ def test_files_of_one_name_are_called_by_their_folders_too(weights, pictures, tm
     mine = small_checkpoint(ZOO[0], tmp_path / "mine", seed=5)
     command = ("eval", str(weights), str(mine), "-q", "0", "--data", str(pictures), "-o", str(tmp_path / "out"))
     assert lichen(*command) == 0
-    names = {row.model for row in Table(tmp_path / "out/table.tsv").rows.values()}
+    names = {row.model for row in ResultsTable(tmp_path / "out/table.tsv").rows.values()}
     assert names == {f"{weights.parent.name}-lichen", "mine-lichen"}
 
 

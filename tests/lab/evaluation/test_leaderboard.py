@@ -1,21 +1,21 @@
-"""Who stands in a league, and what is said of them."""
+"""Who stands in a leaderboard, and what is said of them."""
 
 from __future__ import annotations
 
-from lichen.lab.evaluation.leaderboard import Kind, read_league
-from lichen.lab.reporting.palette import styles
+from lichen.lab.evaluation.leaderboard import Origin, read_leaderboard
+from lichen.lab.reporting.palette import styles_of
 from lichen.lab.reporting.report import report
 from tests.lab.reporting.test_report import KODAK, data_of, kodak_results, results
 
 
 def test_published_models_say_what_they_were_trained_for(tmp_path):
     """By MS-SSIM those trained for it are the measure; by PSNR they would only flatter us."""
-    league = read_league(kodak_results(tmp_path))
-    learned = [c for c in league.competitors if c.kind is Kind.PUBLISHED and "CompressAI" in c.points.name]
+    leaderboard = read_leaderboard(kodak_results(tmp_path))
+    learned = [c for c in leaderboard.codecs if c.origin is Origin.PUBLISHED and "CompressAI" in c.points.name]
     assert len(learned) == 7 and all("(MSE)" in c.points.name or "(MS-SSIM)" in c.points.name for c in learned)
-    for competitor in learned:
-        assert competitor.ms_ssim and (competitor.psnr is None) == ("(MS-SSIM)" in competitor.points.name)
-    looks = [look for key, look in styles(league.competitors).items() if key != "lichen"]
+    for codec in learned:
+        assert codec.ms_ssim and (codec.psnr is None) == ("(MS-SSIM)" in codec.points.name)
+    looks = [look for key, look in styles_of(leaderboard.codecs).items() if key != "lichen"]
     assert len(set(looks)) == len(looks)
 
 

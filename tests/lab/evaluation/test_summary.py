@@ -13,7 +13,7 @@ import pytest
 from lichen.errors import BadInput
 from lichen.lab.evaluation.codecs import ModelEntry
 from lichen.lab.evaluation.evaluate import evaluate
-from lichen.lab.evaluation.measure import Row, Table
+from lichen.lab.evaluation.results_table import Measurement, ResultsTable
 from lichen.lab.evaluation.summary import machine, summarise
 from lichen.lab.models.zoo import ZOO
 from tests.conftest import scene, small_checkpoint
@@ -35,11 +35,13 @@ def run(entries, data: Path, output: Path) -> None:
     evaluate(entries, data, output, 1, 0, False, lambda done, total: None)
 
 
-def row(picture: str, setting: float, encode_s: float = 1.0) -> Row:
+def row(picture: str, setting: float, encode_s: float = 1.0) -> Measurement:
     figures = {"bpp": 1.0, "estimated_bpp": math.nan, "excess_bpp": math.nan, "psnr_db": 30.0, "ms_ssim": 0.9}
     sizes = {"width": 8, "height": 8, "size_bytes": 8}
     times = {"ms_ssim_db": 10.0, "encode_s": encode_s, "decode_s": 1.0, "peak_mb": math.nan}
-    return Row(picture=picture, model="m", version="v", setting=setting, pixels="0", **sizes, **figures, **times)
+    return Measurement(
+        picture=picture, model="m", version="v", setting=setting, pixels="0", **sizes, **figures, **times
+    )
 
 
 def test_seconds_leave_out_the_first_six_pictures():
@@ -60,7 +62,7 @@ def test_a_summary_says_where_its_rows_were_made(entry, pictures, tmp_path):
     run([entry], pictures, tmp_path / "out")
     here = json.loads((tmp_path / "out/lichen.json").read_text())["meta"]
     assert here["cpu"] == machine()["cpu"] and (here["processes"], here["cpus"]) == (1, os.cpu_count())
-    table = Table(tmp_path / "out/table.tsv")
+    table = ResultsTable(tmp_path / "out/table.tsv")
     elsewhere = {"machine": "Another CPU, float32", "cpus": 64, "threads": 3}
     table.rows = {key: dataclasses.replace(r, **elsewhere) for key, r in table.rows.items()}
     table.save()

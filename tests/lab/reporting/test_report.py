@@ -14,9 +14,9 @@ import pytest
 
 from lichen.errors import BadInput, BadPicture
 from lichen.lab.evaluation.evaluate import TABLE, file_name
-from lichen.lab.evaluation.leaderboard import Kind, log_rates, read_league
-from lichen.lab.evaluation.measure import Row, Table
+from lichen.lab.evaluation.leaderboard import Origin, log_rates, read_leaderboard
 from lichen.lab.evaluation.peers import peer
+from lichen.lab.evaluation.results_table import Measurement, ResultsTable
 from lichen.lab.evaluation.summary import summarise
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.reporting.compare import compare
@@ -27,11 +27,11 @@ from tests.command import run
 from tests.conftest import scene, small_checkpoint
 
 ROOT = Path(__file__).parents[3]
-KODAK = {row.picture: row.pixels for row in Table(ROOT / "results/kodak" / TABLE).rows.values()}
+KODAK = {row.picture: row.pixels for row in ResultsTable(ROOT / "results/kodak" / TABLE).rows.values()}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-def made_up(picture: str, model: str, setting: float, factor: float) -> Row:
+def made_up(picture: str, model: str, setting: float, factor: float) -> Measurement:
     """A row of a codec that needs `factor` times the bytes of another."""
     bpp = 0.1 * factor * 1.6**setting
     psnr, similarity = 26 + 2.2 * setting, 1 - 0.2 * 0.6**setting
@@ -39,7 +39,7 @@ def made_up(picture: str, model: str, setting: float, factor: float) -> Row:
     estimate = {"estimated_bpp": math.nan, "excess_bpp": math.nan, "peak_mb": math.nan}
     quality = {"psnr_db": psnr, "ms_ssim": similarity, "ms_ssim_db": -10 * math.log10(1 - similarity)}
     pixels = KODAK.get(picture, picture)
-    return Row(
+    return Measurement(
         picture,
         model,
         f"{model} 1",
@@ -55,7 +55,7 @@ def made_up(picture: str, model: str, setting: float, factor: float) -> Row:
 
 def results(folder: Path, names: dict[str, float], pictures: list[str]) -> Path:
     """A results folder as `lichen eval` leaves it."""
-    table = Table(folder / TABLE)
+    table = ResultsTable(folder / TABLE)
     table.add([made_up(p, name, s, factor) for name, factor in names.items() for p in pictures for s in range(7)])
     for name in names:
         (folder / file_name(name)).write_text(json.dumps(summarise(name, table.of(name))))
@@ -89,8 +89,8 @@ def data_of(page: Path) -> dict:
 
 def test_the_report_holds_the_deltas(site):
     data = data_of(site / "index.html")
-    kinds = {s["key"]: s["kind"] for s in data["series"]}
-    assert kinds["lichen"] == "ours" and kinds["webp"] == "peer" and kinds["vtm"] == "published"
+    origins = {s["key"]: s["origin"] for s in data["series"]}
+    assert origins["lichen"] == "ours" and origins["webp"] == "peer" and origins["vtm"] == "published"
     assert data["deltas"]["webp"]["lichen"]["psnr"]["rate"] == pytest.approx(-36, abs=0.05)
     assert data["deltas"]["lichen"]["webp"]["ms"]["rate"] == pytest.approx(56.25, abs=0.05)
     assert data["deltas"]["vtm"]["av1"]["psnr"]["rate"] == pytest.approx(16.18, abs=0.01)
@@ -111,8 +111,8 @@ def test_the_page_is_one_file_and_nothing_in_it_is_fetched(site):
 
 
 def test_what_it_saves_follows_the_curves(kodak):
-    league = read_league(kodak)
-    ours, webp = (next(c for c in league.competitors if c.key == key) for key in ("lichen", "webp"))
+    leaderboard = read_leaderboard(kodak)
+    ours, webp = (next(c for c in leaderboard.codecs if c.key == key) for key in ("lichen", "webp"))
     grid = np.array([25.0, 30.0, 35.0])
     a, b = log_rates(ours.psnr, grid), log_rates(webp.psnr, grid)
     assert a[0] is None
@@ -121,7 +121,7 @@ def test_what_it_saves_follows_the_curves(kodak):
 
 def reproduce_exactly(folder: Path, model: str, picture: str, settings: range) -> None:
     """Make PSNR infinite in a results folder."""
-    table = Table(folder / TABLE)
+    table = ResultsTable(folder / TABLE)
     for setting in settings:
         exact = table.rows[model, picture, float(setting)]
         table.rows[exact.key] = dataclasses.replace(exact, psnr_db=math.inf)
@@ -148,49 +148,49 @@ def test_a_picture_that_came_back_exactly_costs_a_point_not_the_curve(kodak, tmp
 
 
 def test_other_pictures_have_no_published_curves(tmp_path):
-    league = read_league(results(tmp_path, {"lichen": 1.0}, ["a", "b"]))
-    assert [c.kind for c in league.competitors] == [Kind.OURS]
+    leaderboard = read_leaderboard(results(tmp_path, {"lichen": 1.0}, ["a", "b"]))
+    assert [c.origin for c in leaderboard.codecs] == [Origin.OURS]
 
 
 def test_published_curves_go_by_pixels_not_by_names(tmp_path):
     """24 pictures that are called as Kodak's are not Kodak's, and Kodak's under other names are."""
     for name, renamed in (("impostor", "kodim01"), ("renamed", "deep/a")):
-        table = Table(kodak_results(tmp_path / name) / TABLE)
+        table = ResultsTable(kodak_results(tmp_path / name) / TABLE)
         pixels = {"kodim01": "00000000"} if name == "impostor" else {}
         rows = [dataclasses.replace(r, pixels=pixels.get(r.picture, r.pixels)) for r in table.rows.values()]
         rows = [dataclasses.replace(r, picture=renamed) if r.picture == "kodim01" else r for r in rows]
         table.rows = {r.key: r for r in rows}
         table.save()
-        found = any(c.kind is Kind.PUBLISHED for c in read_league(tmp_path / name).competitors)
+        found = any(c.origin is Origin.PUBLISHED for c in read_leaderboard(tmp_path / name).codecs)
         assert found == (name == "renamed")
 
 
 def test_an_unfinished_run_is_left_out_by_name(kodak):
     (kodak / "webp.json").unlink()
-    league = read_league(kodak)
-    assert "WebP: an unfinished run" in league.left_out[0]
-    assert "WebP" not in {c.points.name for c in league.competitors}
+    leaderboard = read_leaderboard(kodak)
+    assert "WebP: an unfinished run" in leaderboard.left_out[0]
+    assert "WebP" not in {c.points.name for c in leaderboard.codecs}
 
 
 def test_fewer_pictures_than_others_are_left_out(kodak):
-    table = Table(kodak / TABLE)
+    table = ResultsTable(kodak / TABLE)
     table.rows = {k: r for k, r in table.rows.items() if (r.model, r.picture) != ("WebP", "kodim07")}
     table.save()
-    assert "on 23 of 24 pictures" in read_league(kodak).left_out[0]
+    assert "on 23 of 24 pictures" in read_leaderboard(kodak).left_out[0]
 
 
 def test_a_summary_of_other_weights_is_left_out(kodak):
     summary = json.loads((kodak / "lichen.json").read_text())
     summary["meta"]["versions"] = ["another"]
     (kodak / "lichen.json").write_text(json.dumps(summary))
-    assert "of other weights" in read_league(kodak).left_out[0]
+    assert "of other weights" in read_leaderboard(kodak).left_out[0]
 
 
 def test_seconds_of_a_crowded_machine_are_named(kodak):
     summary = json.loads((kodak / "webp.json").read_text())
     summary["meta"] |= {"load_average": 9.0, "cpus": 2}
     (kodak / "webp.json").write_text(json.dumps(summary))
-    assert {c.key: c.measured.crowded for c in read_league(kodak).competitors if c.measured} == {
+    assert {c.key: c.run.crowded for c in read_leaderboard(kodak).codecs if c.run} == {
         "lichen": False,
         "jpeg-420": False,
         "webp": True,
@@ -224,9 +224,9 @@ def test_a_summary_that_lacks_something_is_left_out_by_name(kodak, section, key,
     summary = json.loads((kodak / "webp.json").read_text())
     summary[section][key] = value
     (kodak / "webp.json").write_text(json.dumps(summary))
-    league = read_league(kodak)
-    assert "webp.json: not a " in league.left_out[0]
-    assert "webp" not in {c.key for c in league.competitors}
+    leaderboard = read_leaderboard(kodak)
+    assert "webp.json: not a " in leaderboard.left_out[0]
+    assert "webp" not in {c.key for c in leaderboard.codecs}
 
 
 def test_a_broken_summary_is_one_line(tmp_path, capsys):
@@ -239,10 +239,10 @@ def test_a_broken_summary_is_one_line(tmp_path, capsys):
 
 def test_folders_without_results_are_refused(tmp_path):
     with pytest.raises(BadInput, match="lichen eval"):
-        read_league(tmp_path)
-    Table(tmp_path / TABLE).save()
+        read_leaderboard(tmp_path)
+    ResultsTable(tmp_path / TABLE).save()
     with pytest.raises(BadInput, match="no finished evaluation"):
-        read_league(tmp_path)
+        read_leaderboard(tmp_path)
 
 
 def test_strange_gains_are_refused(tmp_path):
@@ -307,7 +307,7 @@ def opened(browser, page: Path, width: int = 1200, scheme: str = "light"):
 
 def test_the_report_in_a_browser(browser, site):
     tab, complaints = opened(browser, site / "index.html")
-    rows = tab.locator("#league tbody tr")
+    rows = tab.locator("#leaderboard tbody tr")
     assert rows.count() >= 13
     assert tab.locator("#psnr path.line").count() == 5  # three measured here, two published shown at first
     tab.get_by_role("button", name="AV1").click()
@@ -317,7 +317,7 @@ def test_the_report_in_a_browser(browser, site):
     assert "bpp" in tab.locator("#psnr .tip").inner_text()
     tab.keyboard.press("ArrowDown")
     tab.locator("#anchor").select_option("webp")
-    assert tab.locator("#league tr.ours td").nth(1).inner_text().endswith("36.0")
+    assert tab.locator("#leaderboard tr.ours td").nth(1).inner_text().endswith("36.0")
     assert tab.locator("#speed .dot").count() == 3
     tab.locator("#theme").click()
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -15,10 +15,10 @@ METHOD = "akima"
 
 @dataclass(frozen=True)
 class Delta:
-    """What a test curve saves over an anchor.
+    """Bjontegaard deltas of a test curve over an anchor.
 
     `rate_percent`: mean rate difference at equal quality over `overlap_db`, negative when the test is
-    cheaper. `quality_db`: mean quality difference at equal rate, over the rates in common.
+    cheaper. `quality_db`: mean quality difference at equal rate, over the rates that both have.
     """
 
     anchor: str

@@ -1,9 +1,10 @@
-"""Who is measured: a model of ours, or a peer, with the same face; and light entries that a process can be sent."""
+"""The codecs under test, models and peers behind one interface; and entries that name them, for worker processes."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,24 @@ QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 PEER_SETTINGS = 10  # spread over each peer's range
 
 
+@dataclass(frozen=True)
+class EstimatedRate:
+    """What a model expects a file to cost, headers not counted, in bits per pixel: latents y and hyper-latents z.
+
+    nan where there is no estimate. The latents have no z, and 0 stands for it, in models without a hyperprior.
+    """
+
+    y_bpp: float = math.nan
+    z_bpp: float = math.nan
+
+    @property
+    def bpp(self) -> float:
+        """Both together."""
+        return self.y_bpp + self.z_bpp
+
+
 class CodecUnderTest(Protocol):
-    """A codec ready to run. Its times are of these calls: everything from pixels to file bytes and back."""
+    """A codec ready to run. Its seconds are of these calls: everything from pixels to file bytes and back."""
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
         """An RGB picture as a whole file."""
@@ -36,16 +53,18 @@ class CodecUnderTest(Protocol):
         """The file as an RGB picture; `setting` is the one that made it."""
         ...
 
-    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
-        """What the model expects a file to cost, headers not counted; None for peers."""
+    def estimated_rate(self, image: Image.Image, setting: float) -> EstimatedRate:
+        """What the model expects a file to cost; nothing is known of peers."""
         ...
 
 
 class Entry(Protocol):
-    """A contestant by name: small, and sent to worker processes."""
+    """A codec under test by name: small, and sent to worker processes."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What tables call it."""
+        ...
 
     @property
     def versions(self) -> dict[float, str]:
@@ -53,7 +72,7 @@ class Entry(Protocol):
         ...
 
     def open(self) -> CodecUnderTest:
-        """Load it."""
+        """Load the codec."""
         ...
 
     def __hash__(self) -> int: ...
@@ -67,20 +86,22 @@ class PeerEntry:
 
     @property
     def versions(self) -> dict[float, str]:
+        """The library's version at each of up to ten settings."""
         settings = peer(self.name).settings
         picked = np.linspace(0, len(settings) - 1, min(PEER_SETTINGS, len(settings))).round().astype(int)
         version = peer(self.name).version()
         return {float(settings[i]): version for i in picked}
 
     def open(self) -> CodecUnderTest:
+        """The peer, ready to run."""
         return _RunningPeer(peer(self.name))
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A curve of ours: one variable-rate model at some qualities, or fixed-rate models by their lambda.
+    """Weights of ours that make one curve: a variable-rate model at some qualities, or fixed-rate models by lambda.
 
-    `members` are (setting, weights file, hash). With `refine_steps` files are refined (`lichen.lab.engine.refinement`).
+    `members` are (setting, weights file, hash). With `refine_steps` files are refined (`lab.engine.refinement`).
     """
 
     name: str
@@ -90,20 +111,22 @@ class ModelEntry:
 
     @property
     def versions(self) -> dict[float, str]:
+        """The weights' hash at each setting."""
         return {setting: digest for setting, _, digest in self.members}
 
     def open(self) -> CodecUnderTest:
+        """The models, ready to run."""
         return _RunningModel({setting: path for setting, path, _ in self.members}, self.device, self.refine_steps)
 
     def refined(self, steps: int) -> ModelEntry:
-        """The same with so many steps of refinement, and a name that says so; itself for none."""
+        """The same with this many steps of refinement, and a name that says so; itself for 0 steps."""
         if not steps:
             return self
         return dataclasses.replace(self, name=f"{self.name}-refine{steps}", refine_steps=steps)
 
     @staticmethod
     def of(text: str, qualities: Sequence[float], device: str) -> ModelEntry:
-        """`text`: a name of weights here, a weights file, or a folder of fixed-rate weights files that make one curve.
+        """`text`: a name of available weights, a weights file, or a folder of fixed-rate weights files.
 
         Raises `UnknownWeights`, `BadInput`.
         """
@@ -115,7 +138,7 @@ class ModelEntry:
 
 
 def _is_name(text: str) -> bool:
-    """Whether weights are found under this name: they go before a folder that is called so too."""
+    """Whether weights are found under this name, which then means them and not a folder of that name."""
     try:
         return find_by_name(text).is_file()
     except BadInput:
@@ -123,7 +146,7 @@ def _is_name(text: str) -> bool:
 
 
 def apart(texts: Sequence[str], entries: Sequence[ModelEntry]) -> list[ModelEntry]:
-    """Files of one name, as trainings write them, are called by their folders too: a/lichen.safetensors `a-lichen`."""
+    """Entries of files that have one name get their folders' names too: a/lichen.safetensors becomes `a-lichen`."""
     names = [entry.name for entry in entries]
     return [
         dataclasses.replace(entry, name=f"{Path(text).resolve().parent.name}-{entry.name}")
@@ -141,7 +164,7 @@ def _members(path: Path, qualities: Sequence[float]) -> list[tuple[float, Path, 
 
 
 def family(name: str, files: Sequence[Path], device: str) -> ModelEntry:
-    """One curve of fixed-rate weights files, one for each lambda. Raises `BadInput`."""
+    """One curve of fixed-rate weights files, one for each lambda. Raises `BadInput`, also for two of one lambda."""
     if not files:
         raise BadInput(f"{name}: no weights (*.safetensors) in it; give a weights file or a row's name")
     members = tuple(sorted(member for file in files for member in _members(file, (50,))))
@@ -153,7 +176,7 @@ def family(name: str, files: Sequence[Path], device: str) -> ModelEntry:
 
 @contextlib.contextmanager
 def peer_errors(name: str) -> Iterator[None]:
-    """A peer's library raises what it likes, e.g. for sides beyond its limit: here that becomes `BadPicture`."""
+    """Whatever a peer's library raises, e.g. for sides beyond its limit, becomes `BadPicture`."""
     try:
         yield
     except MemoryError:
@@ -175,8 +198,8 @@ class _RunningPeer:
         with peer_errors(self._codec.name):
             return self._codec.decode(data)
 
-    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
-        return None
+    def estimated_rate(self, image: Image.Image, setting: float) -> EstimatedRate:
+        return EstimatedRate()
 
 
 class _RunningModel:
@@ -192,15 +215,16 @@ class _RunningModel:
         return Image.fromarray(self._codecs[setting].decode_picture(data).pixels)
 
     @torch.inference_mode()
-    def estimated_bpp(self, image: Image.Image, setting: float) -> float | None:
+    def estimated_rate(self, image: Image.Image, setting: float) -> EstimatedRate:
         if self._refine_steps:
-            return None  # a pass of the model would estimate other latents
+            return EstimatedRate()  # a pass of the model would estimate other latents
         checkpoint = self._codecs[setting].checkpoint
         top = checkpoint.config.rates.count - 1
         level = round(self._quality(setting) / 100 * top * LEVEL_STEPS) / LEVEL_STEPS
         x = to_float(np.asarray(image)).to(self._device)
         coded = checkpoint.model(x, torch.tensor([level], device=self._device))
-        return float(coded.bits) / (image.width * image.height)
+        pixels = image.width * image.height
+        return EstimatedRate(float(coded.bits_y) / pixels, float(coded.bits_z) / pixels)
 
     def _quality(self, setting: float) -> float:
         """The setting of a fixed-rate model is its lambda, and it has but one quality."""

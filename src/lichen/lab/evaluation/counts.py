@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.post_filter.choice import sums
 from lichen.lab.post_filter.filters import PostFilter
-from lichen.lab.prior.context import Context
-from lichen.lab.prior.families import AnyEntropyParameters
+from lichen.lab.prior.entropy_parameters import AnyEntropyParameters
+from lichen.lab.prior.walk import ContextModel, walk_latents
 from lichen.lab.transforms.gdn import Normalisation
 
 CONVENTION = (
@@ -27,7 +27,7 @@ CONVENTION = (
     "parameters. encode = analysis + hyper + prior; decode = synthesis + hyper synthesis + prior. Where pictures have\n"
     "filters of their own decode includes it, and encode the synthesis and the choice of a filter."
 )
-SIDE = 256  # pixels: whole windows and whole hyper-latents of every row
+COUNTED_SIDE = 256  # pixels of the picture that is counted: whole windows, whole hyper-latents of every row
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
@@ -98,7 +98,7 @@ def _transform(module: nn.Module, channels: int, side: int) -> Cost:
     """The cost of a network called with (tensor, level); on the meta device, so nothing is computed."""
     x, level = torch.zeros(1, channels, side, side, device="meta"), torch.zeros(1, device="meta")
     made = multiply_adds(copy.deepcopy(module).to("meta"), x, level)
-    return Cost(_parameters(module), made / SIDE**2)
+    return Cost(_parameters(module), made / COUNTED_SIDE**2)
 
 
 class _Free:
@@ -106,8 +106,8 @@ class _Free:
 
     sequential = False
 
-    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
-        return belief.centre
+    def code(self, parameters: AnyEntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
+        return torch.zeros_like(parameters.mean)
 
     def quantize(self, y: Tensor) -> Tensor:
         return y
@@ -116,12 +116,12 @@ class _Free:
 class _Walk(nn.Module):
     """A context model's walk as a module of one call."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ContextModel) -> None:
         super().__init__()
         self.context = context
 
     def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
-        self.context.walk(_Free(), features, level, y)
+        walk_latents(self.context, _Free(), features, level, y)
 
 
 class _Choosing(nn.Module):
@@ -139,7 +139,7 @@ def count(config: ModelConfig) -> Counts:
     """Build the model and count its parts at 256 x 256 pixels."""
     model = config.build()
     latents, features, hyper_latents = config.transform.latents, config.features, config.hyper.hyper_latents
-    side, hyper_side = SIDE // model.stride, SIDE // model.hyper_stride
+    side, hyper_side = COUNTED_SIDE // model.stride, COUNTED_SIDE // model.hyper_stride
     walk = multiply_adds(
         _Walk(model.prior.context),
         torch.zeros(1, features, side, side),
@@ -148,11 +148,11 @@ def count(config: ModelConfig) -> Counts:
     )
     prior = _parameters(model.prior) - _parameters(model.prior.synthesis)
     return Counts(
-        analysis=_transform(model.analysis, 3, SIDE),
+        analysis=_transform(model.analysis, 3, COUNTED_SIDE),
         synthesis=_transform(model.synthesis, latents, side),
         hyper_analysis=_transform(model.hyper_analysis, latents, side),
         hyper_synthesis=_transform(model.prior.synthesis, hyper_latents, hyper_side),
-        prior=Cost(prior, walk / SIDE**2),
+        prior=Cost(prior, walk / COUNTED_SIDE**2),
         **_own_filter(model.post_filter),
     )
 
@@ -161,7 +161,7 @@ def _own_filter(principal: PostFilter | None) -> dict[str, Cost]:
     """What filtering and choosing a filter, which is tried, cost. Its numbers are no parameters: no gradients."""
     if principal is None:
         return {}
-    x, side = torch.zeros(1, 3, SIDE, SIDE), principal.side
-    filtering = Cost(0, multiply_adds(nn.Conv2d(3, 3, side, padding=side // 2), x) / SIDE**2)
-    choosing = Cost(0, multiply_adds(_Choosing(side), x, x) / SIDE**2)
+    x, side = torch.zeros(1, 3, COUNTED_SIDE, COUNTED_SIDE), principal.side
+    filtering = Cost(0, multiply_adds(nn.Conv2d(3, 3, side, padding=side // 2), x) / COUNTED_SIDE**2)
+    choosing = Cost(0, multiply_adds(_Choosing(side), x, x) / COUNTED_SIDE**2)
     return {"filter": filtering, "choice": choosing + filtering}

@@ -1,4 +1,4 @@
-"""An evaluation: every contestant on every picture of a folder, resumable, in one process or several."""
+"""An evaluation: every codec under test on every picture of a folder, resumable, in one process or several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from lichen.errors import BadData, BadInput, BadPicture, LichenError, OutOfMemor
 from lichen.image.files import write_atomically
 from lichen.image.picture import open_picture
 from lichen.lab.evaluation.codecs import CodecUnderTest, Entry, PeerEntry
-from lichen.lab.evaluation.measure import Row, Table, digest, measure
+from lichen.lab.evaluation.measure import digest, measure
+from lichen.lab.evaluation.results_table import Measurement, ResultsTable
 from lichen.lab.evaluation.summary import here, summarise
 from lichen.lab.training.data import list_pictures
 from lichen.runtime.memory import machine_bytes
@@ -32,14 +33,16 @@ _JOB_BYTES = 2_000_000_000  # what a process may need
 
 
 @dataclass(frozen=True)
-class _Source:
+class _ReadablePicture:
+    """A picture file, and the CRC-32 of its samples."""
+
     path: Path
     digest: str
 
 
 @dataclass(frozen=True)
-class Task:
-    """A contestant on a picture at the settings that are not in the table yet."""
+class EvaluationTask:
+    """A codec on a picture, at the settings that are not in the table yet."""
 
     entry: Entry
     path: Path
@@ -57,11 +60,11 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Result:
+class _TaskResult:
     """Of a task: its rows, fewer than its settings where a peer could not code the picture, and why."""
 
-    task: Task
-    rows: list[Row]
+    task: EvaluationTask
+    rows: list[Measurement]
     failure: str = ""
 
 
@@ -85,7 +88,7 @@ def evaluate(
         raise OutputError(f"{output} is not a folder; give another --output")
     readable, skipped = _readable(data)
     with _alone_in(output):
-        table = Table(output / TABLE)
+        table = ResultsTable(output / TABLE)
         _refuse_one_file_for_two(entries, table)
         _refuse_strange_summaries(entries, table, output)
         others = [row for entry in entries for row in _of_others(table, entry, replace)]
@@ -104,7 +107,7 @@ def evaluate(
 
 
 def _fill(
-    table: Table, tasks: Sequence[Task], run: dict[str, int], report: Callable[[int, int], None]
+    table: ResultsTable, tasks: Sequence[EvaluationTask], run: dict[str, int], report: Callable[[int, int], None]
 ) -> tuple[int, dict[str, str]]:
     """Do the tasks; gives how many rows came to the table, and a line for each peer that failed, by its name."""
     total, done, new = sum(len(task.settings) for task in tasks), 0, 0
@@ -145,7 +148,7 @@ def _alone_in(output: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _refuse_one_file_for_two(entries: Sequence[Entry], table: Table) -> None:
+def _refuse_one_file_for_two(entries: Sequence[Entry], table: ResultsTable) -> None:
     """Two names whose summaries would be one file, as signs and capitals do not count in it."""
     taken = {file_name(row.model): row.model for row in table.rows.values()}
     for entry in entries:
@@ -155,7 +158,7 @@ def _refuse_one_file_for_two(entries: Sequence[Entry], table: Table) -> None:
             raise BadInput(f"the summary of {entry.name!r} would be the file {file}{other}; name the weights otherwise")
 
 
-def _refuse_strange_summaries(entries: Sequence[Entry], table: Table, output: Path) -> None:
+def _refuse_strange_summaries(entries: Sequence[Entry], table: ResultsTable, output: Path) -> None:
     """A summary without rows in the table is from elsewhere, and may be all that there is of it."""
     for entry in entries:
         path = output / file_name(entry.name)
@@ -163,9 +166,9 @@ def _refuse_strange_summaries(entries: Sequence[Entry], table: Table, output: Pa
             raise OutputExists(f"{path} is not of the table beside it; move it away, or give another --output")
 
 
-def _readable(data: Path) -> tuple[dict[str, _Source], list[str]]:
+def _readable(data: Path) -> tuple[dict[str, _ReadablePicture], list[str]]:
     """Pictures by name, and what is wrong with those that cannot be used."""
-    found: dict[str, _Source] = {}
+    found: dict[str, _ReadablePicture] = {}
     skipped: list[str] = []
     for path in list_pictures(data):
         name = path.relative_to(data).with_suffix("").as_posix()
@@ -180,13 +183,13 @@ def _readable(data: Path) -> tuple[dict[str, _Source], list[str]]:
         if name in found:
             skipped.append(f"{path}: another picture is named {name} too; rename one")
             continue
-        found[name] = _Source(path, digest(pixels))
+        found[name] = _ReadablePicture(path, digest(pixels))
     if not found:
         raise BadData(f"{data}: none of its pictures can be read; the first: {skipped[0]}")
     return found, skipped
 
 
-def _of_others(table: Table, entry: Entry, replace: bool) -> list[Row]:
+def _of_others(table: ResultsTable, entry: Entry, replace: bool) -> list[Measurement]:
     """Rows under the entry's name that none of its weights made, whatever their setting; refused unless replaced."""
     wanted = set(entry.versions.values())
     others = [row for row in table.of(entry.name) if row.version not in wanted]
@@ -198,7 +201,7 @@ def _of_others(table: Table, entry: Entry, replace: bool) -> list[Row]:
     return others
 
 
-def _check_pixels(table: Table, readable: dict[str, _Source]) -> None:
+def _check_pixels(table: ResultsTable, readable: dict[str, _ReadablePicture]) -> None:
     """Other pictures under the same names would mix two data sets."""
     seen = {row.picture: row.pixels for row in table.rows.values()}
     strange = sorted(set(seen) - set(readable))
@@ -209,13 +212,15 @@ def _check_pixels(table: Table, readable: dict[str, _Source]) -> None:
             raise BadInput(f"{table.path} has results of another picture named {name}; give another --output")
 
 
-def _tasks(entries: Sequence[Entry], readable: dict[str, _Source], table: Table) -> list[Task]:
+def _tasks(
+    entries: Sequence[Entry], readable: dict[str, _ReadablePicture], table: ResultsTable
+) -> list[EvaluationTask]:
     tasks = []
     for entry in entries:
         for name, source in readable.items():
             missing = tuple(s for s in entry.versions if (entry.name, name, s) not in table.rows)
             if missing:
-                tasks.append(Task(entry, source.path, name, missing))
+                tasks.append(EvaluationTask(entry, source.path, name, missing))
     return tasks
 
 
@@ -225,7 +230,7 @@ def _retract(names: Sequence[str], output: Path) -> None:
         (output / file_name(name)).unlink(missing_ok=True)
 
 
-def _summarise(name: str, table: Table, output: Path) -> None:
+def _summarise(name: str, table: ResultsTable, output: Path) -> None:
     """Write a summary that is not there: one that is belongs to these very rows."""
     path = output / file_name(name)
     if not path.exists():
@@ -238,7 +243,7 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.+-]", "", name.lower().replace(" ", "-")) + ".json"
 
 
-def _run(tasks: Sequence[Task], jobs: int, threads: int) -> Iterator[_Result]:
+def _run(tasks: Sequence[EvaluationTask], jobs: int, threads: int) -> Iterator[_TaskResult]:
     """Each of the processes gets so many threads: with all of them each they would wait for one another."""
     if jobs == 1:
         _prepare(threads)
@@ -272,26 +277,26 @@ def _end_with_parent() -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _contestant(entry: Entry) -> CodecUnderTest:
-    """Loaded once a process, and warmed up: what a first call builds is not what we time."""
-    contestant, picture = entry.open(), Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+def _codec_under_test(entry: Entry) -> CodecUnderTest:
+    """Loaded once for each process, and warmed up: what a first call builds is not to be timed."""
+    codec, picture = entry.open(), Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     for setting in entry.versions:
-        contestant.decode(contestant.encode(picture, setting), setting)
-    return contestant
+        codec.decode(codec.encode(picture, setting), setting)
+    return codec
 
 
-def _work(task: Task) -> _Result:
+def _work(task: EvaluationTask) -> _TaskResult:
     pixels = open_picture(task.path).pixels
-    contestant, rows = _contestant(task.entry), []
+    codec, rows = _codec_under_test(task.entry), []
     try:
         for setting in task.settings:
-            rows.append(measure(task.name, contestant, task.entry, pixels, setting))
+            rows.append(measure(task.name, codec, task.entry, pixels, setting))
     except LichenError as error:
         said = f"{task.entry.name} on {task.path}: {error}"
         if isinstance(error, BadPicture) and isinstance(task.entry, PeerEntry):
-            return _Result(task, rows, said)
+            return _TaskResult(task, rows, said)
         raise type(error)(said) from error
-    return _Result(task, rows)
+    return _TaskResult(task, rows)
 
 
 def _jobs_for_memory() -> int:

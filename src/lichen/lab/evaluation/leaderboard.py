@@ -1,8 +1,9 @@
-"""What a results folder says: finished curves, what was left out and why, deltas over every anchor."""
+"""The codecs of a results folder: their curves, their deltas over each other, what was left out and why."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -16,8 +17,8 @@ from lichen.lab.evaluation.bdrate import Delta, delta
 from lichen.lab.evaluation.curves import Curve, Points, find_points, load_points
 from lichen.lab.evaluation.data_set import KODAK, DataSet
 from lichen.lab.evaluation.evaluate import TABLE, file_name
-from lichen.lab.evaluation.measure import Row, Table
 from lichen.lab.evaluation.peers import PEERS
+from lichen.lab.evaluation.results_table import Measurement, ResultsTable
 
 SHOWN = (
     "vtm",
@@ -35,10 +36,17 @@ SHOWN = (
     "compressai-bmshj2018-hyperprior_ms-ssim_cuda",
 )  # published curves for Kodak that stand beside ours
 _FOR_MS_SSIM = "_ms-ssim_cuda"  # ends the names of those trained for it: by PSNR they say nothing
+_REQUIRED = {"settings": "quality", "encode_s": "encoding_time", "decode_s": "decoding_time"}  # field: its key
+_SINCE_ADDED = {
+    "encode_median_s": "encoding_time_median",
+    "decode_median_s": "decoding_time_median",
+    "estimated_y_bpp": "estimated-y-bpp",
+    "estimated_z_bpp": "estimated-z-bpp",
+}
 
 
-class Kind(Enum):
-    """Who a competitor is: a model of ours, a codec run here, or a curve that others published."""
+class Origin(Enum):
+    """Where a curve comes from: a model of ours, a peer that ran beside it, or a publication."""
 
     OURS = "ours"
     PEER = "peer"
@@ -46,47 +54,60 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is known of a competitor that ran here: for each point its setting and seconds a picture."""
+class RunFacts:
+    """What a summary of `lichen eval` says beside the points: by point settings, seconds a picture, bits of y and z.
+
+    `encode_s` and `decode_s` are means, `encode_median_s` and `decode_median_s` medians over pictures, nan in older
+    summaries. `estimated_y_bpp` and `estimated_z_bpp` are nan where there is no estimate. `crowded`: more ran on the
+    machine than it has processors. `cpu` is the processor of the seconds, empty where it was not kept.
+    """
 
     settings: tuple[float, ...]
     encode_s: tuple[float, ...]
     decode_s: tuple[float, ...]
+    encode_median_s: tuple[float, ...]
+    decode_median_s: tuple[float, ...]
+    estimated_y_bpp: tuple[float, ...]
+    estimated_z_bpp: tuple[float, ...]
     versions: tuple[str, ...]
-    crowded: bool  # whether more ran on the machine than it has processors
-    cpu: str  # the processor of the seconds; empty where it was not kept
+    crowded: bool
+    cpu: str
 
 
 @dataclass(frozen=True)
-class MeasuredCurve:
-    """One line of the league. `key` is the name of its file; curves are None where there are none."""
+class CodecCurves:
+    """A codec's line of the leaderboard: its points, and its curves by PSNR and MS-SSIM where it has them.
+
+    `key` is the name of its file without ending; `run` is known of codecs that ran here.
+    """
 
     key: str
-    kind: Kind
+    origin: Origin
     points: Points
     psnr: Curve | None
     ms_ssim: Curve | None
-    measured: Measured | None
+    run: RunFacts | None
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All competitors of a results folder, the rows behind those measured here, and who was left out."""
+    """The codecs of a results folder, the measurements behind those that ran here, and why others were left out."""
 
-    competitors: tuple[MeasuredCurve, ...]
-    rows: tuple[Row, ...]
+    codecs: tuple[CodecCurves, ...]
+    rows: tuple[Measurement, ...]
     left_out: tuple[str, ...]
 
     @property
     def pictures(self) -> tuple[str, ...]:
+        """Names of the pictures that were measured."""
         return tuple(sorted({row.picture for row in self.rows}))
 
-    def delta(self, anchor: MeasuredCurve, test: MeasuredCurve) -> Delta | None:
-        """By PSNR; None where the curves cannot be compared."""
+    def delta(self, anchor: CodecCurves, test: CodecCurves) -> Delta | None:
+        """BD-rate and BD-PSNR; None where the curves cannot be compared."""
         return _delta(anchor.psnr, test.psnr)
 
-    def delta_ms_ssim(self, anchor: MeasuredCurve, test: MeasuredCurve) -> Delta | None:
-        """By MS-SSIM; None where the curves cannot be compared."""
+    def delta_ms_ssim(self, anchor: CodecCurves, test: CodecCurves) -> Delta | None:
+        """The same by MS-SSIM in dB."""
         return _delta(anchor.ms_ssim, test.ms_ssim)
 
 
@@ -99,17 +120,17 @@ def _delta(anchor: Curve | None, test: Curve | None) -> Delta | None:
         return None
 
 
-def read_league(folder: Path) -> Leaderboard:
-    """Read what `lichen eval` wrote. Published curves join when the pictures are Kodak's.
+def read_leaderboard(folder: Path) -> Leaderboard:
+    """Read what `lichen eval` wrote. Published curves join where the pictures are Kodak's.
 
     Raises `BadInput` when there is no finished evaluation.
     """
     path = folder / TABLE
     if not path.is_file():
         raise BadInput(f"{folder}: no {TABLE} in it; make one with lichen eval")
-    table = Table(path)
+    table = ResultsTable(path)
     pictures = {row.picture for row in table.rows.values()}
-    found: list[MeasuredCurve] = []
+    found: list[CodecCurves] = []
     left_out: list[str] = []
     for name in dict.fromkeys(row.model for row in table.rows.values()):
         try:
@@ -120,12 +141,12 @@ def read_league(folder: Path) -> Leaderboard:
         raise BadInput(f"{folder}: no finished evaluation in it ({'; '.join(left_out) or 'an empty table'})")
     if DataSet.of({row.picture: row.pixels for row in table.rows.values()}.values()) == KODAK:
         found += [_published(name) for name in SHOWN]
-    left_out += [line for competitor in found for line in competitor.points.left_out]
-    names = {competitor.points.name for competitor in found}
+    left_out += [line for codec in found for line in codec.points.left_out]
+    names = {codec.points.name for codec in found}
     return Leaderboard(tuple(found), tuple(r for r in table.rows.values() if r.model in names), tuple(left_out))
 
 
-def _measured(path: Path, name: str, rows: list[Row], pictures: set[str]) -> MeasuredCurve:
+def _measured(path: Path, name: str, rows: list[Measurement], pictures: set[str]) -> CodecCurves:
     if not path.exists():
         raise BadInput(f"{name}: an unfinished run; finish it with the same lichen eval")
     lacking = pictures - {row.picture for row in rows}
@@ -135,36 +156,39 @@ def _measured(path: Path, name: str, rows: list[Row], pictures: set[str]) -> Mea
         )
     points = load_points(path, name)
     try:
-        measured = _facts(json.loads(path.read_text(encoding="utf-8")), len(points.bpp))
+        run = _facts(json.loads(path.read_text(encoding="utf-8")), len(points.bpp))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"{path}: not a summary of lichen eval ({error!r}); remove it, and the same lichen eval writes it anew"
         ) from error
-    if set(measured.versions) != {row.version for row in rows}:
+    if set(run.versions) != {row.version for row in rows}:
         raise BadInput(f"{name}: its summary is of other weights than its rows; measure it with lichen eval --replace")
-    kind = Kind.PEER if name in {peer.name for peer in PEERS} else Kind.OURS
-    return _competitor(path.stem, kind, points, measured)
+    origin = Origin.PEER if name in {peer.name for peer in PEERS} else Origin.OURS
+    return _curves_of(path.stem, origin, points, run)
 
 
-def _facts(data: dict[str, Any], points: int) -> Measured:
+def _facts(data: dict[str, Any], points: int) -> RunFacts:
     """What a summary says beside the points. Raises what a missing or strange figure raises."""
-    keys, meta = ("quality", "encoding_time", "decoding_time"), data["meta"]
-    settings, encode_s, decode_s = (tuple(float(value) for value in data["results"][key]) for key in keys)
-    if not len(settings) == len(encode_s) == len(decode_s) == points:
+    results, meta = data["results"], data["meta"]
+    lists = {name: tuple(float(value) for value in results[key]) for name, key in _REQUIRED.items()}
+    for name, key in _SINCE_ADDED.items():
+        values = results.get(key, [None] * points)
+        lists[name] = tuple(math.nan if value is None else float(value) for value in values)
+    if {len(values) for values in lists.values()} != {points}:
         raise ValueError("its lists are of different lengths")
     crowded = meta.get("load_average", 0) > meta.get("cpus", 1) + 1
-    return Measured(settings, encode_s, decode_s, tuple(map(str, meta["versions"])), crowded, str(meta.get("cpu", "")))
+    return RunFacts(**lists, versions=tuple(map(str, meta["versions"])), crowded=crowded, cpu=str(meta.get("cpu", "")))
 
 
-def _published(name: str) -> MeasuredCurve:
+def _published(name: str) -> CodecCurves:
     points = find_points(name)
     points = replace(points, psnr_db=()) if name.endswith(_FOR_MS_SSIM) else points
-    return _competitor(name, Kind.PUBLISHED, points, None)
+    return _curves_of(name, Origin.PUBLISHED, points, None)
 
 
-def _competitor(key: str, kind: Kind, points: Points, measured: Measured | None) -> MeasuredCurve:
+def _curves_of(key: str, origin: Origin, points: Points, run: RunFacts | None) -> CodecCurves:
     by_psnr, by_ms_ssim = (_rising(points, quality) for quality in (points.psnr_db, points.ms_ssim_db))
-    return MeasuredCurve(key, kind, points, by_psnr, by_ms_ssim, measured)
+    return CodecCurves(key, origin, points, by_psnr, by_ms_ssim, run)
 
 
 def _rising(points: Points, quality_db: tuple[float, ...]) -> Curve | None:

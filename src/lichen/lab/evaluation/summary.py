@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,17 +14,18 @@ from typing import Any
 from lichen.errors import BadInput
 from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.evaluation.data_set import DataSet
-from lichen.lab.evaluation.measure import Row
+from lichen.lab.evaluation.results_table import Measurement
 
 TIMING_DROPPED = 6  # pictures, the papers' warm-up
 
 
-def summarise(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+def summarise(name: str, rows: Sequence[Measurement]) -> dict[str, Any]:
     """{"name", "description", "results", "meta"}: for each setting the means over all pictures.
 
     PSNR and MS-SSIM are means of pictures' values, MS-SSIM null where a picture is too small for it.
-    Seconds leave out the first six pictures where there are more; `meta` says so, and on which machines the rows were
-    made. Raises `BadInput` when settings have been measured on different pictures.
+    Seconds leave out the first six pictures where there are more; their medians stand beside the means, which one
+    interrupted call can spoil. `meta` says which machines the rows are of.
+    Raises `BadInput` when settings have been measured on different pictures.
     """
     settings = sorted({row.setting for row in rows})
     chosen = [sorted((r for r in rows if r.setting == s), key=lambda r: r.picture) for s in settings]
@@ -37,8 +39,12 @@ def summarise(name: str, rows: Sequence[Row]) -> dict[str, Any]:
         "psnr-rgb": [_mean([r.psnr_db for r in g]) for g in chosen],
         "ms-ssim-rgb": [_mean([r.ms_ssim for r in g]) for g in chosen],
         "estimated-bpp": [_mean([r.estimated_bpp for r in g]) for g in chosen],
+        "estimated-y-bpp": [_mean([r.estimated_y_bpp for r in g]) for g in chosen],
+        "estimated-z-bpp": [_mean([r.estimated_z_bpp for r in g]) for g in chosen],
         "encoding_time": [_mean([r.encode_s for r in g]) for g in timed],
         "decoding_time": [_mean([r.decode_s for r in g]) for g in timed],
+        "encoding_time_median": [statistics.median(r.encode_s for r in g) for g in timed],
+        "decoding_time_median": [statistics.median(r.decode_s for r in g) for g in timed],
         "peak_mb": [_highest([r.peak_mb for r in g]) for g in chosen],
     }
     meta = {
@@ -69,13 +75,13 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _load(values: Sequence[float]) -> dict[str, Any]:
-    """How busy the machine was while its seconds were taken; nothing where it was not kept."""
+    """The mean load of the machine while the seconds were taken; nothing where it was not kept."""
     known = [v for v in values if math.isfinite(v)]
     return {"load_average": round(sum(known) / len(known), 1)} if known else {}
 
 
-def _where(rows: Sequence[Row]) -> dict[str, Any]:
-    """Where the rows were made, as they say themselves: numbers only where they agree."""
+def _where(rows: Sequence[Measurement]) -> dict[str, Any]:
+    """Where the rows were made, by their own account: numbers only where all agree."""
     machines = sorted({row.machine for row in rows})
     names = sorted({machine.split(", ")[0] or "an unknown processor" for machine in machines})
     found: dict[str, Any] = {"cpu": " and ".join(names), "machines": [machine or "unknown" for machine in machines]}
@@ -87,7 +93,7 @@ def _where(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def here(processes: int, threads: int) -> dict[str, Any]:
-    """What a row says of where it was made: this machine, by so many processes of so many threads."""
+    """What a row says of where it was made: this machine, so many processes, so many threads each."""
     numbers = "bfloat16" if native_bfloat16() else "float32"
     facts = machine()
     named = f"{facts['cpu']}, {numbers}, torch {facts['torch']}, python {facts['python']}"
@@ -99,7 +105,7 @@ def _highest(values: Sequence[float]) -> float | None:
 
 
 def machine() -> dict[str, str]:
-    """What the seconds were measured on."""
+    """Processor and versions that seconds depend on."""
     return {"cpu": _cpu_name(), "torch": version("torch"), "python": platform.python_version()}
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lichen.coding.coders import Estimator
 from lichen.errors import BadData, UsageError
 from lichen.image.picture import Picture
 from lichen.lab.inspection import lookups
@@ -17,9 +16,10 @@ from lichen.lab.inspection.lookups import Lookup, LookupSums
 from lichen.lab.losses.correlation import Correlation, channel_maps, correlation_map, normalised, off_centre
 from lichen.lab.models.checkpoint import Checkpoint
 from lichen.lab.models.model import Model
-from lichen.lab.prior.context import merge
-from lichen.lab.prior.families import EntropyParameters, LearnedEntropyParameters
+from lichen.lab.prior.entropy_parameters import EntropyParameters, LearnedEntropyParameters
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.latents import Latents
+from lichen.lab.prior.walk import merge
 from lichen.lab.tensors import to_float
 
 WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
@@ -127,12 +127,12 @@ def _walk(checkpoint: Checkpoint, x: Tensor, level: Tensor) -> _Walked:
     y = model.analyse(x, level)
     z = model.hyper_analyse(y, level)
     estimator = Estimator(None)
-    y_hat, beliefs = model.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
-    coded = beliefs[0][1]
+    walked = model.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
+    coded = walked.predicted[0][1]
     if isinstance(coded, LearnedEntropyParameters):
         raise UsageError(f"{checkpoint.name} has no scale to normalise its latents by: there is nothing to inspect")
-    whole = merge(beliefs, y)
-    return _Walked(Latents(y, whole.mean, whole.scale), y_hat, coded, float(torch.stack(estimator.bits).sum()))
+    whole = merge(walked.predicted, y)
+    return _Walked(Latents(y, whole.mean, whole.scale), walked.y_hat, coded, float(torch.stack(estimator.bits).sum()))
 
 
 def _look(walked: _Walked, pixels: int) -> tuple[_Seen, Planes]:

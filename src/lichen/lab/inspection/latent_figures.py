@@ -41,7 +41,7 @@ def draw(inspections: Sequence[Inspection]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Map:
+class CorrelationMap:
     """A model's correlation map (k, k) at a lambda."""
 
     model: str
@@ -49,7 +49,7 @@ class Map:
     correlation: Tensor
 
 
-def draw_maps(rows: Sequence[Sequence[Map]], ending: str) -> bytes:
+def draw_maps(rows: Sequence[Sequence[CorrelationMap]], ending: str) -> bytes:
     """A file of that ending (png, svg) with maps in rows and columns, in the same colours (supplement, Figure 6).
 
     Raises `UsageError` without the `eval` extra (matplotlib).

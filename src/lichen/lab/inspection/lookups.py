@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.lab.prior.context import Context
-from lichen.lab.prior.families import EntropyParameters, gaussian_bits
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.families import gaussian_bits
 from lichen.lab.prior.reference import Matches, ReferenceModel
 from lichen.lab.prior.schedules import Cell
+from lichen.lab.prior.walk import ContextModel
 
 REGIONS = 8  # that are shown of a picture
 _LOCAL = 2  # rows and columns that the local context reaches
@@ -61,7 +62,7 @@ class LookupSums:
 
 
 def look_back(
-    context: Context, y_hat: Tensor, last: EntropyParameters, channel: int, pixels: NDArray[np.uint8], stride: int
+    context: ContextModel, y_hat: Tensor, last: EntropyParameters, channel: int, pixels: NDArray[np.uint8], stride: int
 ) -> tuple[Lookup, LookupSums] | None:
     """The references of a picture's y_hat (1, M, h, w); None for a model that has none.
 

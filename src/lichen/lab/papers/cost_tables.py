@@ -14,7 +14,7 @@ from lichen.image.files import write_atomically
 from lichen.lab.evaluation.summary import machine
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.models.zoo import row
-from lichen.lab.papers.experiments import GLOBAL_REFERENCE, CostTable, Scale, Size, System
+from lichen.lab.papers.experiments import GLOBAL_REFERENCE, CostTable, PictureSize, System, TrainingScale
 from lichen.lab.papers.reference_costs import module_seconds, modules, size_seconds, sizes
 from lichen.lab.training.schema import override
 
@@ -26,7 +26,7 @@ _COUNTED = (
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostLine:
     """A line of a table of costs; what is not known is None.
 
     `share_percent` is the reference model's part of the GFLOPs, `search_percent` that of the search of the seconds.
@@ -42,7 +42,7 @@ class Cost:
     search_percent: float | None = None
 
 
-def count_costs(table: CostTable, scale: Scale, output: Path, device: torch.device) -> str:
+def count_costs(table: CostTable, scale: TrainingScale, output: Path, device: torch.device) -> str:
     """Count and time the models of a table; write `output`/NAME.json and NAME.md, whose text is given."""
     costs = [cost for system in table.systems for cost in _modules(system, scale, device)]
     if table.sizes:
@@ -69,24 +69,24 @@ def _config(system: System) -> ModelConfig:
     return override(row(system.model).config, changes, ("config",))
 
 
-def _modules(system: System, scale: Scale, device: torch.device) -> list[Cost]:
+def _modules(system: System, scale: TrainingScale, device: torch.device) -> list[CostLine]:
     config = _config(system)
     counted, seconds = modules(config), module_seconds(config, scale.repeats, device)
     return [
-        Cost(system.name, name, round(counted[name], 3), system.paper_gflops[name], round(seconds[name], 5))
+        CostLine(system.name, name, round(counted[name], 3), system.paper_gflops[name], round(seconds[name], 5))
         for name in GLOBAL_REFERENCE
         if name in counted
     ]
 
 
-def _size(config: ModelConfig, size: Size, scale: Scale, device: torch.device) -> Cost:
+def _size(config: ModelConfig, size: PictureSize, scale: TrainingScale, device: torch.device) -> CostLine:
     (line,) = sizes(config, [size])
     shares = {"share_percent": round(line.our_share or 0, 2), "paper_share_percent": line.paper_share}
-    cost = Cost("Global Reference", size.name, round(line.ours, 3), line.paper, None, **shares)
+    cost = CostLine("Global Reference", size.name, round(line.ours, 3), line.paper, None, **shares)
     if size.pixels > scale.pixels_max:
         return cost
     whole, search = size_seconds(config, size, scale.repeats, device)
-    return Cost(**asdict(cost) | {"seconds": round(whole, 4), "search_percent": round(100 * search / whole, 1)})
+    return CostLine(**asdict(cost) | {"seconds": round(whole, 4), "search_percent": round(100 * search / whole, 1)})
 
 
 def as_text(table: CostTable, facts: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Scale:
+class TrainingScale:
     """How much training: steps of `batch` crops of `crop` pixels for each of `lambdas`.
 
     `halving` is (first step, every, last step) of the learning rate. `meaningless`: the numbers prove that
@@ -97,9 +97,9 @@ class Scale:
 
 
 SCALES = (
-    Scale("smoke", 2, 64, 1, 1e-4, LAMBDAS[1:5], meaningless=True, pictures=1),
-    Scale("small", 1000, 128, 8, 2e-4, LAMBDAS[:4], repeats=3, pixels_max=720 * 1280),
-    Scale(
+    TrainingScale("smoke", 2, 64, 1, 1e-4, LAMBDAS[1:5], meaningless=True, pictures=1),
+    TrainingScale("small", 1000, 128, 8, 2e-4, LAMBDAS[:4], repeats=3, pixels_max=720 * 1280),
+    TrainingScale(
         "paper",
         1_500_000,
         256,
@@ -115,7 +115,7 @@ SCALES = (
 )
 
 # Global Reference: CLIC's 1633 pictures, 1000 epochs with the first weights and, as it does not say, as many after.
-_CLIC = Scale(
+_CLIC = TrainingScale(
     "paper", 408_000, 512, 8, 1e-4, LAMBDAS, warmup=1, ema=0.0, cooldown=0.2, repeats=10, pixels_max=2304 * 4096
 )
 
@@ -135,9 +135,9 @@ class Experiment:
     comparisons: tuple[Comparison, ...] = ()
     bpp_max: float | None = None
     correlation: bool = False
-    paper: Scale | None = None
+    paper: TrainingScale | None = None
 
-    def at(self, scale: Scale) -> Scale:
+    def at(self, scale: TrainingScale) -> TrainingScale:
         """The scale as this experiment means it."""
         return self.paper if self.paper is not None and scale.name == self.paper.name else scale
 
@@ -153,7 +153,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Size:
+class PictureSize:
     """A picture of Table 3: GFLOPs of the entropy model, and the reference model's share of them, as printed."""
 
     name: str
@@ -174,7 +174,7 @@ class CostTable:
     name: str
     title: str
     systems: tuple[System, ...] = ()
-    sizes: tuple[Size, ...] = ()
+    sizes: tuple[PictureSize, ...] = ()
 
 
 def _pair(name: str, model: str, percent: float, alpha: float = ALPHA) -> tuple[Variant, Variant]:
@@ -243,13 +243,13 @@ _MINNEN_2018 = {
     "parameter networks": 8.15,
 }
 TABLE_3 = (
-    Size("240p", 240, 320, 9.98, 9.36),
-    Size("360p", 360, 480, 22.85, 10.90),
-    Size("480p", 480, 640, 41.59, 12.98),
-    Size("512x768", 512, 768, 54.03, 14.25),
-    Size("720p", 720, 1280, 138.04, 21.34),
-    Size("1080p", 1080, 1920, 366.57, 33.36),
-    Size("4k", 2304, 4096, 3296.99, 66.28),
+    PictureSize("240p", 240, 320, 9.98, 9.36),
+    PictureSize("360p", 360, 480, 22.85, 10.90),
+    PictureSize("480p", 480, 640, 41.59, 12.98),
+    PictureSize("512x768", 512, 768, 54.03, 14.25),
+    PictureSize("720p", 720, 1280, 138.04, 21.34),
+    PictureSize("1080p", 1080, 1920, 366.57, 33.36),
+    PictureSize("4k", 2304, 4096, 3296.99, 66.28),
 )
 
 COST_TABLES = (
@@ -374,7 +374,7 @@ def experiment(name: str) -> Experiment | CostTable:
     raise UsageError(f"no experiment {name!r}; there are: {names}")
 
 
-def scale(name: str) -> Scale:
+def scale(name: str) -> TrainingScale:
     """The scale of that name. Raises `UsageError` with the names there are."""
     for candidate in SCALES:
         if candidate.name == name:

@@ -45,7 +45,7 @@ def facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _paper_lines(row: Row) -> list[reference_costs.Line]:
+def _paper_lines(row: Row) -> list[reference_costs.PaperCost]:
     """Tables of the row's own paper, where it has some."""
     return reference_costs.lines(row.config) if isinstance(row.config.context, ReferenceContext) else []
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Published:
+class PrintedSize:
     """Parameters in millions and thousands of multiply-adds per pixel to decode, as printed."""
 
     parameters_m: float
@@ -15,7 +15,7 @@ class Published:
 
 # Row -> figures of shared/spec.md section 1; the same counting convention as `evaluation.counts`.
 PUBLISHED = {
-    "minnen-hp": Published(7.03, 42),
-    "swint-hp": Published(24.65, 265),
-    "elic-library": Published(32.1, 328),
+    "minnen-hp": PrintedSize(7.03, 42),
+    "swint-hp": PrintedSize(24.65, 265),
+    "elic-library": PrintedSize(32.1, 328),
 }

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lichen.coding.coders import Estimator
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.models.model import Model
-from lichen.lab.papers.experiments import GLOBAL_REFERENCE, TABLE_3, Size
-from lichen.lab.prior.reference import BLOCK, ReferenceModel, Search
+from lichen.lab.papers.experiments import GLOBAL_REFERENCE, TABLE_3, PictureSize
+from lichen.lab.prior.reference import SEARCHED_AT_ONCE, ReferenceModel
+from lichen.lab.prior.reference_search import Search
 from lichen.lab.prior.serial import SerialModel
 
 _PATCH = 4  # causal positions of a 3 x 3 patch
@@ -32,7 +33,7 @@ Calls = list[tuple[nn.Module, tuple[Tensor, ...]]]  # networks, each with what i
 
 
 @dataclass(frozen=True)
-class Line:
+class PaperCost:
     """A figure of the paper beside ours: GFLOPs, and the reference model's share in per cent where it is stated."""
 
     name: str
@@ -96,13 +97,13 @@ def _search(height: int, width: int, latents: int) -> float:
     return (height * width / 256) ** 2 * _PATCH * latents / 1e9
 
 
-def lines(config: ModelConfig) -> list[Line]:
+def lines(config: ModelConfig) -> list[PaperCost]:
     """Tables 2 and 3 of the paper beside ours."""
     ours = modules(config)
-    return [Line(name, paper, ours[name]) for name, paper in GLOBAL_REFERENCE.items()] + sizes(config, TABLE_3)
+    return [PaperCost(name, paper, ours[name]) for name, paper in GLOBAL_REFERENCE.items()] + sizes(config, TABLE_3)
 
 
-def sizes(config: ModelConfig, wanted: Sequence[Size]) -> list[Line]:
+def sizes(config: ModelConfig, wanted: Sequence[PictureSize]) -> list[PaperCost]:
     """Table 3: the entropy model at each size; convolutions grow with the pixels, the search with their square."""
     ours, latents = modules(config), config.transform.latents
     searching = _search(*_SIDES, latents)
@@ -113,7 +114,7 @@ def sizes(config: ModelConfig, wanted: Sequence[Size]) -> list[Line]:
         growth, search = size.pixels / (512 * 768), _search(size.height, size.width, latents)
         total, reference = alone * growth + search, masked * growth + search
         share = 100 * reference / total
-        found.append(Line(f"entropy model, {size.name}", size.gflops, total, size.reference_percent, share))
+        found.append(PaperCost(f"entropy model, {size.name}", size.gflops, total, size.reference_percent, share))
     return found
 
 
@@ -148,7 +149,7 @@ def _call(calls: Sequence[tuple[nn.Module, Sequence[Tensor]]]) -> None:
 
 
 @torch.inference_mode()
-def size_seconds(config: ModelConfig, size: Size, repeats: int, device: torch.device) -> tuple[float, float]:
+def size_seconds(config: ModelConfig, size: PictureSize, repeats: int, device: torch.device) -> tuple[float, float]:
     """Seconds of an estimating pass of the entropy model, padded to whole hyper-latents, and of its search alone."""
     prior, step = config.build().prior.to(device), config.transform.stride * config.hyper.stride
     shape = (-(-size.height // step), -(-size.width // step))
@@ -168,7 +169,7 @@ def _search_seconds(config: ModelConfig, height: int, width: int, repeats: int, 
 
     def run() -> None:
         search = Search(flat, high, wide)
-        for block in torch.arange(high * wide, device=device).split(BLOCK):
+        for block in torch.arange(high * wide, device=device).split(SEARCHED_AT_ONCE):
             search.block(block)
 
     return _seconds(run, repeats, device)

@@ -22,11 +22,11 @@ from lichen.lab.evaluation.bdrate import delta
 from lichen.lab.evaluation.codecs import ModelEntry, family
 from lichen.lab.evaluation.curves import Curve, Points, find_points, load_points
 from lichen.lab.evaluation.evaluate import evaluate, file_name
-from lichen.lab.inspection.latent_figures import Map, draw_maps
+from lichen.lab.inspection.latent_figures import CorrelationMap, draw_maps
 from lichen.lab.losses.correlation import Correlation, correlation_map, off_centre
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.zoo import row
-from lichen.lab.papers.experiments import Comparison, Experiment, Reprint, Scale, Variant
+from lichen.lab.papers.experiments import Comparison, Experiment, Reprint, TrainingScale, Variant
 from lichen.lab.reporting.report import GAINS, report
 from lichen.lab.tensors import to_float
 from lichen.lab.training.data import list_pictures, open_pictures
@@ -35,7 +35,7 @@ Train = Callable[[Path, Path, Path], None]  # recipe, data, output: a run, resum
 
 
 @dataclass(frozen=True)
-class Job:
+class Training:
     """One training: a variant at a lambda, its recipe as TOML, and where its weights come to lie."""
 
     variant: Variant
@@ -48,10 +48,10 @@ class Job:
         return self.folder / f"{self.variant.model}.safetensors"
 
 
-def plan(experiment: Experiment, scale: Scale, output: Path) -> list[Job]:
+def plan(experiment: Experiment, scale: TrainingScale, output: Path) -> list[Training]:
     """Every training of an experiment. Raises `UnknownWeights` when this version lacks a model."""
     return [
-        Job(variant, lam, recipe_of(variant, lam, scale), output / "runs" / _plain(variant.name) / f"{lam:g}")
+        Training(variant, lam, recipe_of(variant, lam, scale), output / "runs" / _plain(variant.name) / f"{lam:g}")
         for variant in experiment.variants
         for lam in scale.lambdas
     ]
@@ -61,7 +61,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name.lower()).strip("-")
 
 
-def recipe_of(variant: Variant, lam: float, scale: Scale) -> str:
+def recipe_of(variant: Variant, lam: float, scale: TrainingScale) -> str:
     """The training of a variant at a lambda, as `lichen train` reads it."""
     lines = [
         f'model = "{row(variant.model).name}"',
@@ -92,14 +92,20 @@ def recipe_of(variant: Variant, lam: float, scale: Scale) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_recipes(jobs: Sequence[Job]) -> None:
+def write_recipes(jobs: Sequence[Training]) -> None:
     """Leave each training's recipe in its folder."""
     for job in jobs:
         write_atomically(job.folder / "recipe.toml", job.recipe.encode(), overwrite=True)
 
 
 def reproduce(
-    experiment: Experiment, scale: Scale, data: Path, test: Path, output: Path, train: Train, say: Callable[[str], None]
+    experiment: Experiment,
+    scale: TrainingScale,
+    data: Path,
+    test: Path,
+    output: Path,
+    train: Train,
+    say: Callable[[str], None],
 ) -> str:
     """Train on `data`, measure on `test`, and write `output`/NAME.json and NAME.md, whose text is given.
 
@@ -138,7 +144,7 @@ def reproduce(
     return text
 
 
-def _measured(test: Path, scale: Scale, output: Path) -> Path:
+def _measured(test: Path, scale: TrainingScale, output: Path) -> Path:
     """The folder of the pictures that are measured: `test`, or one with copies of its first. Raises `BadInput`."""
     count = len(list_pictures(test))
     if scale.pictures is None or count <= scale.pictures:
@@ -150,7 +156,7 @@ def _measured(test: Path, scale: Scale, output: Path) -> Path:
     return first
 
 
-def _train(jobs: list[Job], scale: Scale, data: Path, train: Train, say: Callable[[str], None]) -> None:
+def _train(jobs: list[Training], scale: TrainingScale, data: Path, train: Train, say: Callable[[str], None]) -> None:
     """Those trainings that are not finished."""
     for job in jobs:
         _refuse_other_recipe(job)
@@ -161,7 +167,7 @@ def _train(jobs: list[Job], scale: Scale, data: Path, train: Train, say: Callabl
             train(job.folder / "recipe.toml", data, job.folder)
 
 
-def _refuse_other_recipe(job: Job) -> None:
+def _refuse_other_recipe(job: Training) -> None:
     """What a folder holds must be of this very training, apart from its length. Raises `OutputExists`."""
     path = job.folder / "recipe.toml"
     if not path.is_file():
@@ -171,15 +177,15 @@ def _refuse_other_recipe(job: Job) -> None:
         raise OutputExists(f"{job.folder} holds a training by another recipe; give another --output")
 
 
-def _finished(job: Job, scale: Scale) -> bool:
+def _finished(job: Training, scale: TrainingScale) -> bool:
     return job.weights.is_file() and load_checkpoint(job.weights).facts["steps"] >= scale.steps
 
 
-def _entry(variant: Variant, jobs: Sequence[Job]) -> ModelEntry:
+def _entry(variant: Variant, jobs: Sequence[Training]) -> ModelEntry:
     return family(variant.name, [job.weights for job in jobs if job.variant is variant], "cpu")
 
 
-def _budget(jobs: Sequence[Job], scale: Scale) -> dict[str, Any]:
+def _budget(jobs: Sequence[Training], scale: TrainingScale) -> dict[str, Any]:
     """What the trainings cost, from the facts that the weights keep."""
     facts = [load_checkpoint(job.weights).facts for job in jobs]
     return {
@@ -248,7 +254,7 @@ def _reprint(line: Reprint, bpp_max: float | None) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _maps(jobs: Sequence[Job], test: Path) -> list[dict[str, Any]]:
+def _maps(jobs: Sequence[Training], test: Path) -> list[dict[str, Any]]:
     """The correlation map of each model over all pictures, 5 x 5, and its mean off the centre."""
     pictures = []
     for path in list_pictures(test):
@@ -269,12 +275,15 @@ def _maps(jobs: Sequence[Job], test: Path) -> list[dict[str, Any]]:
 def _draw_maps(maps: Sequence[dict[str, Any]], output: Path) -> None:
     """The supplement's Figure 6: a row for each lambda, a column for each model."""
     lambdas = sorted({m["lambda"] for m in maps})
-    rows = [[Map(m["variant"], lam, torch.tensor(m["map"])) for m in maps if m["lambda"] == lam] for lam in lambdas]
+    rows = [
+        [CorrelationMap(m["variant"], lam, torch.tensor(m["map"])) for m in maps if m["lambda"] == lam]
+        for lam in lambdas
+    ]
     for ending in ("png", "svg"):
         write_atomically(output / f"maps.{ending}", draw_maps(rows, ending), overwrite=True)
 
 
-def _draw_curves(experiment: Experiment, scale: Scale, results: Path, folder: Path) -> None:
+def _draw_curves(experiment: Experiment, scale: TrainingScale, results: Path, folder: Path) -> None:
     """The figure itself: curves, and what they save over an anchor of the reader's choice."""
     warning = "Smoke, meaningless: " if scale.meaningless else ""
     report(results, folder, [], warning + experiment.title)

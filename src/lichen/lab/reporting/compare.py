@@ -1,4 +1,4 @@
-"""A picture by Lichen and by other codecs at the same bytes: numbers, and one drawing."""
+"""A picture coded by Lichen and by peers at the same bytes: figures, and one drawing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _CAPTION = 52
 
 
 @dataclass(frozen=True)
-class Result:
-    """One codec on one picture. Times are of one call, entropy coding and container included."""
+class FileResult:
+    """One codec's file of one picture. Seconds are of one call, entropy coding and container included."""
 
     codec: str
     size_bytes: int
@@ -40,7 +40,7 @@ def compare(
     encode: Callable[[Image.Image], bytes],
     peers: Sequence[Peer],
     left_out: Callable[[str], None] | None = None,
-) -> list[Result]:
+) -> list[FileResult]:
     """`image` (RGB) by Lichen as `encode` does it, then by each peer at no more bytes (see `Peer.at_most`).
 
     What a peer cannot code (WebP ends at 16383 pixels a side) is told to `left_out`, with the picture's name and the
@@ -76,14 +76,14 @@ def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> tuple[bytes, Im
 
 def _result(
     name: str, image: Image.Image, data: bytes, decoded: Image.Image, encode_s: float, decode_s: float
-) -> Result:
+) -> FileResult:
     original, back = np.asarray(image), np.asarray(decoded)
     bpp = 8 * len(data) / (image.width * image.height)
     quality = psnr_db(original, back), ms_ssim(original, back)
-    return Result(name, len(data), bpp, *quality, encode_s, decode_s, decoded)
+    return FileResult(name, len(data), bpp, *quality, encode_s, decode_s, decoded)
 
 
-def draw(rows: Sequence[tuple[str, Image.Image, Sequence[Result]]]) -> Image.Image:
+def draw(rows: Sequence[tuple[str, Image.Image, Sequence[FileResult]]]) -> Image.Image:
     """A sheet: a row for each (title, original, results), the same crop by each codec, captions below."""
     columns = 1 + max(len(results) for _, _, results in rows)
     sheet = Image.new("RGB", (columns * (_PANEL + 8) + 8, len(rows) * (_PANEL + _CAPTION) + 8), "white")

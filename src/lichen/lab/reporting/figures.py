@@ -1,4 +1,4 @@
-"""The report's charts as PNG and SVG for papers."""
+"""The report's charts as PNG and SVG for papers, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from lichen.image.files import write_atomically
 from lichen.lab.evaluation.curves import Curve
-from lichen.lab.evaluation.leaderboard import Kind, Leaderboard, MeasuredCurve, log_rates
-from lichen.lab.reporting.palette import Style
+from lichen.lab.evaluation.leaderboard import CodecCurves, Leaderboard, Origin, log_rates
+from lichen.lab.reporting.palette import Style, Styles
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -30,22 +30,20 @@ _RC: dict[Any, Any] = {
 _MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
 BPP_MAX = 1.6
 
-Look = dict[str, Style]
 
-
-def draw_figures(league: Leaderboard, look: Look, gains: list[dict[str, Any]], folder: Path) -> None:
+def draw_figures(leaderboard: Leaderboard, styles: Styles, gains: list[dict[str, Any]], folder: Path) -> None:
     """Write rd-psnr, rd-ms-ssim, saving, speed and gains, as .png and .svg, where there is something to draw."""
-    measured = [c for c in league.competitors if c.measured]
-    anchor = next((c for c in league.competitors if c.key == "vtm"), None)
-    anchor = anchor or next((c for c in measured if c.psnr), measured[0])
+    ran = [c for c in leaderboard.codecs if c.run]
+    anchor = next((c for c in leaderboard.codecs if c.key == "vtm"), None)
+    anchor = anchor or next((c for c in ran if c.psnr), ran[0])
     drawings: dict[str, Callable[[Axes], None]] = {}
-    if any(c.psnr for c in measured):
-        drawings["rd-psnr"] = lambda axes: _rd(axes, league, look, "PSNR, dB", lambda c: c.psnr)
-        drawings["saving"] = lambda axes: _saving(axes, league, look, anchor)
-    if any(league.delta(anchor, c) for c in measured):
-        drawings["speed"] = lambda axes: _speed(axes, league, look, anchor)
-    if any(c.ms_ssim for c in measured):
-        drawings["rd-ms-ssim"] = lambda axes: _rd(axes, league, look, "MS-SSIM, dB", lambda c: c.ms_ssim)
+    if any(c.psnr for c in ran):
+        drawings["rd-psnr"] = lambda axes: _rd(axes, leaderboard, styles, "PSNR, dB", lambda c: c.psnr)
+        drawings["saving"] = lambda axes: _saving(axes, leaderboard, styles, anchor)
+    if any(leaderboard.delta(anchor, c) for c in ran):
+        drawings["speed"] = lambda axes: _speed(axes, leaderboard, styles, anchor)
+    if any(c.ms_ssim for c in ran):
+        drawings["rd-ms-ssim"] = lambda axes: _rd(axes, leaderboard, styles, "MS-SSIM, dB", lambda c: c.ms_ssim)
     if gains:
         drawings["gains"] = lambda axes: _gains(axes, gains)
     for name, draw in drawings.items():
@@ -59,8 +57,8 @@ def draw_figures(league: Leaderboard, look: Look, gains: list[dict[str, Any]], f
                 write_atomically(folder / f"{name}.{ending}", buffer.getvalue(), overwrite=True)
 
 
-def _line(axes: Axes, c: MeasuredCurve, style: Style, x: Any, y: Any, marked: bool = True) -> None:
-    ours, published = c.kind is Kind.OURS, c.kind is Kind.PUBLISHED
+def _line(axes: Axes, c: CodecCurves, style: Style, x: Any, y: Any, marked: bool = True) -> None:
+    ours, published = c.origin is Origin.OURS, c.origin is Origin.PUBLISHED
     axes.plot(
         x,
         y,
@@ -74,13 +72,15 @@ def _line(axes: Axes, c: MeasuredCurve, style: Style, x: Any, y: Any, marked: bo
     )
 
 
-def _rd(axes: Axes, league: Leaderboard, look: Look, label: str, of: Callable[[MeasuredCurve], Curve | None]) -> None:
+def _rd(
+    axes: Axes, leaderboard: Leaderboard, styles: Styles, label: str, of: Callable[[CodecCurves], Curve | None]
+) -> None:
     top: list[float] = []
-    for c in league.competitors:
+    for c in leaderboard.codecs:
         curve = of(c)
         if curve is not None:
-            _line(axes, c, look[c.key], curve.bpp, curve.quality_db)
-            if c.measured:
+            _line(axes, c, styles[c.key], curve.bpp, curve.quality_db)
+            if c.run:
                 top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= BPP_MAX]
     axes.set(xlim=(0, BPP_MAX), xlabel="bits per pixel", ylabel=label)
     if top:  # else all of it lies beyond the rates that are shown
@@ -89,25 +89,25 @@ def _rd(axes: Axes, league: Leaderboard, look: Look, label: str, of: Callable[[M
         axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
-def _saving(axes: Axes, league: Leaderboard, look: Look, anchor: MeasuredCurve) -> None:
+def _saving(axes: Axes, leaderboard: Leaderboard, styles: Styles, anchor: CodecCurves) -> None:
     if anchor.psnr is None:
         return
     grid = np.linspace(anchor.psnr.quality_db[0], anchor.psnr.quality_db[-1], 200)
     base = np.array(log_rates(anchor.psnr, grid), dtype=float)
-    for c in league.competitors:
+    for c in leaderboard.codecs:
         if c.psnr is not None:
             saved = 100 * (1 - 10 ** (np.array(log_rates(c.psnr, grid), dtype=float) - base))
-            _line(axes, c, look[c.key], grid, saved, marked=False)
+            _line(axes, c, styles[c.key], grid, saved, marked=False)
     axes.set(ylim=(-150, 40), xlabel="PSNR, dB", ylabel=f"bytes saved over {anchor.points.name}, %")
     axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
-def _speed(axes: Axes, league: Leaderboard, look: Look, anchor: MeasuredCurve) -> None:
-    for c in league.competitors:
-        found = league.delta(anchor, c)
-        if c.measured is None or found is None:
+def _speed(axes: Axes, leaderboard: Leaderboard, styles: Styles, anchor: CodecCurves) -> None:
+    for c in leaderboard.codecs:
+        found = leaderboard.delta(anchor, c)
+        if c.run is None or found is None:
             continue
-        x, style = float(np.mean(c.measured.decode_s)), look[c.key]
+        x, style = float(np.mean(c.run.decode_s)), styles[c.key]
         axes.scatter(x, found.rate_percent, color=style.light, marker=_MARKS[style.marker], s=36, zorder=3)
         axes.annotate(c.points.name, (x, found.rate_percent), (6, 3), textcoords="offset points", color=style.light)
     axes.set(xscale="log", xlabel="seconds a picture to decode", ylabel=f"BD-rate over {anchor.points.name}, %")

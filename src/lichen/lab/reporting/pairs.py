@@ -1,4 +1,4 @@
-"""A picture by several codecs at the same bytes, ready for a page: embedded, with a place to look at."""
+"""A picture coded by several codecs at the same bytes, embedded losslessly in a page with a slider."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from PIL import Image
 from lichen.codec import Codec
 from lichen.image.picture import Picture, open_picture, to_pil
 from lichen.lab.evaluation.peers import available
-from lichen.lab.reporting.compare import Result, busiest, compare
+from lichen.lab.reporting.compare import FileResult, busiest, compare
 from lichen.lab.reporting.html import page
 
-SIDE_MAX = 1024  # pixels shown of a large photograph
+SHOWN_SIDE_MAX = 1024  # pixels shown of a large photograph
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Shown:
 
 def part_to_show(image: Image.Image) -> Shown:
     """All of a picture of up to 1024 x 1024 pixels; of a larger one the part with the most contrast."""
-    width, height = min(image.width, SIDE_MAX), min(image.height, SIDE_MAX)
+    width, height = min(image.width, SHOWN_SIDE_MAX), min(image.height, SHOWN_SIDE_MAX)
     x, y = busiest(image, width, height)
     return Shown((x, y, x + width, y + height), (width, height) == image.size)
 
 
-def pair_data(name: str, image: Image.Image, results: Sequence[Result]) -> dict[str, Any]:
+def pair_data(name: str, image: Image.Image, results: Sequence[FileResult]) -> dict[str, Any]:
     """A picture and its versions as the page's slider reads them; all pixels lossless."""
     shown = part_to_show(image)
     part = image.crop(shown.box)
@@ -53,7 +53,7 @@ def pair_data(name: str, image: Image.Image, results: Sequence[Result]) -> dict[
     }
 
 
-def _version(result: Result, shown: Shown) -> dict[str, Any]:
+def _version(result: FileResult, shown: Shown) -> dict[str, Any]:
     similarity = "" if np.isnan(result.ms_ssim) else f" · MS-SSIM {result.ms_ssim:.4f}"
     note = f"{result.size_bytes:,} bytes · {result.bpp:.3f} bpp · {result.psnr_db:.2f} dB{similarity}".replace(",", " ")
     return {"name": result.codec, "note": note, "src": _embedded(result.decoded.crop(shown.box))}
@@ -65,7 +65,7 @@ def _embedded(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-Photo = tuple[str, Image.Image, list[Result]]  # a name, the original, and what each codec made of it
+Photo = tuple[str, Image.Image, list[FileResult]]  # a name, the original, and what each codec made of it
 
 
 def photo_by_all(

@@ -1,6 +1,7 @@
-"""Colours and marks of the lines, the same in the page and in the figures, told apart without colour too.
+"""Colours and marks of the codecs' lines, the same in the page and in the figures.
 
-From Okabe and Ito's palette, which colour-blind people can tell apart; each for light and dark paper.
+The colours are Okabe and Ito's, which colour-blind people can tell apart, for light and for dark paper; marks tell
+lines apart without colour.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lichen.lab.evaluation.leaderboard import Kind, MeasuredCurve
+from lichen.lab.evaluation.leaderboard import CodecCurves, Origin
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,13 @@ _OTHERS = (
 )
 
 
-def styles(competitors: Sequence[MeasuredCurve]) -> dict[str, Style]:
-    """A style for each competitor's key."""
-    ours = [c.key for c in competitors if c.kind is Kind.OURS]
-    others = [c.key for c in competitors if c.kind is not Kind.OURS and c.key not in _KNOWN]
+Styles = dict[str, Style]  # by a codec's key
+
+
+def styles_of(codecs: Sequence[CodecCurves]) -> Styles:
+    """A style for each codec."""
+    ours = [c.key for c in codecs if c.origin is Origin.OURS]
+    others = [c.key for c in codecs if c.origin is not Origin.OURS and c.key not in _KNOWN]
     found = {key: _OURS[i % len(_OURS)] for i, key in enumerate(ours)}
     found |= {key: _OTHERS[i % len(_OTHERS)] for i, key in enumerate(others)}
-    return found | {c.key: _KNOWN[c.key] for c in competitors if c.kind is not Kind.OURS and c.key in _KNOWN}
+    return found | {c.key: _KNOWN[c.key] for c in codecs if c.origin is not Origin.OURS and c.key in _KNOWN}

@@ -15,7 +15,7 @@ from lichen.image.files import write_atomically
 from lichen.image.picture import Picture, open_picture, to_pil
 from lichen.lab.evaluation.bdrate import Delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve
-from lichen.lab.evaluation.leaderboard import Kind, Leaderboard, MeasuredCurve, log_rates, read_league
+from lichen.lab.evaluation.leaderboard import CodecCurves, Leaderboard, Origin, log_rates, read_leaderboard
 from lichen.lab.evaluation.peers import PEERS, available
 from lichen.lab.evaluation.summary import without_first
 from lichen.lab.models.zoo import ZOO
@@ -23,7 +23,7 @@ from lichen.lab.reporting.compare import compare
 from lichen.lab.reporting.figures import BPP_MAX, draw_figures
 from lichen.lab.reporting.html import page
 from lichen.lab.reporting.pairs import pair_data
-from lichen.lab.reporting.palette import Style, styles
+from lichen.lab.reporting.palette import Style, Styles, styles_of
 
 GAINS = "gains.json"  # what `lichen reproduce fig13` leaves in a results folder
 _SCRIPTS = ("slider.js", "charts.js", "report.js")
@@ -37,13 +37,13 @@ def report(folder: Path, output: Path, pairs: list[dict[str, Any]], title: str) 
 
     `pairs` are the slider's pictures (`pictures_at_equal_bytes`). Raises `BadInput`.
     """
-    league = read_league(folder)
+    leaderboard = read_leaderboard(folder)
     gains = read_gains(folder / GAINS)
-    look = styles(league.competitors)
-    data = _data(league, look, gains, pairs, title)
+    styles = styles_of(leaderboard.codecs)
+    data = _data(leaderboard, styles, gains, pairs, title)
     write_atomically(output / "index.html", page(title, "report.html", _SCRIPTS, data), overwrite=True)
-    draw_figures(league, look, gains, output / "figures")
-    return list(league.left_out)
+    draw_figures(leaderboard, styles, gains, output / "figures")
+    return list(leaderboard.left_out)
 
 
 def pictures_at_equal_bytes(
@@ -82,14 +82,14 @@ def read_gains(path: Path) -> list[dict[str, Any]]:
 
 
 def _data(
-    league: Leaderboard, look: dict[str, Style], gains: list[dict[str, Any]], pairs: list[dict[str, Any]], title: str
+    leaderboard: Leaderboard, styles: Styles, gains: list[dict[str, Any]], pairs: list[dict[str, Any]], title: str
 ) -> dict[str, Any]:
-    competitors = league.competitors
-    grid = _grid([c.psnr for c in competitors], 0.25)
-    grid_ms = _grid([c.ms_ssim for c in competitors], 0.25)
-    anchor = next((c for c in competitors if c.key == "vtm"), next(iter(competitors)))
+    codecs = leaderboard.codecs
+    grid = _grid([c.psnr for c in codecs], 0.25)
+    grid_ms = _grid([c.ms_ssim for c in codecs], 0.25)
+    anchor = next((c for c in codecs if c.key == "vtm"), next(iter(codecs)))
     reported = json.loads((PUBLISHED / "reported.json").read_text())["bd_rate_percent_over_vtm"]
-    facts, lead = _facts(league)
+    facts, lead = _facts(leaderboard)
     return {
         "title": title,
         "lead": lead,
@@ -98,14 +98,14 @@ def _data(
         "bpp_max": BPP_MAX,
         "grid": list(grid),
         "grid_ms": list(grid_ms),
-        "series": [_series(c, look[c.key], grid, grid_ms) for c in competitors],
-        "deltas": {a.key: _deltas(league, a) for a in competitors},
+        "series": [_series(c, styles[c.key], grid, grid_ms) for c in codecs],
+        "deltas": {a.key: _deltas(leaderboard, a) for a in codecs},
         "reported": reported if anchor.key == "vtm" else [],
         "gains": [{"series": _gain_series(g["name"], i), "points": g["points"]} for i, g in enumerate(gains)],
         "pictures": pairs,
-        "crowded": any(c.measured and c.measured.crowded for c in competitors),
-        "several": len(_processors(league)) > 1,
-        "how": _how(league),
+        "crowded": any(c.run and c.run.crowded for c in codecs),
+        "several": len(_processors(leaderboard)) > 1,
+        "how": _how(leaderboard),
     }
 
 
@@ -118,24 +118,24 @@ def _grid(curves: Sequence[Curve | None], step: float) -> np.ndarray:
     return np.round(np.arange(np.ceil(low / step), high / step) * step, 4)
 
 
-def _series(c: MeasuredCurve, style: Style, grid: np.ndarray, grid_ms: np.ndarray) -> dict[str, Any]:
-    measured = c.measured
+def _series(c: CodecCurves, style: Style, grid: np.ndarray, grid_ms: np.ndarray) -> dict[str, Any]:
+    run = c.run
     order = np.argsort(c.points.bpp).tolist()
     return {
         "key": c.key,
         "name": c.points.name,
         "short": c.points.name.split(",")[0][:18],
-        "kind": c.kind.value,
-        "shown": c.kind is Kind.OURS or c.key in _FIRST_SHOWN,
+        "origin": c.origin.value,
+        "shown": c.origin is Origin.OURS or c.key in _FIRST_SHOWN,
         "colour": [style.light, style.dark],
         "marker": style.marker,
         "bpp": _finite(c.points.bpp, order),
         "psnr": _finite(c.points.psnr_db, order),
         "ms": _finite(c.points.ms_ssim_db, order),
-        "settings": [measured.settings[i] for i in order] if measured else [],
-        "versions": list(measured.versions) if measured else [],
-        "encode": float(np.mean(measured.encode_s)) if measured else None,
-        "decode": float(np.mean(measured.decode_s)) if measured else None,
+        "settings": [run.settings[i] for i in order] if run else [],
+        "versions": list(run.versions) if run else [],
+        "encode": float(np.mean(run.encode_s)) if run else None,
+        "decode": float(np.mean(run.decode_s)) if run else None,
         "log_rates": log_rates(c.psnr, grid) if c.psnr else None,
         "log_rates_ms": log_rates(c.ms_ssim, grid_ms) if c.ms_ssim else None,
     }
@@ -151,14 +151,14 @@ def _gain_series(name: str, index: int) -> dict[str, Any]:
     colours = (("#0b7a55", "#4cc79a"), ("#0068a8", "#56b4e9"), ("#c44a00", "#ff8a4a"), ("#a8518a", "#dd8fbf"))
     markers = ("circle", "square", "triangle", "diamond")
     look = {"colour": colours[index % 4], "marker": markers[index % 4]}
-    return {"key": name, "name": name, "short": name[:18], "kind": "peer", **look}
+    return {"key": name, "name": name, "short": name[:18], "origin": "peer", **look}
 
 
-def _deltas(league: Leaderboard, anchor: MeasuredCurve) -> dict[str, dict[str, Any]]:
+def _deltas(leaderboard: Leaderboard, anchor: CodecCurves) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for test in league.competitors:
+    for test in leaderboard.codecs:
         if test is not anchor:
-            pair = {"psnr": league.delta(anchor, test), "ms": league.delta_ms_ssim(anchor, test)}
+            pair = {"psnr": leaderboard.delta(anchor, test), "ms": leaderboard.delta_ms_ssim(anchor, test)}
             found[test.key] = {name: _delta(value) for name, value in pair.items() if value}
     return found
 
@@ -169,47 +169,47 @@ def _delta(value: Delta) -> dict[str, float]:
     return {name: round(figure, 3) for name, figure in figures.items()}
 
 
-def _facts(league: Leaderboard) -> tuple[list[dict[str, Any]], str]:
+def _facts(leaderboard: Leaderboard) -> tuple[list[dict[str, Any]], str]:
     """BD-rates of the default model, or else our first, over what people know, and the sentence above them."""
-    models = [c for c in league.competitors if c.kind is Kind.OURS]
+    models = [c for c in leaderboard.codecs if c.origin is Origin.OURS]
     ours = next((c for c in models if c.key == ZOO[0].name), models[0] if models else None)
-    pictures = len(league.pictures)
+    pictures = len(leaderboard.pictures)
     lead = f"Means over {pictures} pictures; whole files, 8-bit RGB."
     if ours is None:
         return [], lead
     facts = []
     for key in _FACTS:
-        anchor = next((c for c in league.competitors if c.key == key), None)
-        found = league.delta(anchor, ours) if anchor else None
+        anchor = next((c for c in leaderboard.codecs if c.key == key), None)
+        found = leaderboard.delta(anchor, ours) if anchor else None
         if anchor and found:
             facts.append({"name": anchor.points.name, "percent": round(found.rate_percent, 1)})
     return facts, f"Bytes that {ours.points.name} needs at equal PSNR (BD-rate). {lead}"
 
 
-def _processors(league: Leaderboard) -> dict[str, list[str]]:
+def _processors(leaderboard: Leaderboard) -> dict[str, list[str]]:
     """Whose seconds were taken on which processor."""
     found: dict[str, list[str]] = {}
-    for c in league.competitors:
-        if c.measured:
-            found.setdefault(c.measured.cpu or "an unknown processor", []).append(c.points.name)
+    for c in leaderboard.codecs:
+        if c.run:
+            found.setdefault(c.run.cpu or "an unknown processor", []).append(c.points.name)
     return found
 
 
-def _how(league: Leaderboard) -> list[str]:
-    sizes = sorted({f"{row.width} x {row.height}" for row in league.rows})
-    versions = {v for c in league.competitors if c.measured and c.kind is Kind.PEER for v in c.measured.versions}
-    names = {c.points.name for c in league.competitors}
-    crowded = [c.points.name for c in league.competitors if c.measured and c.measured.crowded]
-    published = any(c.kind is Kind.PUBLISHED for c in league.competitors)
-    processors = [f"{cpu}: {', '.join(names)}" for cpu, names in _processors(league).items()]
+def _how(leaderboard: Leaderboard) -> list[str]:
+    sizes = sorted({f"{row.width} x {row.height}" for row in leaderboard.rows})
+    versions = {v for c in leaderboard.codecs if c.run and c.origin is Origin.PEER for v in c.run.versions}
+    names = {c.points.name for c in leaderboard.codecs}
+    crowded = [c.points.name for c in leaderboard.codecs if c.run and c.run.crowded]
+    published = any(c.origin is Origin.PUBLISHED for c in leaderboard.codecs)
+    processors = [f"{cpu}: {', '.join(names)}" for cpu, names in _processors(leaderboard).items()]
     lines = [
         "Bits per pixel: 8 times the bytes of the whole file, over the pixels of the picture. "
         "PSNR and MS-SSIM: on 8-bit RGB, the mean over pictures of each picture's value. "
-        f"Pictures: {len(league.pictures)}, {', '.join(sizes[:6])}.",
+        f"Pictures: {len(leaderboard.pictures)}, {', '.join(sizes[:6])}.",
         "BD-rate: Akima interpolation of log rate (package bjontegaard) over the qualities that both curves reach. "
         "Points that cost more than another and give no more are left out of a curve.",
         "Seconds: from pixels to file bytes and back, entropy coding inside; means over "
-        f"pictures{without_first(len(league.pictures))}, and over settings.",
+        f"pictures{without_first(len(leaderboard.pictures))}, and over settings.",
         f"Too long are the seconds of {', '.join(crowded)}: the machine had more to do than it has processors."
         if crowded
         else "",
@@ -219,6 +219,6 @@ def _how(league: Leaderboard) -> list[str]:
         "Published curves are from CompressAI's results (BSD 3-Clause Clear); nobody here measured them."
         if published
         else "",
-        *(f"Left out: {reason}" for reason in league.left_out),
+        *(f"Left out: {reason}" for reason in leaderboard.left_out),
     ]
     return [line for line in lines if line]

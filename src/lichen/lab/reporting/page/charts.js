@@ -112,14 +112,14 @@ class Chart {
       const clip = svg("clipPath", { id }, this.svg), f = this.frame;
       svg("rect", { x: f.left, y: f.top - 6, width: f.right - f.left, height: f.bottom - f.top + 6 }, clip);
       const d = points.map((p, i) => `${i ? "L" : "M"}${this.sx(p.x).toFixed(1)} ${this.sy(p.y).toFixed(1)}`).join("");
-      const path = svg("path", { d, class: `line ${series.kind}`, "clip-path": `url(#${id})` }, this.svg);
+      const path = svg("path", { d, class: `line ${series.origin}`, "clip-path": `url(#${id})` }, this.svg);
       path.style.setProperty("--c", colour(series));
       const end = this.lastInside(points, inside);
       if (end) ends.push({ series, px: this.sx(end.x), y: this.sy(end.y), at: this.sy(end.y) });
     }
     for (const p of points) {
       if (!inside(p)) continue;
-      if (this.options.marks !== false && series.kind !== "published") marker(this.svg, series, this.sx(p.x), this.sy(p.y), this.options.points ? 6 : series.kind === "ours" ? 4.2 : 3.2);
+      if (this.options.marks !== false && series.origin !== "published") marker(this.svg, series, this.sx(p.x), this.sy(p.y), this.options.points ? 6 : series.origin === "ours" ? 4.2 : 3.2);
       this.spots.push({ series, p, x: this.sx(p.x), y: this.sy(p.y) });
     }
   }

@@ -20,8 +20,8 @@ for (const fact of data.facts) {
 }
 
 /* chips */
-for (const [title, kinds] of [["Measured here", ["ours", "peer"]], ["As published", ["published"]]]) {
-  const members = data.series.filter((s) => kinds.includes(s.kind));
+for (const [title, origins] of [["Measured here", ["ours", "peer"]], ["As published", ["published"]]]) {
+  const members = data.series.filter((s) => origins.includes(s.origin));
   if (!members.length) continue;
   const set = make("fieldset", { class: "chips" }, at("chips"));
   make("legend", {}, set, title);
@@ -30,8 +30,8 @@ for (const [title, kinds] of [["Measured here", ["ours", "peer"]], ["As publishe
     const icon = svg("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, chip);
     const paint = () => {
       icon.replaceChildren();
-      svg("line", { x1: 0, x2: 22, y1: 5, y2: 5, stroke: colour(series), "stroke-width": series.kind === "ours" ? 3 : 2, "stroke-dasharray": series.kind === "published" ? "5 3" : "none" }, icon);
-      if (series.kind !== "published") marker(icon, series, 11, 5, 3.4);
+      svg("line", { x1: 0, x2: 22, y1: 5, y2: 5, stroke: colour(series), "stroke-width": series.origin === "ours" ? 3 : 2, "stroke-dasharray": series.origin === "published" ? "5 3" : "none" }, icon);
+      if (series.origin !== "published") marker(icon, series, 11, 5, 3.4);
     };
     paint();
     charts.push({ draw: paint });
@@ -47,7 +47,7 @@ for (const [title, kinds] of [["Measured here", ["ours", "peer"]], ["As publishe
 /* rate and distortion */
 const bppMax = data.bpp_max;
 const around = (values, pad) => { const low = Math.min(...values), high = Math.max(...values), more = pad * (high - low || 1); return [low - more, high + more]; };
-const within = (key) => data.series.filter((s) => s.kind !== "published" && s[key]).flatMap((s) => s[key].filter((_, i) => s.bpp[i] <= bppMax));
+const within = (key) => data.series.filter((s) => s.origin !== "published" && s[key]).flatMap((s) => s[key].filter((_, i) => s.bpp[i] <= bppMax));
 const curves = [
   ["psnr", "psnr", "PSNR, dB", "a picture came back exactly at each point: its PSNR is infinite"],
   ["ms", "ms", "−10 log₁₀(1 − MS-SSIM), dB", "a picture is too small for MS-SSIM"],
@@ -55,7 +55,7 @@ const curves = [
 for (const [host, key, label, why] of curves) {
   const values = within(key).filter((v) => v !== null);
   if (!values.length) {
-    const there = data.series.some((s) => s.kind !== "published" && s[key]);
+    const there = data.series.some((s) => s.origin !== "published" && s[key]);
     at(host).textContent = `n/a: ${there ? `no point of at most ${bppMax} bpp` : why}`;
     continue;
   }
@@ -91,20 +91,20 @@ const saving = new Chart(at("saving"), {
 });
 charts.push(saving);
 
-/* league */
-const league = () => {
+/* leaderboard */
+const leaderboard = () => {
   const by = measure.value, name = byKey.get(anchor.value).name;
   const rows = data.series.map((s) => ({ series: s, delta: (data.deltas[anchor.value][s.key] ?? {})[by] }));
-  if (anchor.value === "vtm" && by === "psnr") for (const r of data.reported) rows.push({ series: { name: r.name, kind: "reported", source: r.source }, delta: { rate: r.percent } });
+  if (anchor.value === "vtm" && by === "psnr") for (const r of data.reported) rows.push({ series: { name: r.name, origin: "reported", source: r.source }, delta: { rate: r.percent } });
   rows.sort((a, b) => (a.delta?.rate ?? 1e9) - (b.delta?.rate ?? 1e9));
-  at("league-about").textContent = `BD-rate over ${name} by ${by === "psnr" ? "PSNR" : "MS-SSIM"} (Akima): how many bytes more or fewer at equal quality, over the overlap given. Each pair overlaps elsewhere, so look at the range before comparing two lines.`;
-  const table = at("league");
+  at("leaderboard-about").textContent = `BD-rate over ${name} by ${by === "psnr" ? "PSNR" : "MS-SSIM"} (Akima): how many bytes more or fewer at equal quality, over the overlap given. Each pair overlaps elsewhere, so look at the range before comparing two lines.`;
+  const table = at("leaderboard");
   table.replaceChildren();
   const head = make("tr", {}, make("thead", {}, table));
   for (const text of ["Codec", "BD-rate, %", "", by === "psnr" ? "BD-PSNR, dB" : "BD-MS-SSIM, dB", "overlap, dB", "encode", "decode", ""]) make("th", { scope: "col" }, head, text);
   const body = make("tbody", {}, table);
   for (const { series, delta } of rows) {
-    const line = make("tr", { class: series.kind }, body);
+    const line = make("tr", { class: series.origin }, body);
     make("td", series.source ? { title: series.source } : {}, line, series.name);
     make("td", {}, line, delta ? signed(delta.rate) : series.key === anchor.value ? "anchor" : "n/a");
     const meter = make("td", { class: "meter" }, line);
@@ -112,7 +112,7 @@ const league = () => {
     make("td", {}, line, delta?.quality === undefined ? "" : signed(delta.quality, 2));
     make("td", {}, line, delta?.low === undefined ? "" : `${delta.low.toFixed(1)} to ${delta.high.toFixed(1)}`);
     for (const key of ["encode", "decode"]) make("td", {}, line, series[key] ? seconds(series[key]) : "");
-    make("td", { class: "kind" }, line, { ours: series.versions?.join(", "), peer: "run here", published: "published curve", reported: "printed, no curve" }[series.kind]);
+    make("td", { class: "origin" }, line, { ours: series.versions?.join(", "), peer: "run here", published: "published curve", reported: "printed, no curve" }[series.origin]);
   }
 };
 
@@ -132,7 +132,7 @@ charts.push(speed);
 const refresh = () => {
   const grid = measure.value === "psnr" ? data.grid : data.grid_ms, base = rates(byKey.get(anchor.value)) ?? [];
   const reached = grid.filter((_, i) => base[i] !== null && base[i] !== undefined);
-  const measured = data.series.filter((s) => s.kind !== "published").flatMap((s) => grid.filter((_, i) => (rates(s) ?? [])[i] != null));
+  const measured = data.series.filter((s) => s.origin !== "published").flatMap((s) => grid.filter((_, i) => (rates(s) ?? [])[i] != null));
   const top = Math.min(reached.at(-1), Math.max(...measured)), bottom = Math.max(reached[0], Math.min(...measured));
   saving.options.x.domain = reached.length > 1 ? [bottom, top] : [0, 1];
   saving.options.x.label = `${measure.value === "psnr" ? "PSNR" : "MS-SSIM"}, dB → saving over ${byKey.get(anchor.value).name} ↑`;
@@ -144,7 +144,7 @@ const refresh = () => {
     speed.options.y.domain = around([...spots.map((p) => p.y), 0], 0.12);
   }
   speed.options.x.label = `seconds to ${time.value} → BD-rate over ${byKey.get(anchor.value).name}, % ↑`;
-  league();
+  leaderboard();
   redraw();
 };
 for (const control of [anchor, measure, time]) control.addEventListener("change", refresh);

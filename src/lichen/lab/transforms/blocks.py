@@ -1,4 +1,4 @@
-"""Building blocks shared by the transforms. Nothing here knows of entropy or bits."""
+"""Layers and blocks that the transforms share: 1 x 1 convolutions, residual blocks, tables by rate, resampling."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from torch.nn import functional as F
 
 from lichen.lab.transforms.convolutions import Conv3x3, Deconv, channels_last, chunks, coding, coding_in_bfloat16
 
-SLOPE = 0.125  # LeakyReLU's slope: a power of two, so that the fixed-point twin is exact and cheap
-
-
-HIDDEN_CHUNK = 2**20  # values at a time where a block codes: 4 MB
-HIDDEN_VALUES_MAX = 2**23  # values of a hidden map from which it is made in chunks in bfloat16 too: 16 MB
+SLOPE = 0.125  # of the LeakyReLUs: a power of two, so that the fixed-point module is exact and cheap
+HIDDEN_CHUNK = 2**20  # values of a hidden map at a time when coding: 4 MB
+HIDDEN_VALUES_MAX = 2**23  # values of a hidden map above which chunks are taken in bfloat16 too: 16 MB
 
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """A context without autocast on x's device; nothing where there is none (shapes on the meta device)."""
+    """A context without autocast on x's device; an empty one where PyTorch has no autocast (the meta device)."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
 
 
-def in_full(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """layer(x) without autocast: where bfloat16's 8 bits would show in latents or pixels, or gain nothing."""
+def without_autocast(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """layer(x) in the layer's own precision: (B, Cin, h, w) -> (B, Cout, h, w).
+
+    For layers where the 8 bits of bfloat16 would show in latents or pixels, or gain no time.
+    """
     with no_autocast(x):
         out: Tensor = layer(x.to(layer.weight.dtype))
         return out
 
 
 class Pointwise(nn.Conv2d):
-    """A 1 x 1 convolution, run as one matrix product over channels-last pixels.
+    """A 1 x 1 convolution as one matrix product over channels-last pixels: (B, Cin, h, w) -> (B, Cout, h, w).
 
-    The same parameters as `nn.Conv2d(cin, cout, 1)`; it avoids the unfolding that
-    PyTorch chooses for 1 x 1 convolutions with one thread. Its result is a view: what changes it in place makes
-    autograd copy it several times (docs/decisions/0013).
+    The parameters are those of `nn.Conv2d(Cin, Cout, 1)`. It avoids the unfolding that PyTorch chooses for 1 x 1
+    convolutions with one thread. The result is a view: changing it in place makes autograd copy it several times
+    (docs/decisions/0013).
     """
 
     def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
@@ -47,7 +48,7 @@ class Pointwise(nn.Conv2d):
         return pixels.permute(0, 3, 1, 2)
 
     def added_to(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """x + self(hidden); when coding some pixels at a time, so that the sum costs no passes of its own."""
+        """x + self(hidden): (B, Cout, h, w). When coding, a chunk of pixels at a time: no pass for the sum."""
         if self.bias is None or not coding(x):
             change: Tensor = self(hidden)
             return x + change
@@ -57,20 +58,20 @@ class Pointwise(nn.Conv2d):
         return out
 
     def prepared(self, x: Tensor) -> Tensor:
-        """x (B, Cin, h, w) as `rows` takes its points: here as it is."""
+        """x (B, Cin, h, w) in the form from which `rows` takes positions; here x itself."""
         return x
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r), without autocast."""
+        """Some output channels only: prepared x (..., Cin) and channels `rows` (r,) int64 -> (..., r), no autocast."""
         bias = None if self.bias is None else self.bias[rows]
         with no_autocast(x):
             return F.linear(x.to(self.weight.dtype), self.weight[rows, :, 0, 0], bias)
 
 
 class DepthwiseBlock(nn.Module):
-    """Residual block: depthwise k x k, then two 1 x 1 convolutions with a LeakyReLU between.
+    """Residual block of a depthwise k x k and two 1 x 1 convolutions: (B, C, h, w) -> (B, C, h, w).
 
-    (B, C, h, w) -> (B, C, h, w). Starts as the identity: its last layer is zero.
+    A LeakyReLU stands between the 1 x 1 convolutions. It starts as the identity: its last layer is zero.
     """
 
     def __init__(self, channels: int, kernel: int, expansion: int = 2) -> None:
@@ -85,17 +86,17 @@ class DepthwiseBlock(nn.Module):
         large = x[0, 0].numel() * self.expand.out_channels > HIDDEN_VALUES_MAX
         if coding(x) or (large and coding_in_bfloat16(x)):
             return self._in_chunks(x)
-        change: Tensor = self.project(self.act(self.expand(in_full(self.spatial, x))))
+        change: Tensor = self.project(self.act(self.expand(without_autocast(self.spatial, x))))
         return x + change
 
     def _in_chunks(self, x: Tensor) -> Tensor:
-        """The same: some pixels at a time, so that the hidden layer stays in the cache; the sum is in float32."""
+        """`forward`, a chunk of pixels at a time so that the hidden map stays in the cache; the sum is in float32."""
         out = (x + self.project.bias[:, None, None]).contiguous(memory_format=torch.channels_last)  # type: ignore[index]
         count = HIDDEN_CHUNK // self.expand.out_channels
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
         there, back = (layer.weight[:, :, 0, 0].to(dtype) for layer in (self.expand, self.project))
         bias = None if self.expand.bias is None else self.expand.bias.to(dtype)
-        for seen, changed in chunks(count, in_full(self.spatial, x), out):
+        for seen, changed in chunks(count, without_autocast(self.spatial, x), out):
             hidden = F.linear(seen.to(dtype), there, bias)
             F.leaky_relu(hidden, SLOPE, inplace=True)
             if dtype == out.dtype:
@@ -108,7 +109,7 @@ class DepthwiseBlock(nn.Module):
 class DenseBlock(nn.Module):
     """Residual block of two 3 x 3 convolutions with a LeakyReLU between: (B, C, h, w) -> (B, C, h, w).
 
-    The dearest block by multiply-adds, and the one that comes closest to a processor's peak. Starts as the identity.
+    It has the most multiply-adds of the blocks here, and runs closest to a processor's peak. It starts as the identity.
     """
 
     def __init__(self, channels: int) -> None:
@@ -123,28 +124,27 @@ class DenseBlock(nn.Module):
 
 
 class LevelTable(nn.Module):
-    """A vector per trained quality level, linearly interpolated between levels.
+    """A learned vector for each trained rate, linearly interpolated between them: rate_level (B,) -> (B, C, 1, 1).
 
-    `forward(level)` takes (B,) floats in [0, levels - 1] and gives (B, C, 1, 1). At coding time
-    `level` is a multiple of 1/512 and the table lies on a power-of-two grid (`prior.exact`), so the
-    interpolation is exact on every machine.
+    `rate_level` is the position between trained rates, in [0, rates - 1]. When coding it is a multiple of 1/512 and
+    the table lies on a power-of-two grid (`lab.fixed_point`), so the interpolation is without error on every machine.
     """
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
         self.table = nn.Parameter(values.clone())
 
-    def forward(self, level: Tensor) -> Tensor:
+    def forward(self, rate_level: Tensor) -> Tensor:
         last = self.table.shape[0] - 1
-        below = level.detach().floor().clamp(0, max(last - 1, 0)).long()
+        below = rate_level.detach().floor().clamp(0, max(last - 1, 0)).long()
         above = (below + 1).clamp(max=last)
-        weight = (level - below).to(self.table.dtype)[:, None]
+        weight = (rate_level - below).to(self.table.dtype)[:, None]
         low, high = self.table[below], self.table[above]
         return (low + (high - low) * weight)[:, :, None, None]
 
 
-def unshuffled(x: Tensor, factor: int) -> Tensor:
-    """`F.pixel_unshuffle`, whose result lies channels-last in memory: (B, C, H, W) -> (B, C f^2, H/f, W/f)."""
+def unshuffled_channels_last(x: Tensor, factor: int) -> Tensor:
+    """`F.pixel_unshuffle` with a channels-last result: (B, C, H, W) -> (B, C f^2, H/f, W/f)."""
     batch, channels, height, width = x.shape
     cells = x.reshape(batch, channels, height // factor, factor, width // factor, factor)
     cells = cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, height // factor, width // factor, -1)
@@ -152,25 +152,25 @@ def unshuffled(x: Tensor, factor: int) -> Tensor:
 
 
 def asinh(x: Tensor) -> Tensor:
-    """The inverse hyperbolic sine, to 1e-6: `torch.asinh` is not vectorised and takes as long as a whole layer."""
+    """The inverse hyperbolic sine, to 1e-6, of any shape: `torch.asinh` is not vectorised and takes a layer's time."""
     magnitude = x.abs()
     return torch.log(magnitude + torch.sqrt(magnitude * magnitude + 1)).copysign(x)
 
 
 class RateIndependent(nn.Module):
-    """A network that is the same at every quality level, as a transform that is given one."""
+    """A transform that is the same at every rate: body's result for (B, C, h, w); rate_level (B,) is not used."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rate_level: Tensor) -> Tensor:
         out: Tensor = self.body(x)
         return out
 
 
 def conv(channels_in: int, channels_out: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
-    """A convolution that keeps the size, or divides it by its stride: (B, Cin, h, w) -> (B, Cout, h/s, w/s)."""
+    """A convolution padded to keep the size, or to divide it by its stride: (B, Cin, h, w) -> (B, Cout, h/s, w/s)."""
     if (kernel, stride) == (1, 1):
         return Pointwise(channels_in, channels_out)
     if (kernel, stride) == (3, 1):
@@ -184,7 +184,10 @@ def deconv(channels_in: int, channels_out: int, kernel: int = 5) -> nn.ConvTrans
 
 
 class Bottleneck(nn.Module):
-    """The identity beside 1 x 1, 3 x 3, 1 x 1 at half the channels with ReLU between: (B, C, h, w) -> (B, C, h, w)."""
+    """Residual bottleneck of 1 x 1, 3 x 3 and 1 x 1 convolutions (He 2016): (B, C, h, w) -> (B, C, h, w).
+
+    ReLUs stand between; the 3 x 3 has half the channels.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -207,7 +210,7 @@ C = TypeVar("C", bound=nn.Conv2d)
 
 
 def zero_(layer: C) -> C:
-    """Set a layer's weights and bias to zero in place, so that a branch starts silent."""
+    """Set a layer's weights and bias to zero in place, so that a residual branch starts with no effect."""
     with torch.no_grad():
         layer.weight.zero_()
         if layer.bias is not None:
@@ -216,10 +219,10 @@ def zero_(layer: C) -> C:
 
 
 def down(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Half the resolution: (B, Cin, h, w) -> (B, Cout, h/2, w/2), one 1 x 1 over 2 x 2 cells."""
+    """Half the resolution, space to depth then a 1 x 1 convolution: (B, Cin, h, w) -> (B, Cout, h/2, w/2)."""
     return nn.Sequential(nn.PixelUnshuffle(2), Pointwise(4 * channels_in, channels_out))
 
 
 def up(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Twice the resolution: (B, Cin, h, w) -> (B, Cout, 2h, 2w), the inverse layout of `down`."""
+    """Twice the resolution, a 1 x 1 convolution then depth to space: (B, Cin, h, w) -> (B, Cout, 2h, 2w)."""
     return nn.Sequential(Pointwise(channels_in, 4 * channels_out), nn.PixelShuffle(2))

@@ -1,6 +1,6 @@
-"""Hyper transforms of the papers: y <-> z at a quarter of the latents' resolution, by convolutions.
+"""Hyper transforms of the papers by convolutions: y to z and z_hat to features, z at a quarter of y's resolution.
 
-Every synthesis here is made of layers that `prior.exact` has twins for.
+Every layer of a synthesis here has a fixed-point module (`lab.fixed_point`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from lichen.lab.transforms.cheng import PAPERS_SLOPE, subpixel
 
 
 class Magnitude(nn.Module):
-    """|y|: what the scale hyperprior (Balle 2018) analyses."""
+    """Absolute value, the first layer of the scale hyperprior (Balle 2018): (B, M, h, w) -> (B, M, h, w)."""
 
     def forward(self, y: Tensor) -> Tensor:
         return y.abs()
 
 
 def conv_hyper_analysis(latents: int, hyper_latents: int, slope: float, magnitude: bool) -> nn.Sequential:
-    """y (B, M, h, w), h and w multiples of 4 -> z (B, Z, h/4, w/4); `slope` of the rectifiers (Balle, Minnen 2018)."""
+    """Hyper analysis (Balle 2018, Minnen 2018): y (B, M, h, w), h and w multiples of 4 -> z (B, Z, h/4, w/4).
+
+    `slope` is that of the LeakyReLUs (0: ReLU); `magnitude` takes |y| first.
+    """
     return nn.Sequential(
         *([Magnitude()] if magnitude else []),
         conv(latents, hyper_latents, 3, 1),
@@ -31,7 +34,10 @@ def conv_hyper_analysis(latents: int, hyper_latents: int, slope: float, magnitud
 
 
 def conv_hyper_synthesis(hyper_latents: int, inner: tuple[int, int], features: int, slope: float) -> nn.Sequential:
-    """z_hat (B, Z, h/4, w/4) -> features (B, F, h, w); `inner` are the channels at half and at full resolution."""
+    """Hyper synthesis (Balle 2018, Minnen 2018): z_hat (B, Z, h/4, w/4) -> features (B, F, h, w).
+
+    `inner` are the channels at half and at full resolution, `slope` is that of the LeakyReLUs.
+    """
     return nn.Sequential(
         deconv(hyper_latents, inner[0]),
         nn.LeakyReLU(slope),
@@ -42,7 +48,10 @@ def conv_hyper_synthesis(hyper_latents: int, inner: tuple[int, int], features: i
 
 
 def cheng_hyper_analysis(latents: int, width: int) -> nn.Sequential:
-    """y (B, M, h, w), h and w multiples of 4 -> z (B, N, h/4, w/4) by five 3 x 3 convolutions (Cheng 2020)."""
+    """Hyper analysis by five 3 x 3 convolutions (Cheng 2020): y (B, M, h, w) -> z (B, N, h/4, w/4).
+
+    h and w are multiples of 4; N is `width`.
+    """
     return nn.Sequential(
         conv(latents, width, 3, 1),
         nn.LeakyReLU(PAPERS_SLOPE),
@@ -57,7 +66,7 @@ def cheng_hyper_analysis(latents: int, width: int) -> nn.Sequential:
 
 
 def cheng_hyper_synthesis(width: int, features: int) -> nn.Sequential:
-    """z_hat (B, N, h/4, w/4) -> features (B, F, h, w) with sub-pixel upsampling (Cheng 2020)."""
+    """Hyper synthesis with sub-pixel upsampling (Cheng 2020): z_hat (B, N, h/4, w/4) -> features (B, F, h, w)."""
     wide = width * 3 // 2
     return nn.Sequential(
         conv(width, width, 3, 1),

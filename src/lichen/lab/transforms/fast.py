@@ -1,8 +1,8 @@
-"""The fast transform of the default model: a learnable block transform beside a small network.
+"""The fast transform of the default model: a learned linear block transform beside a small network.
 
-The linear branch maps each 16 x 16 block to M latents; it starts as an orthonormal colour transform
-times the lowest-frequency DCT atoms, i.e. as a classical codec. The nonlinear branch works at 1/8
-and 1/16 of the resolution on all channels (depthwise + 1 x 1 blocks), and starts silent.
+The linear branch maps each block of 16 x 16 pixels to M latents. It starts as an orthonormal colour transform times
+the DCT atoms of lowest frequency, as in a classical codec. The nonlinear branch works at 1/8 and 1/16 of the
+resolution (dense, depthwise and 1 x 1 convolutions); its last layer starts at zero (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lichen.lab.transforms.blocks import (
     LevelTable,
     Pointwise,
     down,
-    in_full,
     no_autocast,
-    unshuffled,
+    unshuffled_channels_last,
     up,
+    without_autocast,
     zero_,
 )
 
-BLOCK_SIDE = 16  # pixels: the stride of the latents
+BLOCK_SIDE = 16  # pixels of a block, and for each latent
 
-# Orthonormal: luma, then blue-yellow and red-green differences (rows).
+# Orthonormal rows: luma, blue-yellow, red-green.
 _OPPONENT = (
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
     (-1 / math.sqrt(6), -1 / math.sqrt(6), 2 / math.sqrt(6)),
@@ -37,7 +37,7 @@ _OPPONENT = (
 
 
 def dct_atoms(latents: int) -> Tensor:
-    """The (M, 3, 16, 16) orthonormal start of the block transform: 2/3 luma, 1/6 for each chroma."""
+    """The start of the block transform, (M, 3, 16, 16), orthonormal: 2/3 of the atoms for luma, 1/6 for each chroma."""
     n = torch.arange(BLOCK_SIDE, dtype=torch.float64)
     basis = torch.cos(math.pi * (n[None] + 0.5) * n[:, None] / BLOCK_SIDE) * math.sqrt(2 / BLOCK_SIDE)
     basis[0] = math.sqrt(1 / BLOCK_SIDE)
@@ -52,9 +52,9 @@ def dct_atoms(latents: int) -> Tensor:
 
 
 def atom_spreads(latents: int) -> Tensor:
-    """Typical standard deviations (M,) of the starting atoms' latents on photographs, pixels in [0, 1].
+    """Typical standard deviations (M,) of the latents of `dct_atoms` on photographs, for pixels in [0, 1].
 
-    About 2 / (1 + i)^0.75 for the i-th luma atom, half that for chroma (a start only; docs/decisions/0002).
+    2 / (1 + i)^0.75 for the i-th luma atom, half of it for chroma: a start for training, no more.
     """
     chroma = latents // 6
     falls = [2 / (1 + torch.arange(count)) ** 0.75 for count in (latents - 2 * chroma, chroma, chroma)]
@@ -62,7 +62,11 @@ def atom_spreads(latents: int) -> Tensor:
 
 
 class FastAnalysis(nn.Module):
-    """x (B, 3, H, W) in [0, 1], H and W multiples of 16, and level (B,) -> y (B, M, H/16, W/16)."""
+    """Analysis of the default model: x (B, 3, H, W) in [0, 1] and rate_level (B,) -> y (B, M, H/16, W/16).
+
+    H and W are multiples of 16. `fine` and `coarse` are the channels at 1/8 and 1/16, `depth` the blocks: depthwise at
+    1/8, depthwise at 1/16, dense at 1/8. `levels` is the number of trained rates.
+    """
 
     def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
@@ -77,19 +81,22 @@ class FastAnalysis(nn.Module):
         self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))
         self.leave = zero_(Pointwise(coarse, latents))
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rate_level: Tensor) -> Tensor:
         straight, deep = self._entered(x - 0.5)
-        deep = self.fine(self.dense(deep + self.level(level)))
+        deep = self.fine(self.dense(deep + self.level(rate_level)))
         y: Tensor = self.leave(self.coarse(self.down(deep).to(x.dtype))) + straight
         return y
 
     def _entered(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both branches at their entrance; behind it no copy of the picture is needed."""
-        return in_full(self.linear, x), self.enter(unshuffled(x, 8))
+        """The first layer of both branches; no copy of the picture is needed afterwards."""
+        return without_autocast(self.linear, x), self.enter(unshuffled_channels_last(x, 8))
 
 
 class FastSynthesis(nn.Module):
-    """y_hat (B, M, h, w), back in the analysis's units, and level (B,) -> x_hat (B, 3, 16 h, 16 w)."""
+    """Synthesis of the default model: y_hat (B, M, h, w) and rate_level (B,) -> x_hat (B, 3, 16 h, 16 w), unclamped.
+
+    y_hat is in the units of the analysis, after the inverse gain. The arguments are those of `FastAnalysis`.
+    """
 
     def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
@@ -104,13 +111,13 @@ class FastSynthesis(nn.Module):
         self.fine = nn.Sequential(*(DepthwiseBlock(fine, 3) for _ in range(depth[0])))
         self.leave = zero_(Pointwise(fine, 3 * 64))
 
-    def forward(self, y_hat: Tensor, level: Tensor) -> Tensor:
-        deep = self.coarse(self.enter(y_hat) + self.level(level))
-        deep = in_full(self.leave, self.fine(self.dense(self.up(deep).to(y_hat.dtype))))
+    def forward(self, y_hat: Tensor, rate_level: Tensor) -> Tensor:
+        deep = self.coarse(self.enter(y_hat) + self.level(rate_level))
+        deep = without_autocast(self.leave, self.fine(self.dense(self.up(deep).to(y_hat.dtype))))
         return F.pixel_shuffle(self._with_blocks(deep, y_hat), 8).add_(0.5)
 
     def _with_blocks(self, deep: Tensor, y_hat: Tensor) -> Tensor:
-        """deep (B, 3 * 64, 2 h, 2 w), cells of 8 x 8 pixels, and added to them the four quarters of each block."""
+        """deep (B, 3 * 64, 2h, 2w), where a position is 8 x 8 pixels, plus the four quarters of each linear block."""
         weight = self.linear.weight[:, :, 0, 0].unflatten(0, (3, 2, 8, 2, 8)).permute(1, 3, 0, 2, 4, 5).flatten(0, 4)
         with no_autocast(y_hat):
             blocks = F.linear(y_hat.permute(0, 2, 3, 1), weight)

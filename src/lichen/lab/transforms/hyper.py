@@ -1,4 +1,4 @@
-"""Hyper transforms of the default model: y <-> z, a quarter of the latents' resolution."""
+"""Hyper transforms of the default model: y to z and z_hat to features, z at a quarter of the latents' resolution."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lichen.lab.transforms.blocks import SLOPE, LevelTable, Pointwise, asinh, do
 
 
 def mix(channels: int, kernel: int) -> nn.Sequential:
-    """Depthwise k x k, 1 x 1, LeakyReLU: (B, C, h, w) -> (B, C, h, w).
+    """Depthwise k x k convolution, 1 x 1 convolution, LeakyReLU: (B, C, h, w) -> (B, C, h, w).
 
-    Padded by repeating the edge: a training crop has only a few hyper-latents, most of them at an edge,
-    and with zeros there the network does not carry over to whole pictures.
+    The padding repeats the edge: a training crop has only a few hyper-latents, most of them at an edge, and a network
+    trained with zeros there does not carry over to whole pictures.
     """
     return nn.Sequential(
         nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, padding_mode="replicate"),
@@ -22,10 +22,10 @@ def mix(channels: int, kernel: int) -> nn.Sequential:
 
 
 class FastHyperAnalysis(nn.Module):
-    """y (B, M, h, w), h and w multiples of 4, and level (B,) -> z (B, Z, h/4, w/4).
+    """Hyper analysis of the default model: y (B, M, h, w) and rate_level (B,) -> z (B, Z, h/4, w/4).
 
-    Sees asinh(y), so that magnitudes over all qualities fit a small network. Free to differ between
-    machines: only the encoder runs it.
+    h and w are multiples of 4. The input is asinh(y), so that magnitudes at all rates fit a small network. Only the
+    encoder runs it, so its results may differ between machines by a rounding.
     """
 
     def __init__(self, latents: int, width: int, hyper_latents: int, levels: int) -> None:
@@ -43,15 +43,15 @@ class FastHyperAnalysis(nn.Module):
             Pointwise(width, hyper_latents),
         )
 
-    def forward(self, y: Tensor, level: Tensor) -> Tensor:
-        z: Tensor = self.body(self.enter(asinh(y)) + self.level(level))
+    def forward(self, y: Tensor, rate_level: Tensor) -> Tensor:
+        z: Tensor = self.body(self.enter(asinh(y)) + self.level(rate_level))
         return z
 
 
 class FastHyperSynthesis(nn.Module):
-    """z_hat (B, Z, h/4, w/4) and level (B,) -> features (B, F, h, w) for the context model.
+    """Hyper synthesis of the default model: z_hat (B, Z, h/4, w/4) and rate_level (B,) -> features (B, F, h, w).
 
-    Built of layers that `prior.exact` knows: at coding time it runs in fixed point.
+    Its layers all have fixed-point modules (`lab.fixed_point`): files are coded in fixed point.
     """
 
     def __init__(self, hyper_latents: int, width: int, features: int, levels: int) -> None:
@@ -67,6 +67,6 @@ class FastHyperSynthesis(nn.Module):
             mix(features, 3),
         )
 
-    def forward(self, z_hat: Tensor, level: Tensor) -> Tensor:
-        psi: Tensor = self.body(self.enter(z_hat) + self.level(level))
+    def forward(self, z_hat: Tensor, rate_level: Tensor) -> Tensor:
+        psi: Tensor = self.body(self.enter(z_hat) + self.level(rate_level))
         return psi

@@ -1,8 +1,8 @@
-"""Swin transformer transforms (Zhu 2022): windows of attention at each resolution, patches merged and split between.
+"""Swin transformer transforms (Zhu 2022): attention in windows at each resolution, patches merged and split between.
 
-Everything is (B, C, h, w). A picture of any size works: windows are filled up at the right and bottom with
-positions that no real position attends to. Linear layers are 1 x 1 convolutions; `Attend`, `ChannelNorm` and
-`nn.GELU` are leaf layers, so that `prior.exact` can replace each by its twin.
+All maps are (B, C, h, w). A map of any size works: windows are padded at the right and the bottom with positions that
+no real position attends to. Linear layers are 1 x 1 convolutions. `Attend`, `ChannelNorm` and `nn.GELU` are layers of
+their own, so that each has its fixed-point module (`lab.fixed_point`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ HEAD = 32  # channels of an attention head
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each position: (B, C, h, w) -> (B, C, h, w)."""
+    """Layer normalisation over the channels of each position (Ba 2016): (B, C, h, w) -> (B, C, h, w)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class Attend(nn.Module):
-    """Softmax attention within windows, with a learned bias for each relative position.
+    """Softmax attention within windows, with a learned bias for each relative position (Liu 2021, eq. 4).
 
-    q, k, v (windows, heads, n, d) and `apart` (windows, 1, n, n), true where two positions must not
-    see each other -> (windows, heads, n, d); n = window^2.
+    q, k, v (windows, heads, n, d) and `apart` (windows, 1, n, n) bool -> (windows, heads, n, d), where n = window^2.
+    `apart` is true where two positions must not attend to each other.
     """
 
     index: Tensor
@@ -47,10 +47,10 @@ class Attend(nn.Module):
 
 
 def _regions(height: int, width: int, size: tuple[int, int], window: int, shift: tuple[int, int]) -> Tensor:
-    """(windows, 1, n, n) bool: which positions of a (rolled) window do not belong together.
+    """(windows, 1, n, n) bool: which positions of a rolled window must not attend to each other.
 
-    `size` is the padded size. Filling and picture are apart, and so are the parts of a window that the
-    roll brought together from opposite sides.
+    `size` is the padded size. Padding and map are apart, and so are parts of a window that the roll brought together
+    from opposite sides.
     """
     labels = []
     for real, full, step in ((height, size[0], shift[0]), (width, size[1], shift[1])):
@@ -64,7 +64,7 @@ def _regions(height: int, width: int, size: tuple[int, int], window: int, shift:
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention within windows, every second time shifted by half of one: (B, C, h, w) -> same."""
+    """Multi-head attention within windows, shifted by half a window if asked (Liu 2021): (B, C, h, w) -> same."""
 
     def __init__(self, channels: int, window: int, shifted: bool) -> None:
         super().__init__()
@@ -103,7 +103,10 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Attention and a two-layer network of four times the width, each behind a norm: (B, C, h, w) -> same."""
+    """Swin block: window attention, then a two-layer network of four times the width, each behind a norm.
+
+    (B, C, h, w) -> (B, C, h, w) (Liu 2021).
+    """
 
     def __init__(self, channels: int, window: int, shifted: bool) -> None:
         super().__init__()
@@ -122,26 +125,26 @@ class SwinBlock(nn.Module):
 
 
 def swin_blocks(channels: int, depth: int, window: int) -> list[nn.Module]:
-    """`depth` blocks, the second, fourth ... shifted."""
+    """`depth` Swin blocks, (B, C, h, w) -> (B, C, h, w) each; the second, fourth ... are shifted."""
     return [SwinBlock(channels, window, shifted=i % 2 == 1) for i in range(depth)]
 
 
 def merge(channels_in: int, channels_out: int, norm: bool = True) -> nn.Sequential:
-    """Half the resolution: 2 x 2 patches to one position, normalised, mixed."""
+    """Patch merging, 2 x 2 positions to one: (B, Cin, h, w) -> (B, Cout, h/2, w/2)."""
     inner = [ChannelNorm(4 * channels_in)] if norm else []
     return nn.Sequential(nn.PixelUnshuffle(2), *inner, Pointwise(4 * channels_in, channels_out))
 
 
 def split(channels_in: int, channels_out: int, norm: bool = True) -> nn.Sequential:
-    """Twice the resolution: each position to a 2 x 2 patch."""
+    """Patch splitting, each position to 2 x 2: (B, Cin, h, w) -> (B, Cout, 2h, 2w) (Zhu 2022)."""
     inner = [ChannelNorm(4 * channels_out)] if norm else []
     return nn.Sequential(Pointwise(channels_in, 4 * channels_out), *inner, nn.PixelShuffle(2))
 
 
 def swin_analysis(widths: tuple[int, ...], depths: tuple[int, ...], window: int, channels_in: int = 3) -> nn.Sequential:
-    """(B, Cin, H, W) -> (B, widths[-1], H/2^n, W/2^n) in n stages of merging and blocks.
+    """Analysis (Zhu 2022): (B, Cin, H, W) -> (B, widths[-1], H/2^n, W/2^n) in n stages of merging and blocks.
 
-    Pixels are not normalised before the first mixing, which would lose their brightness.
+    Pixels are not normalised before the first merging: that would lose their brightness.
     """
     layers: list[nn.Module] = []
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
@@ -153,7 +156,10 @@ def swin_analysis(widths: tuple[int, ...], depths: tuple[int, ...], window: int,
 def swin_synthesis(
     widths: tuple[int, ...], depths: tuple[int, ...], window: int, channels_out: int = 3
 ) -> nn.Sequential:
-    """The mirror of `swin_analysis`: blocks, then splitting; the last splitting is not normalised."""
+    """Synthesis (Zhu 2022), the mirror of `swin_analysis`: (B, widths[-1], h, w) -> (B, Cout, 2^n h, 2^n w).
+
+    The last splitting is not normalised.
+    """
     layers: list[nn.Module] = []
     for stage in reversed(range(len(widths))):
         after = widths[stage - 1] if stage else channels_out

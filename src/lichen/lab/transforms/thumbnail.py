@@ -8,9 +8,10 @@ from lichen.lab.transforms.blocks import SLOPE, conv, up, zero_
 
 
 class ThumbnailSynthesis(nn.Module):
-    """y_hat (B, M, h, w) -> (B, 3, 2^d h, 2^d w), unclamped, from its first `channels` alone.
+    """Thumbnail synthesis: the first `channels` of y_hat (B, M, h, w) -> (B, 3, 2^d h, 2^d w), unclamped.
 
-    A 3 x 3 convolution to `width` channels, then `doublings` steps up. It starts as plain grey.
+    A 3 x 3 convolution to `width` channels, then d = `doublings` steps of twice the resolution (ELIC supplement,
+    section 5). It starts as plain grey.
     """
 
     def __init__(self, channels: int, width: int, doublings: int) -> None:

@@ -22,7 +22,7 @@ from lichen.lab.models.zoo import ZOO
 from lichen.lab.reporting.compare import compare
 from lichen.lab.reporting.html import page
 from lichen.lab.reporting.pairs import part_to_show
-from lichen.lab.reporting.report import GAINS, pictures_at_equal_bytes, read_gains, report
+from lichen.lab.reporting.report import GAINS, ReportOptions, pictures_at_equal_bytes, read_gains, report
 from tests.command import run
 from tests.conftest import scene, small_checkpoint
 
@@ -36,7 +36,9 @@ def made_up(picture: str, model: str, setting: float, factor: float) -> Measurem
     bpp = 0.1 * factor * 1.6**setting
     psnr, similarity = 26 + 2.2 * setting, 1 - 0.2 * 0.6**setting
     sizes = {"width": 768, "height": 512, "size_bytes": round(bpp * 768 * 512 / 8), "bpp": bpp}
-    estimate = {"estimated_bpp": math.nan, "excess_bpp": math.nan, "peak_mb": math.nan}
+    y_bpp, z_bpp = (0.9 * bpp, 0.06 * bpp) if model.startswith("lichen") else (math.nan, math.nan)
+    estimate = {"estimated_bpp": y_bpp + z_bpp, "estimated_y_bpp": y_bpp, "estimated_z_bpp": z_bpp}
+    estimate |= {"excess_bpp": bpp - y_bpp - z_bpp, "peak_mb": math.nan}
     quality = {"psnr_db": psnr, "ms_ssim": similarity, "ms_ssim_db": -10 * math.log10(1 - similarity)}
     pixels = KODAK.get(picture, picture)
     return Measurement(
@@ -96,6 +98,47 @@ def test_the_report_holds_the_deltas(site):
     assert data["deltas"]["vtm"]["av1"]["psnr"]["rate"] == pytest.approx(16.18, abs=0.01)
     assert {"name": "WebP", "percent": -36.0} in data["facts"]
     assert data["gains"][0]["points"][0]["gain_db"] == 0.4
+
+
+def test_the_report_holds_the_bits_of_y_and_z(site):
+    data = {s["key"]: s for s in data_of(site / "index.html")["series"]}
+    ours = data["lichen"]
+    assert [y / z for y, z in zip(ours["y_bpp"], ours["z_bpp"], strict=True)] == pytest.approx([15] * 7, rel=0.01)
+    assert ours["y_bpp"][0] == pytest.approx(0.9 * ours["bpp"][0], rel=1e-3)
+    assert data["webp"]["y_bpp"] is data["webp"]["z_bpp"] is data["vtm"]["y_bpp"] is None
+
+
+def test_one_interrupted_call_moves_the_mean_not_the_median(kodak, tmp_path):
+    """A single encoding of 180 s among 24 of 0.2 s, not among the first six, which are left out anyway."""
+    table = ResultsTable(kodak / TABLE)
+    slow = table.rows["lichen", "kodim20", 3.0]
+    table.rows[slow.key] = dataclasses.replace(slow, encode_s=180.0)
+    summary = summarise("lichen", table.of("lichen"))
+    assert summary["results"]["encoding_time"][3] == pytest.approx((17 * 0.2 + 180) / 18)
+    assert summary["results"]["encoding_time_median"][3] == 0.2
+    table.save()
+    (kodak / "lichen.json").write_text(json.dumps(summary))
+    report(kodak, tmp_path, [], "t")
+    ours = next(s for s in data_of(tmp_path / "index.html")["series"] if s["key"] == "lichen")
+    assert ours["encode_median"] == pytest.approx(0.2) and ours["encode"] > 1
+
+
+def test_older_summaries_without_medians_and_bits_are_read(kodak, tmp_path):
+    summary = json.loads((kodak / "lichen.json").read_text())
+    for key in ("encoding_time_median", "decoding_time_median", "estimated-y-bpp", "estimated-z-bpp"):
+        del summary["results"][key]
+    (kodak / "lichen.json").write_text(json.dumps(summary))
+    assert report(kodak, tmp_path, [], "t") == []
+    ours = next(s for s in data_of(tmp_path / "index.html")["series"] if s["key"] == "lichen")
+    assert ours["encode_median"] is None and ours["y_bpp"] is None and ours["encode"] == pytest.approx(0.2)
+
+
+def test_anchor_and_published_curves_can_be_chosen(kodak, tmp_path):
+    report(kodak, tmp_path, [], "t", options=ReportOptions("bpg_444_x265_ycbcr", ("bpg_444_x265_ycbcr",)))
+    data = data_of(tmp_path / "index.html")
+    assert data["anchor"] == "bpg_444_x265_ycbcr" and data["reported"] == []
+    assert [s["key"] for s in data["series"] if s["origin"] == "published"] == ["bpg_444_x265_ycbcr"]
+    assert "bytes saved over BPG 4:4:4" in (tmp_path / "figures/saving.svg").read_text()
 
 
 def test_the_figures_are_there_for_papers(site):
@@ -319,6 +362,10 @@ def test_the_report_in_a_browser(browser, site):
     tab.locator("#anchor").select_option("webp")
     assert tab.locator("#leaderboard tr.ours td").nth(1).inner_text().endswith("36.0")
     assert tab.locator("#speed .dot").count() == 3
+    tab.locator("#average").select_option("_median")
+    assert tab.locator("#speed .dot").count() == 3
+    bits = tab.locator("#bits-table tbody tr")
+    assert bits.count() == 7 and bits.first.locator("td").last.inner_text() == "6.3"
     tab.locator("#theme").click()
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
     assert complaints == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -102,6 +103,12 @@ class Leaderboard:
         """Names of the pictures that were measured."""
         return tuple(sorted({row.picture for row in self.rows}))
 
+    def anchor(self, key: str) -> CodecCurves:
+        """The codec of that key; else the first that ran here and has a curve by PSNR, else the first."""
+        ran = [codec for codec in self.codecs if codec.run]
+        there = [codec for codec in self.codecs if codec.key == key]
+        return [*there, *(codec for codec in ran if codec.psnr), *ran][0]
+
     def delta(self, anchor: CodecCurves, test: CodecCurves) -> Delta | None:
         """BD-rate and BD-PSNR; None where the curves cannot be compared."""
         return _delta(anchor.psnr, test.psnr)
@@ -120,9 +127,10 @@ def _delta(anchor: Curve | None, test: Curve | None) -> Delta | None:
         return None
 
 
-def read_leaderboard(folder: Path) -> Leaderboard:
-    """Read what `lichen eval` wrote. Published curves join where the pictures are Kodak's.
+def read_leaderboard(folder: Path, published: Sequence[str] | None = None) -> Leaderboard:
+    """Read what `lichen eval` wrote, and the `published` curves of these names beside it.
 
+    None: those that are usually shown for Kodak, where the pictures are Kodak's, and no others.
     Raises `BadInput` when there is no finished evaluation.
     """
     path = folder / TABLE
@@ -139,8 +147,10 @@ def read_leaderboard(folder: Path) -> Leaderboard:
             left_out.append(str(error))
     if not found:
         raise BadInput(f"{folder}: no finished evaluation in it ({'; '.join(left_out) or 'an empty table'})")
-    if DataSet.of({row.picture: row.pixels for row in table.rows.values()}.values()) == KODAK:
-        found += [_published(name) for name in SHOWN]
+    if published is None:
+        of_kodak = DataSet.of({row.picture: row.pixels for row in table.rows.values()}.values()) == KODAK
+        published = SHOWN if of_kodak else ()
+    found += [_published(name) for name in published]
     left_out += [line for codec in found for line in codec.points.left_out]
     names = {codec.points.name for codec in found}
     return Leaderboard(tuple(found), tuple(r for r in table.rows.values() if r.model in names), tuple(left_out))

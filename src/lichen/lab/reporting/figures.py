@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,9 @@ _MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
 BPP_MAX = 1.6
 
 
-def draw_figures(leaderboard: Leaderboard, styles: Styles, gains: list[dict[str, Any]], folder: Path) -> None:
-    """Write rd-psnr, rd-ms-ssim, saving, speed and gains, as .png and .svg, where there is something to draw."""
+def draw_figures(leaderboard: Leaderboard, styles: Styles, anchor: CodecCurves, folder: Path) -> None:
+    """Write rd-psnr, rd-ms-ssim, saving and speed, as .png and .svg, where there is something to draw."""
     ran = [c for c in leaderboard.codecs if c.run]
-    anchor = next((c for c in leaderboard.codecs if c.key == "vtm"), None)
-    anchor = anchor or next((c for c in ran if c.psnr), ran[0])
     drawings: dict[str, Callable[[Axes], None]] = {}
     if any(c.psnr for c in ran):
         drawings["rd-psnr"] = lambda axes: _rd(axes, leaderboard, styles, "PSNR, dB", lambda c: c.psnr)
@@ -44,17 +42,26 @@ def draw_figures(leaderboard: Leaderboard, styles: Styles, gains: list[dict[str,
         drawings["speed"] = lambda axes: _speed(axes, leaderboard, styles, anchor)
     if any(c.ms_ssim for c in ran):
         drawings["rd-ms-ssim"] = lambda axes: _rd(axes, leaderboard, styles, "MS-SSIM, dB", lambda c: c.ms_ssim)
-    if gains:
-        drawings["gains"] = lambda axes: _gains(axes, gains)
     for name, draw in drawings.items():
-        with rc_context(_RC):
-            figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-            draw(figure.add_subplot())
-            for ending in ("png", "svg"):
-                buffer = io.BytesIO()
-                stamp = {"Software": None} if ending == "png" else {"Date": None}
-                figure.savefig(buffer, format=ending, dpi=200, metadata=stamp)
-                write_atomically(folder / f"{name}.{ending}", buffer.getvalue(), overwrite=True)
+        _write(draw, folder / name)
+
+
+def draw_gains(gains: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write gains.png and .svg: the correlation paper's Figure 13; nothing where there are none."""
+    if gains:
+        _write(lambda axes: _gains(axes, gains), folder / "gains")
+
+
+def _write(draw: Callable[[Axes], None], path: Path) -> None:
+    """One figure as PATH.png and PATH.svg, without dates or versions inside."""
+    with rc_context(_RC):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        draw(figure.add_subplot())
+        for ending in ("png", "svg"):
+            buffer = io.BytesIO()
+            stamp = {"Software": None} if ending == "png" else {"Date": None}
+            figure.savefig(buffer, format=ending, dpi=200, metadata=stamp)
+            write_atomically(path.with_name(f"{path.name}.{ending}"), buffer.getvalue(), overwrite=True)
 
 
 def _line(axes: Axes, c: CodecCurves, style: Style, x: Any, y: Any, marked: bool = True) -> None:
@@ -113,7 +120,7 @@ def _speed(axes: Axes, leaderboard: Leaderboard, styles: Styles, anchor: CodecCu
     axes.set(xscale="log", xlabel="seconds a picture to decode", ylabel=f"BD-rate over {anchor.points.name}, %")
 
 
-def _gains(axes: Axes, gains: list[dict[str, Any]]) -> None:
+def _gains(axes: Axes, gains: Sequence[dict[str, Any]]) -> None:
     for gain in gains:
         points = gain["points"]
         axes.plot([p["correlation"] for p in points], [p["gain_db"] for p in points], marker="o", label=gain["name"])

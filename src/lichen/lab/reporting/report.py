@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ from lichen.image.files import write_atomically
 from lichen.image.picture import Picture, open_picture, to_pil
 from lichen.lab.evaluation.bdrate import Delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve
-from lichen.lab.evaluation.leaderboard import CodecCurves, Leaderboard, Origin, log_rates, read_leaderboard
+from lichen.lab.evaluation.leaderboard import (
+    CodecCurves,
+    Leaderboard,
+    Origin,
+    RunFacts,
+    log_rates,
+    read_leaderboard,
+)
 from lichen.lab.evaluation.peers import PEERS, available
 from lichen.lab.evaluation.summary import without_first
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.reporting.compare import compare
-from lichen.lab.reporting.figures import BPP_MAX, draw_figures
+from lichen.lab.reporting.figures import BPP_MAX, draw_figures, draw_gains
 from lichen.lab.reporting.html import page
 from lichen.lab.reporting.pairs import pair_data
 from lichen.lab.reporting.palette import Style, Styles, styles_of
@@ -32,17 +40,34 @@ _LAYERS = {"JPEG 4:4:4", "AVIF 4:4:4 PSNR"}  # of codecs that look better at few
 _FACTS = ("jpeg-420", "webp", "avif", "avif-444-psnr", "heic", "jpeg-xl", "vtm")
 
 
-def report(folder: Path, output: Path, pairs: list[dict[str, Any]], title: str) -> list[str]:
+@dataclass(frozen=True)
+class ReportOptions:
+    """`anchor`: key of the codec that savings are over, where it is there. `published`: names of published curves to
+    show beside the measured ones; None shows Kodak's where the pictures are Kodak's.
+    """
+
+    anchor: str = "vtm"
+    published: tuple[str, ...] | None = None
+
+
+DEFAULT_OPTIONS = ReportOptions()
+
+
+def report(
+    folder: Path, output: Path, pairs: list[dict[str, Any]], title: str, *, options: ReportOptions = DEFAULT_OPTIONS
+) -> list[str]:
     """Write `output`/index.html and `output`/figures of the results in `folder`; gives what was left out.
 
     `pairs` are the slider's pictures (`pictures_at_equal_bytes`). Raises `BadInput`.
     """
-    leaderboard = read_leaderboard(folder)
+    leaderboard = read_leaderboard(folder, options.published)
     gains = read_gains(folder / GAINS)
     styles = styles_of(leaderboard.codecs)
-    data = _data(leaderboard, styles, gains, pairs, title)
+    anchor = leaderboard.anchor(options.anchor)
+    data = _data(leaderboard, styles, anchor) | {"title": title, "gains": _gains(gains), "pictures": pairs}
     write_atomically(output / "index.html", page(title, "report.html", _SCRIPTS, data), overwrite=True)
-    draw_figures(leaderboard, styles, gains, output / "figures")
+    draw_figures(leaderboard, styles, anchor, output / "figures")
+    draw_gains(gains, output / "figures")
     return list(leaderboard.left_out)
 
 
@@ -81,17 +106,14 @@ def read_gains(path: Path) -> list[dict[str, Any]]:
         raise BadInput(f"{path}: not gains as lichen reproduce fig13 writes them ({error!r}); write it anew") from error
 
 
-def _data(
-    leaderboard: Leaderboard, styles: Styles, gains: list[dict[str, Any]], pairs: list[dict[str, Any]], title: str
-) -> dict[str, Any]:
+def _data(leaderboard: Leaderboard, styles: Styles, anchor: CodecCurves) -> dict[str, Any]:
+    """What the page's script draws, but for title, gains and pictures."""
     codecs = leaderboard.codecs
     grid = _grid([c.psnr for c in codecs], 0.25)
     grid_ms = _grid([c.ms_ssim for c in codecs], 0.25)
-    anchor = next((c for c in codecs if c.key == "vtm"), next(iter(codecs)))
     reported = json.loads((PUBLISHED / "reported.json").read_text())["bd_rate_percent_over_vtm"]
     facts, lead = _facts(leaderboard)
     return {
-        "title": title,
         "lead": lead,
         "facts": facts,
         "anchor": anchor.key,
@@ -101,8 +123,6 @@ def _data(
         "series": [_series(c, styles[c.key], grid, grid_ms) for c in codecs],
         "deltas": {a.key: _deltas(leaderboard, a) for a in codecs},
         "reported": reported if anchor.key == "vtm" else [],
-        "gains": [{"series": _gain_series(g["name"], i), "points": g["points"]} for i, g in enumerate(gains)],
-        "pictures": pairs,
         "crowded": any(c.run and c.run.crowded for c in codecs),
         "several": len(_processors(leaderboard)) > 1,
         "how": _how(leaderboard),
@@ -134,17 +154,32 @@ def _series(c: CodecCurves, style: Style, grid: np.ndarray, grid_ms: np.ndarray)
         "ms": _finite(c.points.ms_ssim_db, order),
         "settings": [run.settings[i] for i in order] if run else [],
         "versions": list(run.versions) if run else [],
-        "encode": float(np.mean(run.encode_s)) if run else None,
-        "decode": float(np.mean(run.decode_s)) if run else None,
+        **_costs(run, order),
         "log_rates": log_rates(c.psnr, grid) if c.psnr else None,
         "log_rates_ms": log_rates(c.ms_ssim, grid_ms) if c.ms_ssim else None,
     }
+
+
+def _costs(run: RunFacts | None, order: Sequence[int]) -> dict[str, Any]:
+    """Seconds a picture, by mean and by median, and the estimated bits of y and z at each point; null where unknown."""
+    if run is None:
+        names = ("encode", "decode", "encode_median", "decode_median", "y_bpp", "z_bpp")
+        return dict.fromkeys(names)
+    seconds = {"encode": run.encode_s, "decode": run.decode_s}
+    seconds |= {"encode_median": run.encode_median_s, "decode_median": run.decode_median_s}
+    means = {name: float(np.mean(values)) for name, values in seconds.items()}
+    bits = {"y_bpp": _finite(run.estimated_y_bpp, order), "z_bpp": _finite(run.estimated_z_bpp, order)}
+    return {name: value if np.isfinite(value) else None for name, value in means.items()} | bits
 
 
 def _finite(values: Sequence[float], order: Sequence[int]) -> list[float | None] | None:
     """For the page: null where there is no figure, and for all of them when there is none."""
     found = [round(values[i], 5) if np.isfinite(values[i]) else None for i in order] if values else []
     return found if any(value is not None for value in found) else None
+
+
+def _gains(gains: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"series": _gain_series(gain["name"], i), "points": gain["points"]} for i, gain in enumerate(gains)]
 
 
 def _gain_series(name: str, index: int) -> dict[str, Any]:
@@ -209,7 +244,8 @@ def _how(leaderboard: Leaderboard) -> list[str]:
         "BD-rate: Akima interpolation of log rate (package bjontegaard) over the qualities that both curves reach. "
         "Points that cost more than another and give no more are left out of a curve.",
         "Seconds: from pixels to file bytes and back, entropy coding inside; means over "
-        f"pictures{without_first(len(leaderboard.pictures))}, and over settings.",
+        f"pictures{without_first(len(leaderboard.pictures))}, and over settings. Medians over the same pictures stand "
+        "beside them: one interrupted call moves a mean, not a median.",
         f"Too long are the seconds of {', '.join(crowded)}: the machine had more to do than it has processors."
         if crowded
         else "",

@@ -101,7 +101,7 @@ const leaderboard = () => {
   const table = at("leaderboard");
   table.replaceChildren();
   const head = make("tr", {}, make("thead", {}, table));
-  for (const text of ["Codec", "BD-rate, %", "", by === "psnr" ? "BD-PSNR, dB" : "BD-MS-SSIM, dB", "overlap, dB", "encode", "decode", ""]) make("th", { scope: "col" }, head, text);
+  for (const text of ["Codec", "BD\u2011rate, %", "", by === "psnr" ? "BD\u2011PSNR, dB" : "BD\u2011MS\u2011SSIM, dB", "overlap, dB", "encode, mean (median)", "decode, mean (median)", ""]) make("th", { scope: "col" }, head, text);
   const body = make("tbody", {}, table);
   for (const { series, delta } of rows) {
     const line = make("tr", { class: series.origin }, body);
@@ -111,20 +111,21 @@ const leaderboard = () => {
     if (delta && delta.rate) make("span", { class: `mark ${delta.rate > 0 ? "bad" : ""}`, style: `width:${Math.min(90, Math.abs(delta.rate) * 0.35).toFixed(1)}px` }, meter);
     make("td", {}, line, delta?.quality === undefined ? "" : signed(delta.quality, 2));
     make("td", {}, line, delta?.low === undefined ? "" : `${delta.low.toFixed(1)} to ${delta.high.toFixed(1)}`);
-    for (const key of ["encode", "decode"]) make("td", {}, line, series[key] ? seconds(series[key]) : "");
+    for (const key of ["encode", "decode"]) make("td", {}, line, series[key] ? seconds(series[key]) + (series[`${key}_median`] ? ` (${seconds(series[`${key}_median`])})` : "") : "");
     make("td", { class: "origin" }, line, { ours: series.versions?.join(", "), peer: "run here", published: "published curve", reported: "printed, no curve" }[series.origin]);
   }
 };
 
 /* speed */
-const time = at("time");
+const time = at("time"), average = at("average");
+const taken = (series) => series[time.value + average.value];
 const speed = new Chart(at("speed"), {
   title: "Seconds a picture and BD-rate", points: true,
   x: { label: "", domain: [0.001, 1], log: true, format: (v) => seconds(v) }, y: { domain: [0, 1], format: (v) => `${signed(v, 0)} %` },
-  series: () => data.series.filter((s) => s[time.value]).map((series) => {
+  series: () => data.series.filter(taken).map((series) => {
     const delta = (data.deltas[anchor.value][series.key] ?? {})[measure.value], y = series.key === anchor.value ? 0 : delta?.rate;
-    const tip = [`${seconds(series[time.value])} to ${time.value}`, `${signed(y ?? 0)} % bytes over ${byKey.get(anchor.value).name}`];
-    return { series, points: y === undefined ? [] : [{ x: series[time.value], y, tip }] };
+    const tip = [`${seconds(taken(series))} to ${time.value}`, `${signed(y ?? 0)} % bytes over ${byKey.get(anchor.value).name}`];
+    return { series, points: y === undefined ? [] : [{ x: taken(series), y, tip }] };
   }),
 });
 charts.push(speed);
@@ -147,7 +148,22 @@ const refresh = () => {
   leaderboard();
   redraw();
 };
-for (const control of [anchor, measure, time]) control.addEventListener("change", refresh);
+for (const control of [anchor, measure, time, average]) control.addEventListener("change", refresh);
+
+/* bits of y and z, where they were estimated */
+const estimated = data.series.filter((s) => s.y_bpp && s.z_bpp);
+if (estimated.length) {
+  at("bits").hidden = false;
+  const table = at("bits-table"), head = make("tr", {}, make("thead", {}, table)), body = make("tbody", {}, table);
+  for (const text of ["Model", "setting", "file, bpp", "y, bpp", "z, bpp", "z, % of both"]) make("th", { scope: "col" }, head, text);
+  for (const series of estimated) {
+    series.y_bpp.forEach((y, i) => {
+      const z = series.z_bpp[i], line = make("tr", {}, body);
+      const figures = y === null || z === null ? ["n/a", "n/a", "n/a"] : [y.toFixed(4), z.toFixed(4), ((100 * z) / (y + z)).toFixed(1)];
+      for (const text of [series.name, +series.settings[i].toPrecision(4), series.bpp[i].toFixed(4), ...figures]) make("td", {}, line, text);
+    });
+  }
+}
 
 /* gains, where there are some */
 if (data.gains.length) {

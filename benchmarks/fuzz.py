@@ -36,8 +36,8 @@ from lichen.bitstream.fields import Cursor, Header, Varint, read_header, write_h
 from lichen.codec import Codec
 from lichen.errors import LichenError
 from lichen.image.rendering import render
-from lichen.lab.engine.engine import FirstGroups
 from lichen.lab.models.zoo import ZOO, name_of
+from lichen.options import FirstGroups
 from lichen.runtime import tiles
 from tests.small import scene, small_checkpoint
 
@@ -150,12 +150,12 @@ def extreme(rng: Rng, top: int) -> int:
 def extreme_fields(seeds: list[Seed], rng: Rng) -> bytes:
     seed = pick(seeds, rng)
     values = {**vars(seed.header)}
-    name = str(rng.choice(["width", "height", "level", "model", "flags", "both", "weights"]))
+    name = str(rng.choice(["width", "height", "quality_index", "model", "flags", "both", "weights"]))
     for one in ("width", "height") if name == "both" else (name,):
         values[one] = rng.bytes(4) if one == "weights" else extreme(rng, 30)
     head = seed.data[:4] + b"".join(
         values[key] if key == "weights" else _ANY.write(values[key])
-        for key in ("model", "weights", "width", "height", "level", "flags")
+        for key in ("model", "weights", "width", "height", "quality_index", "flags")
     )
     return seal(head, seed.sections)
 
@@ -177,7 +177,7 @@ def other_payload(seeds: list[Seed], rng: Rng) -> bytes:
     fill = bytes([int(rng.choice([0, 255]))]) * int(rng.integers(0, 3000))
     theirs = [payload for kind, payload in other.sections if kind in LATENTS]
     payload = (theirs[-1], rng.bytes(int(rng.integers(0, 3000))), fill)[rng.integers(0, 3)]
-    header = Header(**{**vars(seed.header), "level": int(rng.integers(0, 1025))})
+    header = Header(**{**vars(seed.header), "quality_index": int(rng.integers(0, 1025))})
     return seal(write_header(header), [(k, payload if k in LATENTS else p) for k, p in seed.sections])
 
 

@@ -87,7 +87,7 @@ class Timed:
 def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str, float]]:
     """Median seconds of each stage of encode and decode."""
     container = read_container(data)
-    level, payloads = container.header.level, container.latents
+    level, payloads = container.header.quality_index, container.latents
     y, z = engine.latents(pixels, level)
     position, shape = torch.tensor([level / 512], dtype=torch.float64), (z.shape[2], z.shape[3])
     filtered = bool(container.header.flags & FILTERED)

@@ -228,7 +228,7 @@ def test_files_of_other_models_and_weights(tiny, tmp_path):
     with pytest.raises(BadFile, match="belong"):
         tiny.decode(reheaded(data, model=2))
     with pytest.raises(BadFile, match="quality"):
-        tiny.decode(reheaded(data, level=60000))
+        tiny.decode(reheaded(data, quality_index=60000))
 
 
 def test_weights_are_found_by_hash_in_the_search_path(tiny, tmp_path, monkeypatch):
@@ -277,7 +277,7 @@ def test_a_codec_can_be_sent_to_another_process(tmp_path):
     weights = small_checkpoint(ZOO[0], tmp_path)
     codec = Codec(weights=weights, max_pixels=5000, max_memory_bytes=10**12)
     sent = pickle.loads(pickle.dumps(codec))
-    assert vars(sent).keys() == vars(codec).keys() and sent._max_memory_bytes == 10**12
+    assert vars(sent).keys() == vars(codec).keys() and sent.max_memory_bytes == 10**12
     assert sent.encode(scene(40, 30), 30) == codec.encode(scene(40, 30), 30)
     with pytest.raises(PictureTooLarge):
         sent.encode(scene(100, 80))

@@ -47,16 +47,16 @@ def assert_same(data: bytes, path: Path) -> Decoded:
     engine, container = engine_of(path), read_container(data)
     header = container.header
     filtered = bool(header.flags & FILTERED)
-    place = header.level, header.height, header.width
+    place = header.quality_index, header.height, header.width
     y_hat, coefficients = engine.read_filtered(container.latents, *place, None, filtered)
     assert (found.own is not None) == (coefficients is not None) == filtered
     if coefficients is not None and found.own is not None:
         principal, area = engine.checkpoint.model.post_filter, math.prod(found.z_hat.shape[:2])
         assert principal is not None
-        step = principal.step(header.level / 512, area)
+        step = principal.step(header.quality_index / 512, area)
         assert np.array_equal(coefficients.numpy(), found.own * step) and found.own.any()
     assert np.array_equal(y_hat[0].permute(1, 2, 0).double().numpy() * 4096, found.y_hat)
-    level = torch.tensor([header.level / 512], dtype=torch.float64)
+    level = torch.tensor([header.quality_index / 512], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(Reader(container.latents[0]), level, found.z_hat.shape[:2], None)
     assert np.array_equal(z_hat[0].permute(1, 2, 0).numpy() * 4096, found.z_hat)
     return found

@@ -8,11 +8,11 @@ import torch
 
 from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
 from lichen.bitstream.fields import Varint
-from lichen.codec import Codec
+from lichen.codec import Codec, OpenFile
 from lichen.errors import BadFile, LichenError, TruncatedFile, UsageError
-from lichen.lab.engine.engine import FirstGroups
 from lichen.lab.models.zoo import row
 from lichen.lab.prior.schedules import ranges
+from lichen.options import FirstGroups
 from lichen.runtime import tiles
 from tests.conftest import scene, small_checkpoint
 from tests.laws.test_laws import threads
@@ -24,9 +24,7 @@ def codec(request, tmp_path_factory):
 
 
 def latents(codec: Codec, data: bytes, first: FirstGroups | None = None) -> torch.Tensor:
-    container = read_container(data)
-    with torch.inference_mode():
-        return codec._read(container, codec.engine, first)[0]
+    return OpenFile(read_container(data), codec.engine, first, 0).latents()[0]
 
 
 def test_all_groups_are_the_whole_file(codec):
@@ -72,7 +70,7 @@ def test_a_file_cut_at_any_length_decodes_by_the_groups_that_arrived(codec):
         container = read_arrived(data[:length])
         assert len(container.groups) == arrived
         if length in lengths:
-            assert torch.equal(codec._read(container, engine, FirstGroups())[0], whole[arrived - 1])
+            assert torch.equal(OpenFile(container, engine, FirstGroups(), 0).latents()[0], whole[arrived - 1])
             assert codec.decode(data[:length], first=FirstGroups(arrived)).size == (40, 30)
             with pytest.raises(TruncatedFile, match=f"{arrived} of its channel groups arrived"):
                 codec.decode(data[:length], first=FirstGroups(arrived + 1))
@@ -106,7 +104,8 @@ def test_groups_of_two_files_cannot_be_spliced(codec):
             with pytest.raises(BadFile):
                 codec.decode(spliced, first=first)
         assert torch.equal(
-            latents(codec, one, FirstGroups(2)), codec._read(read_arrived(spliced, 2), codec.engine, FirstGroups(2))[0]
+            latents(codec, one, FirstGroups(2)),
+            OpenFile(read_arrived(spliced, 2), codec.engine, FirstGroups(2), 0).latents()[0],
         )
 
 

@@ -11,7 +11,6 @@ import torch
 
 from lichen.codec import Codec
 from lichen.errors import UsageError
-from lichen.lab.engine.engine import FirstGroups
 from lichen.lab.losses.distortion import mse, shrunk
 from lichen.lab.models import zoo
 from lichen.lab.models.checkpoint import load_checkpoint
@@ -23,6 +22,7 @@ from lichen.lab.training.loop import Trainer
 from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import load_recipe
 from lichen.lab.training.state import save_run, start_from
+from lichen.options import FirstGroups
 from tests.cli.test_cli import size_of
 from tests.command import run
 from tests.small import scene, small, small_checkpoint

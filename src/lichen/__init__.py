@@ -19,7 +19,8 @@ from lichen.version import __version__
 if TYPE_CHECKING:
     from PIL import Image
 
-    from lichen.codec import AnyPicture, Codec
+    from lichen.codec import Codec
+    from lichen.inputs import AnyPicture
 
 __all__ = ["Codec", "LichenError", "Tune", "__version__", "decode", "encode"]
 

@@ -1,8 +1,25 @@
-"""What the weights to encode with were trained for, as a person chooses it. Light: the command line imports it."""
+"""What may be asked of encoding and decoding, as values that are checked once. Light: the command line imports it."""
 
 from __future__ import annotations
 
 import enum
+import math
+import numbers
+from dataclasses import dataclass
+
+from lichen.errors import UsageError
+
+Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
+    """This part, or the whole, of a picture of width x height pixels. Raises `UsageError` for one not within it."""
+    if crop is None:
+        return 0, 0, width, height
+    x, y, across, down = crop
+    if min(x, y) < 0 or min(across, down) < 1 or x + across > width or y + down > height:
+        raise UsageError(f"crop {crop} is not within the picture of {width} x {height}")
+    return crop
 
 
 class Tune(enum.Enum):
@@ -14,3 +31,82 @@ class Tune(enum.Enum):
     def weights(self, model: str) -> str:
         """The name of a model's weights that are trained for it, `.safetensors` left out."""
         return model if self is Tune.PSNR else f"{model}-{self.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions:
+    """How a picture is encoded: by a quality 0 ... 100, or by one target, which takes its place.
+
+    `target_size_bytes` and `target_bpp` (bits of the file for each pixel) ask for the best file that is not larger,
+    `target_psnr_db` for the smallest that reaches it. `refine_steps` search for better latents; `filtered` lets the
+    file state an adaptive post-filter where the model has one; `strip` drops ICC profile, EXIF and XMP. Raises
+    `UsageError` for values out of range and for two targets.
+    """
+
+    quality: float = 50
+    target_size_bytes: int | None = None
+    target_bpp: float | None = None
+    target_psnr_db: float | None = None
+    refine_steps: int = 0
+    filtered: bool = True
+    strip: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= _number("quality", self.quality) <= 100:
+            raise UsageError(f"quality must lie in 0 ... 100, not {self.quality}")
+        targets = {name: getattr(self, name) for name in ("target_size_bytes", "target_bpp", "target_psnr_db")}
+        given = {name: value for name, value in targets.items() if value is not None}
+        if len(given) > 1:
+            raise UsageError("give one target: a size, a bpp or a PSNR")
+        for name, value in given.items():
+            if not 0 < _number(name, value) < math.inf:
+                raise UsageError(f"{name} must be positive and finite, not {value}")
+        if not isinstance(self.refine_steps, numbers.Integral) or self.refine_steps < 0:
+            raise UsageError(f"refine_steps must be a whole number and not negative, not {self.refine_steps!r}")
+
+    def size_bytes(self, pixels: int) -> int | None:
+        """The most bytes that the file of a picture of so many pixels may have; None without such a target."""
+        if self.target_bpp is not None:
+            return int(self.target_bpp * pixels / 8)
+        return self.target_size_bytes
+
+
+def _number(name: str, value: object) -> float:
+    """Numbers of numpy and PyTorch count too. Raises `UsageError` for what is none."""
+    if isinstance(value, float | int):
+        return value
+    try:
+        return value.__float__()  # type: ignore[attr-defined, no-any-return]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"{name} must be a number, not {value!r}") from error
+
+
+@dataclass(frozen=True)
+class FirstGroups:
+    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5).
+
+    Without a `count` those that arrived whole. The file may be cut behind them. Raises `UsageError`.
+    """
+
+    count: int | None = None
+    fill_mean: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"a picture needs one channel group at least, not {self.count}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """What of a file is decoded: a part of its pixels, its first channel groups, or a thumbnail of it.
+
+    Raises `UsageError` for a part of a thumbnail.
+    """
+
+    crop: Crop | None = None
+    first: FirstGroups | None = None
+    thumbnail: bool = False
+
+    def __post_init__(self) -> None:
+        if self.thumbnail and self.crop is not None:
+            raise UsageError("a thumbnail is of the whole picture: ask for it, or for a crop")

@@ -75,7 +75,7 @@ headers = st.builds(
     weights=st.just(b"used"),
     width=st.integers(1, 300),
     height=st.integers(1, 300),
-    level=st.integers(0, 1100),
+    quality_index=st.integers(0, 1100),
     flags=st.integers(0, 3),
 )
 sections = st.lists(st.tuples(st.sampled_from([1, 1, 2, 3, 4, 6, 7, 8]), st.binary(max_size=80)), max_size=5)

@@ -13,14 +13,14 @@ from lichen.bitstream.container import Container, read_arrived, read_container, 
 from lichen.bitstream.fields import Cursor, Header, Varint, read_header, write_header
 from lichen.errors import BadFile, LichenError, UnsupportedFile
 
-HEADER = Header(model=1, weights=b"\x01\x02\x03\x04", width=768, height=512, level=1792, flags=0)
+HEADER = Header(model=1, weights=b"\x01\x02\x03\x04", width=768, height=512, quality_index=1792, flags=0)
 headers = st.builds(
     Header,
     model=st.integers(0, 2**16 - 1),
     weights=st.binary(min_size=4, max_size=4),
     width=st.integers(1, fields.SIDE_MAX),
     height=st.integers(1, fields.SIDE_MAX),
-    level=st.integers(0, 2**16 - 1),
+    quality_index=st.integers(0, 2**16 - 1),
     flags=st.integers(0, 3),
 )
 sections = st.dictionaries(st.sampled_from([2, 3, 4]), st.binary(max_size=300)).map(lambda d: {1: b"payload", **d})

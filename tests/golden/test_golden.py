@@ -42,17 +42,17 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     container, engine = read_container(path.read_bytes()), codec.engine
     header, stride = container.header, engine.checkpoint.model.hyper_stride
     shape = (-(-header.height // stride), -(-header.width // stride))
-    position = torch.tensor([header.level / LEVEL_STEPS], dtype=torch.float64)
+    position = torch.tensor([header.quality_index / LEVEL_STEPS], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(Reader(container.latents[0]), position, shape, None)
     filtered = bool(header.flags & FILTERED)
     y_hat, coefficients = engine.read_filtered(
-        container.latents, header.level, header.height, header.width, None, filtered
+        container.latents, header.quality_index, header.height, header.width, None, filtered
     )
     writer = GroupWriter(engine._starts(shape))
-    again = engine._walk(writer, header.level, shape, y_hat, z_hat)
+    again = engine._walk(writer, header.quality_index, shape, y_hat, z_hat)
     assert torch.equal(again, y_hat) and (coefficients is not None) == filtered == ("filtered" in name)
     if coefficients is not None:
-        principal, place = engine.checkpoint.model.post_filter, (header.level / LEVEL_STEPS, math.prod(shape))
+        principal, place = engine.checkpoint.model.post_filter, (header.quality_index / LEVEL_STEPS, math.prod(shape))
         numbers = (coefficients / principal.step(*place)).round().long().numpy()
         assert torch.equal(principal.code(writer, *place, numbers), coefficients) and numbers.any()
     assert writer.finish() == tuple(container.latents)

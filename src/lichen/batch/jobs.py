@@ -20,7 +20,7 @@ from lichen.errors import BadInput, LichenError, OutputError, OutputExists, Usag
 from lichen.image.files import read_whole, refuse_existing, write_atomically
 from lichen.image.picture import MAX_PIXELS, Picture, open_picture, picture_size, to_pil
 from lichen.image.rendering import render
-from lichen.lab.engine.engine import Crop, FirstGroups
+from lichen.options import Crop, FirstGroups
 from lichen.runtime.memory import PROGRAM_BYTES, MemoryBudget, typed_memory_errors
 
 STANDARD = Path("-")

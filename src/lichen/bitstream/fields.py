@@ -87,13 +87,13 @@ SIDE_MAX = 2**24 - 1
 
 @dataclass(frozen=True)
 class Header:
-    """What stands before the sections. `level` is in units of 1/512 of a trained level."""
+    """What stands before the sections. `quality_index` counts 1/512 of the way between two trained rates."""
 
     model: int
     weights: bytes
     width: int
     height: int
-    level: int
+    quality_index: int
     flags: int
 
 
@@ -103,9 +103,10 @@ _LAYOUT: dict[str, Codec] = {
     "weights": Raw(4),
     "width": Varint(1, SIDE_MAX),
     "height": Varint(1, SIDE_MAX),
-    "level": Varint(0, 2**16 - 1),
+    "quality_index": Varint(0, 2**16 - 1),
     "flags": Varint(0, 2**28 - 1),
 }
+_PUBLISHED = {"quality_index": "level"}
 assert tuple(_LAYOUT) == tuple(f.name for f in fields(Header))
 
 
@@ -135,6 +136,6 @@ def header_size_bytes(header: Header) -> int:
 
 
 def describe_header(header: Header) -> dict[str, Any]:
-    """The fields as plain values, for people and JSON."""
-    values = {name: getattr(header, name) for name in _LAYOUT}
+    """The fields as plain values, for people and JSON, by their names in docs/format.md."""
+    values = {_PUBLISHED.get(name, name): getattr(header, name) for name in _LAYOUT}
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}

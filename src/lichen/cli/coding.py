@@ -218,7 +218,7 @@ def _targets(
 
 def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool) -> tuple[Any, Any]:
     """The crop, and what --groups, --partial and --zero-fill ask for; None: the whole picture, the whole file."""
-    from lichen.lab.engine.engine import FirstGroups
+    from lichen.options import FirstGroups
 
     if thumbnail and crop is not None:
         raise UsageError("a thumbnail is of the whole picture: give --thumbnail or --crop")

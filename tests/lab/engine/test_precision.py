@@ -72,7 +72,7 @@ def test_encoding_costs_nothing(native, in_float32, quality):
 def test_latents_are_read_alike(native, in_float32, photograph):
     codec = Codec()
     container = read_container(codec.encode(photograph, 50))
-    arguments = (container.latents, container.header.level, photograph.height, photograph.width)
+    arguments = (container.latents, container.header.quality_index, photograph.height, photograph.width)
     here = codec.engine.read(*arguments)
     in_float32()
     assert torch.equal(here, codec.engine.read(*arguments))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from lichen.codec import Codec, Effort
+from lichen.codec import Codec
 from lichen.coding.coders import Estimator
 from lichen.errors import UsageError
-from lichen.image.picture import from_pil
 from lichen.lab.engine import precision, refinement
 from lichen.lab.engine.annealing import Annealer
 from lichen.lab.prior.families import OURS, EntropyParameters
@@ -158,19 +156,3 @@ def test_only_the_synthesis_of_the_search_runs_in_bfloat16(tiny, monkeypatch, na
 def test_negative_steps_are_refused(tiny):
     with pytest.raises(UsageError, match="refine"):
         tiny.encode(scene(64, 64), refine_steps=-1)
-
-
-@pytest.mark.parametrize(("more", "limit", "size"), [(9, 139, 139), (9, 148, 148), (0, 139, 139)])
-def test_a_search_that_spends_bytes_is_not_a_reason_to_refuse(monkeypatch, more, limit, size):
-    """At low rates a refined file may be larger than the plain one, which fits."""
-    codec = Codec()
-    coded = lambda picture, level, effort: (bytes(139 + level + more * (effort.refine_steps > 0)), None)  # noqa: E731
-    monkeypatch.setattr(codec, "_encode", coded)
-    assert len(codec._fit(from_pil(scene(64, 64)), limit, Effort(3))) == size
-
-
-def test_without_any_loss_there_is_nothing_to_give_back(monkeypatch):
-    codec = Codec()
-    lossless = lambda picture, level, effort: (bytes(100 + level - effort.refine_steps), math.inf)  # noqa: E731
-    monkeypatch.setattr(codec, "_measured", lossless)
-    assert len(codec._reach(from_pil(scene(64, 64)), 50, Effort(3))) == 97

@@ -40,6 +40,7 @@ from lichen.lab.models.transform_configs import (
 from lichen.lab.prior.noise import Noise
 from lichen.lab.prior.schedules import DualCheckerboard, Quadtree
 from lichen.lab.tensors import to_float
+from lichen.runtime.level import Level
 from tests.small import M, enliven, scene
 
 MANY = Rates(low=0.0003, high=0.01, count=3)
@@ -81,8 +82,9 @@ def test_files_of_the_product(transform, hyper, context, rates, tmp_path):
     for quality in (0, 60):
         data = codec.encode(picture, quality)
         y_hat = codec.decode_latents(data)
-        y, z = codec.engine.latents(np.asarray(picture), codec._level(quality))
-        assert torch.equal(codec.engine.write(y, z, codec._level(quality))[1], y_hat)
+        index = Level.of_quality(quality, codec.engine.levels).index
+        y, z = codec.engine.latents(np.asarray(picture), index)
+        assert torch.equal(codec.engine.write(y, z, index)[1], y_hat)
         assert codec.decode(data).size == (130, 70)
         sizes.append(len(data))
     assert (sizes[1] > sizes[0]) == isinstance(rates, Rates)

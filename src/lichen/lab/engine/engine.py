@@ -20,11 +20,13 @@ from lichen.lab.engine.precision import coding_precision
 from lichen.lab.engine.refinement import HALO, refine
 from lichen.lab.engine.tiled_walk import empty_map, walk_tiles
 from lichen.lab.models.checkpoint import Checkpoint, load_checkpoint
-from lichen.lab.models.config import LEVEL_STEPS, Distortion
+from lichen.lab.models.config import Distortion
 from lichen.lab.post_filter.choice import Sample, choose
 from lichen.lab.prior.context import Coder, Prior
 from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
 from lichen.lab.tensors import extend_to, to_float, to_uint8
+from lichen.options import Crop, FirstGroups
+from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate, keep_freed_memory
 from lichen.runtime.tiles import (
     PriorHalos,
@@ -37,23 +39,6 @@ from lichen.runtime.tiles import (
     split,
     transform_halos,
 )
-
-Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
-
-
-@dataclass(frozen=True)
-class FirstGroups:
-    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5).
-
-    Without a `count` those that arrived whole. The file may be cut behind them.
-    """
-
-    count: int | None = None
-    fill_mean: bool = True
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise UsageError(f"a picture needs one channel group at least, not {self.count}")
 
 
 @dataclass(frozen=True)

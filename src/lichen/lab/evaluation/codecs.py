@@ -19,8 +19,8 @@ from lichen.errors import BadInput, BadPicture
 from lichen.lab.engine.engine import find_device
 from lichen.lab.evaluation.peers import Peer, peer
 from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
-from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.tensors import to_float
+from lichen.runtime.level import Level
 
 QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 PEER_SETTINGS = 10  # spread over each peer's range
@@ -219,8 +219,7 @@ class _RunningModel:
         if self._refine_steps:
             return EstimatedRate()  # a pass of the model would estimate other latents
         checkpoint = self._codecs[setting].checkpoint
-        top = checkpoint.config.rates.count - 1
-        level = round(self._quality(setting) / 100 * top * LEVEL_STEPS) / LEVEL_STEPS
+        level = Level.of_quality(self._quality(setting), checkpoint.config.rates.count).rate_level
         x = to_float(np.asarray(image)).to(self._device)
         coded = checkpoint.model(x, torch.tensor([level], device=self._device))
         pixels = image.width * image.height

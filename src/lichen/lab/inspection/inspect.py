@@ -21,6 +21,7 @@ from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.latents import Latents
 from lichen.lab.prior.walk import merge
 from lichen.lab.tensors import to_float
+from lichen.runtime.level import Level
 
 WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
 BINS, RANGE = 81, 4.0  # of the histogram of normalised latents
@@ -166,9 +167,7 @@ def inspect_model(checkpoint: Checkpoint, pictures: Iterable[Picture], quality: 
 
     Raises `UsageError` for a model without a scale, `BadData` when no picture is large enough (five latents a side).
     """
-    if not 0 <= quality <= 100:
-        raise UsageError(f"quality must lie in 0 ... 100, not {quality}")
-    level = torch.tensor([quality / 100 * (checkpoint.config.rates.count - 1)])
+    level = torch.tensor([Level.of_quality(quality, checkpoint.config.rates.count).rate_level])
     seen: list[_Seen] = []
     referred: list[LookupSums] = []
     first: Planes | None = None

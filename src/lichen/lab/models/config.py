@@ -18,9 +18,9 @@ from lichen.lab.models.prior_configs import OUR_HYPER_PRIOR, AnyContext, AnyHype
 from lichen.lab.models.transform_configs import AnyHyper, AnyTransform, Filter, Thumbnail
 from lichen.lab.prior.adaptation import SIDE
 from lichen.lab.prior.context import Prior
+from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.migration import migrate_config
 
-LEVEL_STEPS = 512  # a file states its quality level in units of 1/512
 LEVELS_MAX = 2**16 // LEVEL_STEPS  # levels whose last a file can state (docs/format.md)
 
 

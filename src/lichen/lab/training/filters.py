@@ -15,10 +15,11 @@ from lichen.image.files import refuse_existing
 from lichen.image.picture import Picture, open_picture
 from lichen.lab.engine.engine import Engine, find_device
 from lichen.lab.models.checkpoint import save_checkpoint
-from lichen.lab.models.config import LEVEL_STEPS, Distortion
+from lichen.lab.models.config import Distortion
 from lichen.lab.post_filter.choice import sums
 from lichen.lab.post_filter.learning import Example, learn
 from lichen.lab.training.data import list_training_pictures
+from lichen.runtime.level import LEVEL_STEPS
 
 _LINES = 10  # pictures for each line of progress
 

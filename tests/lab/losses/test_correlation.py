@@ -14,9 +14,9 @@ from lichen.errors import UsageError
 from lichen.lab.losses.correlation import (
     Correlation,
     CorrelationLoss,
+    LatentSource,
     Mask,
     Reduction,
-    LatentSource,
     correlation_loss,
     correlation_map,
     normalised,
@@ -27,6 +27,7 @@ from lichen.lab.prior.latents import Latents
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
 WINDOWS = (3, 5, 7)
+FEW_TERMS = "ignore:the correlation loss sums"  # the sums of these tests are far smaller than the paper's
 
 
 def field(u: Tensor) -> Latents:
@@ -91,6 +92,7 @@ def test_a_constant_correlates_everywhere(device):
     assert float(off_centre(correlation_map(latents, Correlation(3)))) == pytest.approx(2.25)
 
 
+@pytest.mark.filterwarnings(FEW_TERMS)
 @pytest.mark.parametrize(
     ("window", "per_channel", "reduction"), [*itertools.product(WINDOWS, (False, True), Reduction)]
 )
@@ -109,6 +111,7 @@ def test_it_is_the_naive_loop(window, per_channel, reduction):
         assert torch.allclose(correlation_map(field(u), how), naive(u, window).mean(dim=0))
 
 
+@pytest.mark.filterwarnings(FEW_TERMS)
 def test_alpha_converts_between_reductions_as_documented():
     """alpha_mean = alpha_sum n^2, and the paper's figures at its own size."""
     latents, n = field(white(2, 3, 10, 10)), 2 * 3 * 8 * 8
@@ -200,6 +203,28 @@ def test_small_latents_give_zero_and_one_warning():
     losses[0].backward()
     assert latents.y.grad is not None and not latents.y.grad.any()
     assert not correlation_map(latents, Correlation()).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "per_channel", "factor"),
+    [
+        ((16, 192, 16, 16), False, None),
+        ((2, 192, 16, 16), False, None),  # an eighth of the terms
+        ((1, 192, 16, 16), False, "0.0039"),
+        ((1, 192, 8, 8), False, "0.00013"),  # batch 1 of crops of 128: 7 600 times weaker
+        ((16, 2, 16, 16), True, None),
+        ((1, 2, 8, 8), True, "0.00013"),
+        ((1, 64, 400, 400), False, "2.8e+02"),
+    ],
+)
+def test_a_sum_of_other_size_than_the_papers_is_warned_of_once(shape, per_channel, factor):
+    u = torch.zeros(1).expand(shape)
+    how = Correlation(per_channel=per_channel, reduction=Reduction.SUM)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            correlation_loss(Latents(u, u, u + 1), how)
+    assert [str(w.message).split(" times")[0].split()[-1] for w in seen] == ([] if factor is None else [factor])
 
 
 @pytest.mark.parametrize("device", DEVICES)

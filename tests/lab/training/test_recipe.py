@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lichen.errors import BadRecipe, UnknownWeights, UsageError
-from lichen.lab.losses.correlation import Mask, Reduction, LatentSource
+from lichen.lab.losses.correlation import LatentSource, Mask, Reduction
 from lichen.lab.models.config import Distortion, MsSsimRates, OneMsSsimRate, OneRate, Rates
 from lichen.lab.models.transform_configs import ChengTransform
 from lichen.lab.models.zoo import ZOO, row

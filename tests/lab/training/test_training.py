@@ -19,7 +19,7 @@ from lichen.lab.prior.families import Gaussian
 from lichen.lab.training import health, session
 from lichen.lab.training.data import Crops
 from lichen.lab.training.health import GradientGuard
-from lichen.lab.training.log import NAMES, StepMetrics, Log, NullSink
+from lichen.lab.training.log import NAMES, Log, NullSink, StepMetrics
 from lichen.lab.training.loop import Trainer
 from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import Quantiser, Recipe

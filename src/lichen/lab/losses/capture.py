@@ -1,4 +1,4 @@
-"""Latents of other people's models: what their Gaussians were asked, recorded by hooks.
+"""Latents of models of other libraries, recorded by hooks where their Gaussians are evaluated.
 
 with capture(model) as latents:
     out = model(x)
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from lichen.errors import UsageError
 from lichen.lab.prior.latents import Latents
 
-HOOKED = "GaussianConditional"  # CompressAI's name, and that of its descendants
+HOOKED = "GaussianConditional"  # CompressAI's class, and the classes that inherit from it
 _SCALES = ("scales", "scale", "sigma", "sigmas", "stdev")
 _MEANS = ("means", "mean", "mu", "loc")
 
 
 class Captured:
-    """The latents of one or more calls, as one: `y`, `mean`, `scale` (B, C, h, w).
+    """The latents of one or more calls, as one: `y`, `mean` and `scale`, (B, C, h, w) each.
 
-    Calls (slices, groups) are merged along channels, so that each weighs by its number of channels.
-    Reading them raises `UsageError` when nothing was recorded or the calls' sizes differ.
+    Calls (slices, groups) are merged along channels. Reading them raises `UsageError` when nothing was recorded, or
+    when calls differ in more than channels.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ def _named(arguments: dict[str, Any], names: tuple[str, ...]) -> Tensor | None:
 
 
 def _read(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Latents:
-    """What a Gaussian was called with: y first, then scales and means by name."""
+    """The arguments of a call: y first, scales and means by name. Raises `UsageError`."""
     arguments = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
     y = next(iter(arguments.values()), None)
     scale, mean = _named(arguments, _SCALES), _named(arguments, _MEANS)
@@ -86,13 +86,12 @@ def _gaussians(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def capture(model: nn.Module) -> Iterator[Captured]:
-    """Record y, mean and scale of every module named `GaussianConditional` that `model` evaluates in the block.
+    """Record y, mean and scale of every module of class `GaussianConditional` that `model` evaluates in the block.
 
-    They keep their gradients; the scale is read after the module's own lower bound, a missing mean is 0.
-    Nothing of the model is changed and the hooks are gone after the block, also after an exception; blocks
-    may be nested. Call a compiled model inside of such blocks only (validate with the model itself): what
-    `torch.compile` has seen without hooks it runs without hooks ever after. Raises `UsageError` when the model has
-    no such module.
+    They keep their gradients. The scale is read after the module's own lower bound; a missing mean is 0. The model is
+    not changed, and the hooks are removed after the block, also after an exception. Blocks may be nested. Call a
+    compiled model only inside such blocks (validate with the model itself): what `torch.compile` has once compiled
+    without hooks runs without them ever after. Raises `UsageError` when the model has no such module.
     """
     gaussians = _gaussians(model)
     if not gaussians:

@@ -1,4 +1,4 @@
-"""What a decoded picture may differ in: MSE or 1 - MS-SSIM of each picture."""
+"""Distortion of decoded pictures, differentiable: MSE or 1 - MS-SSIM of each picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from lichen.errors import UsageError
 from lichen.lab.models.config import Distortion
 
-MS_SSIM_SIDE_MIN = 161  # pixels: four halvings of an 11-pixel window
+MS_SSIM_SIDE_MIN = 161  # pixels: the window of 11 must fit after four halvings
 
 
 def mse(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -18,20 +18,20 @@ def mse(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def shrunk(x: Tensor, like: Tensor) -> Tensor:
-    """x (B, 3, H, W) at the size of a thumbnail (B, 3, ceil(H / s), ceil(W / s)): means of s x s pixels."""
+    """x (B, 3, H, W) averaged over s x s pixels to the size of `like` (B, 3, ceil(H / s), ceil(W / s))."""
     shrink = -(-x.shape[2] // like.shape[2])
     return F.avg_pool2d(x, shrink, ceil_mode=True, count_include_pad=False)
 
 
 def psnr_db(mse_255: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio for an error in units of 1/255."""
+    """Peak signal-to-noise ratio in dB of mean squared errors in units of 1/255, of any shape."""
     return 10 * torch.log10(255**2 / mse_255)
 
 
 def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
-    """1 - MS-SSIM of each picture (Wang 2003): (B, 3, H, W) in [0, 1] -> (B,).
+    """1 - MS-SSIM of each picture (Wang 2003): two of (B, 3, H, W) in [0, 1] -> (B,).
 
-    Raises `UsageError` for sides below 161 pixels and without the `train` extra (pytorch-msssim).
+    Raises `UsageError` for sides below 161 pixels, or without the `train` extra (pytorch-msssim).
     """
     if min(x.shape[2:]) < MS_SSIM_SIDE_MIN:
         raise UsageError(f"MS-SSIM needs sides of at least {MS_SSIM_SIDE_MIN} pixels, not {min(x.shape[2:])}")
@@ -45,5 +45,5 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def distorted(kind: Distortion, x_hat: Tensor, x: Tensor) -> Tensor:
-    """The distortion of each picture, of this kind: two of (B, 3, H, W) in [0, 1] -> (B,)."""
+    """The distortion of each picture, MSE in units of 1/255 or 1 - MS-SSIM: two of (B, 3, H, W) in [0, 1] -> (B,)."""
     return mse(x_hat, x) if kind is Distortion.MSE else one_minus_ms_ssim(x_hat, x)

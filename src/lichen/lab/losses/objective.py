@@ -1,4 +1,4 @@
-"""The training objective: rate, distortion and correlation, over one or many values of lambda."""
+"""The training objective: rate, distortion and the correlation loss, for one lambda or many at once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from lichen.lab.prior.latents import Coded
 
 @dataclass(frozen=True)
 class Decorrelation:
-    """The term alpha x correlation loss (paper eq. 13), and how it sets in.
+    """The term alpha x correlation loss (Ali 2023, eq. 13). Raises `UsageError` for values out of range.
 
-    `ramp` (first, last): alpha grows linearly from 0 at step `first` to its value at step `last`; (0, 0) is
-    the paper's constant alpha. `map` says what is correlated; alpha belongs to its reduction.
+    alpha: the weight of the loss; its size belongs to the reduction (`map.reduction`).
+    ramp: two steps; alpha grows linearly from 0 at the first to its value at the second. [0, 0] is the paper's constant
+        alpha.
+    map: how the correlation is taken.
     """
 
     alpha: float
@@ -42,7 +44,12 @@ class Decorrelation:
 
 @dataclass(frozen=True)
 class StageWeights:
-    """How the rates of a prior's stages are weighed (Qian 2021): `early` before step `change`, then `late`."""
+    """Weights of the rates of a prior's stages (Qian 2021, section 4). Raises `UsageError` if they do not add up to 1.
+
+    change: the step from which `late` holds.
+    early: a weight for each stage, before that step.
+    late: a weight for each stage, from that step on.
+    """
 
     change: int
     early: tuple[float, ...] = (0.3, 0.3, 0.4)
@@ -60,9 +67,9 @@ class StageWeights:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A loss and what it is made of: `loss` is a scalar with gradient, the rest are detached, (B,).
+    """A loss and its parts: `loss` is a scalar with gradient, the others are (B,) without.
 
-    `distortion` is what lambda weighs; `mse` is in units of 1/255; `bpp` is estimated, of the stage that is coded.
+    `estimated_bpp` is that of the stage that is coded, `distortion` is what lambda weighs, `mse` is in units of 1/255.
     """
 
     loss: Tensor
@@ -73,12 +80,11 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Objective:
-    """w(lambda) (R + lambda D), averaged over the batch, + alpha L_corr (paper eq. 9 and 13, for many lambdas at once).
+    """The loss: mean over the batch of w (R + lambda D), plus alpha L_corr (Ali 2023, eq. 9 and 13).
 
-    R is in bits per pixel, D is 255^2 MSE or 1 - MS-SSIM, as the rates say; a model that makes thumbnails has their
-    255^2 MSE added.
-    w = (lambda / lambda_mid)^-balance: at balance 0.5 each rate weighs about equally in relative terms, as a BD-rate
-    does; with one lambda w is 1.
+    R is in bits per pixel, D is 255^2 MSE or 1 - MS-SSIM, as the rates say. The 255^2 MSE of a thumbnail is added to D.
+    Each picture has the lambda of its rate level, and the weight w = (lambda / lambda_mid)^-balance: at balance 0.5
+    the rates weigh about equally in relative terms, as in a BD-rate; with one lambda w is 1.
     """
 
     rates: AnyRates
@@ -87,16 +93,16 @@ class Objective:
     stages: StageWeights | None = None
 
     def __call__(
-        self, coded: Coded, x: Tensor, level: Tensor, step: int = 0, noise: NoiseFunction = uniform
+        self, coded: Coded, x: Tensor, rate_level: Tensor, step: int = 0, noise: NoiseFunction = uniform
     ) -> LossTerms:
-        """The loss of `coded` for pictures x (B, 3, H, W) in [0, 1] at levels (B,), `step` counted from 0.
+        """The loss of `coded` for pictures x (B, 3, H, W) in [0, 1] at rate levels (B,); `step` is counted from 0.
 
-        `noise` is drawn from when the correlation is that of noisy latents. Raises `UsageError` when the model
-        has no scale to decorrelate by, or not the stages that are weighed, or thumbnails where D is not MSE.
+        `noise` is for a correlation of noisy latents. Raises `UsageError` when the model has no scale to normalise by,
+        or not the stages that are weighed, or thumbnails where D is not MSE.
         """
         if coded.thumbnail is not None and self.rates.distortion is not Distortion.MSE:
             raise UsageError("thumbnails are weighed by their MSE: train them with rates that mean MSE")
-        share = level / max(self.rates.count - 1, 1)
+        share = rate_level / max(self.rates.count - 1, 1)
         lam = self.rates.low * (self.rates.high / self.rates.low) ** share
         middle = (self.rates.low * self.rates.high) ** 0.5
         pixels = x.shape[2] * x.shape[3]

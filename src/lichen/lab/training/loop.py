@@ -23,7 +23,7 @@ from lichen.lab.prior.noise import Noise
 from lichen.lab.training.data import Crops
 from lichen.lab.training.health import GradientGuard
 from lichen.lab.training.log import StepMetrics
-from lichen.lab.training.processes import SingleProcess, DistributedProcesses
+from lichen.lab.training.processes import DistributedProcesses, SingleProcess
 from lichen.lab.training.recipe import Quantiser, Recipe
 
 _BLOCKS = ("analysis.linear.weight", "synthesis.linear.weight")  # the default model's block transform

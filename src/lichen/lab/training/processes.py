@@ -37,7 +37,7 @@ class SingleProcess:
 
 
 class DistributedProcesses:
-    """One of several processes, on one machine or many, by Hugging Face Accelerate (DDP); its methods are `SingleProcess`'s."""
+    """One of several processes, by Hugging Face Accelerate (DDP); its methods are those of `SingleProcess`."""
 
     def __init__(self, on_cpu: bool) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lichen.errors import UnknownWeights, UsageError
+from lichen.lab.losses.correlation import Estimate
 from lichen.lab.losses.distortion import MS_SSIM_SIDE_MIN
 from lichen.lab.losses.objective import Decorrelation, Objective, StageWeights
 from lichen.lab.models.checkpoint import Unfilled
@@ -107,6 +108,8 @@ class Recipe:
             raise UsageError("cooldown must lie in [0, 1]")
         if not 0 <= self.ema < 1:
             raise UsageError("ema must lie in [0, 1)")
+        if self.batch < 2 and self.correlation is not None and self.correlation.map.estimate is Estimate.UNBIASED:
+            raise UsageError("batch must be at least 2 for map.estimate = 'unbiased'")
         if any(not 0 < lam < math.inf for lam in self.lambdas):
             raise UsageError("lambdas must be positive")
 

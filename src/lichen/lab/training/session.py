@@ -18,9 +18,9 @@ from lichen.errors import TrainingDiverged, UsageError
 from lichen.image.picture import Picture
 from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.training.data import Cache, Crops, open_pictures
-from lichen.lab.training.log import StepMetrics, Log, NullSink, TensorBoard
+from lichen.lab.training.log import Log, NullSink, StepMetrics, TensorBoard
 from lichen.lab.training.loop import Trainer
-from lichen.lab.training.processes import SingleProcess, DistributedProcesses, find_processes
+from lichen.lab.training.processes import DistributedProcesses, SingleProcess, find_processes
 from lichen.lab.training.recipe import Recipe, load_recipe
 from lichen.lab.training.state import refuse_others, resume_run, save_run, start_from, weights_of
 from lichen.metrics import psnr_db

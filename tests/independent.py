@@ -93,6 +93,7 @@ RENAMED = {  # docs/format.md, section 4: names in older weights files
     "prior.side.": "prior.hyper_prior.",
     "picture_filter.": "post_filter.",
 }
+PARTS = {"raw": "raw_scale", "base_raw": "base_raw_scale", "raws": "raw_scales"}
 RENAMED_OF_MODEL = {"side": "hyper_prior", "single": "float32_prior", "filter": "post_filter"}
 
 
@@ -114,9 +115,9 @@ def stored_tensors(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         first, last = (8 + size + offset for offset in entry["data_offsets"])
         kind = {"F16": "<f2", "F32": "<f4"}[entry["dtype"]]
         old = next((prefix for prefix in RENAMED if prefix.endswith(".") and name.startswith(prefix)), "")
-        tensors[RENAMED.get(old, "") + name.removeprefix(old)] = np.frombuffer(data[first:last], kind).reshape(
-            entry["shape"]
-        )
+        parts = (RENAMED.get(old, "") + name.removeprefix(old)).split(".")
+        tensor = np.frombuffer(data[first:last], kind).reshape(entry["shape"])
+        tensors[".".join(PARTS.get(part, part) for part in parts)] = tensor
     return {**about, "config": today(about["config"])}, tensors
 
 
@@ -138,7 +139,9 @@ class Weights:
             if name.startswith("prior."):
                 need(tensor.dtype == np.float32 or name.endswith(".weight"), "the prior's tensors are float32")
                 tensors[name[6:]] = tensor.astype(np.float32)
-        return Weights(tensors, about["config"], hashlib.sha256(data).digest()[:4], stored.get("post_filter.raws"))
+        return Weights(
+            tensors, about["config"], hashlib.sha256(data).digest()[:4], stored.get("post_filter.raw_scales")
+        )
 
     def layer(self, name: str) -> tuple[Ints, Ints, int]:
         """Weight and bias in units, and b, of a convolution."""
@@ -279,7 +282,11 @@ def read_scores(folder: Path, shape: dict[str, Any]) -> Ints:
 
 def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, features: Ints) -> list[Ints]:
     """Symbols, y_hat, means and scale indices, (h, w, M) each."""
-    config, base, shift = weights.config["context"], weights.at("context.base_raw", level), np.zeros((64, 3), np.int64)
+    config, base, shift = (
+        weights.config["context"],
+        weights.at("context.base_raw_scale", level),
+        np.zeros((64, 3), np.int64),
+    )
     if config.get("centroids"):
         shift[:, 1:] = np.clip(units(weights.tensors["context.centroids.table"], 12), -1792, 1792)  # 0.4375
     shape = config.get("family", {"kind": "Gaussian", "skip": 3, "scale": {"kind": "LogScale"}})
@@ -318,7 +325,7 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
     need(weights.config.get("hyper_prior", {"kind": LEVEL})["kind"] == LEVEL, "a z of another kind")
     height, width = -(-file.height // 64), -(-file.width // 64)
     decoder = Decoder(file.sections[1])
-    mean, raw = weights.at("hyper_prior.mean", file.level), weights.at("hyper_prior.raw", file.level)
+    mean, raw = weights.at("hyper_prior.mean", file.level), weights.at("hyper_prior.raw_scale", file.level)
     index = np.tile(scale_index(raw), height * width)
     z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
     features = hyper_synthesis(weights, mean + z * ONE, file.level)

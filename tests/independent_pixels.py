@@ -24,7 +24,7 @@ GREY = 1  # the flag
 def read_synthesis(path: Path) -> Tensors:
     """The tensors of a weights file that make pixels: `gains.backward_log`, `synthesis` and `post_filter`."""
     _, stored = stored_tensors(path.read_bytes())
-    wanted, latents = ("gains.backward_log.", "synthesis.", "post_filter."), "post_filter.raws"
+    wanted, latents = ("gains.backward_log.", "synthesis.", "post_filter."), "post_filter.raw_scales"
     named = {name: tensor for name, tensor in stored.items() if name.startswith(wanted) and name != latents}
     return {name: tensor.astype(np.float64) for name, tensor in named.items()}
 

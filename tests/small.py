@@ -31,8 +31,9 @@ from lichen.lab.models.transform_configs import (
 )
 from lichen.lab.models.zoo import Row
 from lichen.lab.post_filter.filters import PostFilter
-from lichen.lab.prior.context import ContextModel, HyperAndLocal, HyperOnly, Prior
+from lichen.lab.prior.context import HyperAndLocal, HyperOnly, ParallelModel
 from lichen.lab.prior.factorized import FactorizedModel
+from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice
 from lichen.lab.tensors import to_float
@@ -135,8 +136,8 @@ def learned(principal: PostFilter) -> None:
     principal.offsets.normal_(std=0.3)
     principal.offsets[0] = -0.5
     principal.steps.fill_(-8)
-    principal.raws.fill_(1.5)
-    principal.raws[:, -1] = -9
+    principal.raw_scales.fill_(1.5)
+    principal.raw_scales[:, -1] = -9
 
 
 def _enliven_ours(model: Model, picture: Tensor) -> None:
@@ -148,14 +149,14 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
         last = source.predict
         last.weight.normal_(std=0.6 / last.in_channels**0.5)
         last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
-    model.prior.context.base_raw.table.copy_(raw.expand(3, -1))
+    model.prior.context.base_raw_scale.table.copy_(raw.expand(3, -1))
     if model.prior.context.centroids is not None:
         model.prior.context.centroids.table.copy_(-0.4 * torch.rand(SCALES, 2))
     if model.prior.context.adaptation is not None:
         for network in model.prior.context.adaptation.mixed:
             network[-1].weight.normal_(std=0.1)
     model.hyper_analysis.body[-1].weight *= 40  # z is lively too
-    model.prior.hyper_prior.raw.table += 2
+    model.prior.hyper_prior.raw_scale.table += 2
 
 
 @torch.no_grad()
@@ -185,7 +186,7 @@ def amplify(network: nn.Module, factor: Tensor) -> None:
 def widen(prior: Prior) -> None:
     """Scales of about 5, so that latents are rarely beyond the tables: escapes are not what is measured."""
     last = [layer for layer in prior.synthesis.modules() if isinstance(layer, nn.Conv2d)][-1]
-    half = 0 if isinstance(prior.context, ContextModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
+    half = 0 if isinstance(prior.context, ParallelModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
     calm(last, half, 5)
     for module in prior.context.modules():
         if isinstance(module, HyperOnly | HyperAndLocal):
@@ -194,13 +195,13 @@ def widen(prior: Prior) -> None:
             layer = module.aggregate[-1]
             calm(layer, len(layer.bias) // 2, 6)
         elif isinstance(module, Slice):
-            calm(module.raw[-1], 0, 6)
+            calm(module.raw_scale[-1], 0, 6)
         elif isinstance(module, ReferenceModel):
             for stage in filter(None, (module.first, module.second, module.third)):
                 calm(stage[-1], M, 2.5)
 
 
-def sees_scales_alone(context: ContextModel) -> bool:
+def sees_scales_alone(context: ParallelModel) -> bool:
     return any(isinstance(source, Direct) and source.zero_mean for source in context.sources)
 
 

@@ -15,9 +15,9 @@ import lichen
 from lichen.bitstream.container import Container, Kind, read_container, write_container
 from lichen.bitstream.fields import FILTERED, Header
 from lichen.codec import Codec
-from lichen.coding.coders import Reader
 from lichen.coding.scales import THRESHOLDS
 from lichen.lab.engine.engine import Engine
+from lichen.lab.prior.file_coder import FileReader
 from tests import independent
 from tests.independent import Decoded, Weights, decode
 from tests.independent_bits import Damaged
@@ -57,7 +57,7 @@ def assert_same(data: bytes, path: Path) -> Decoded:
         assert np.array_equal(coefficients.numpy(), found.own * step) and found.own.any()
     assert np.array_equal(y_hat[0].permute(1, 2, 0).double().numpy() * 4096, found.y_hat)
     level = torch.tensor([header.quality_index / 512], dtype=torch.float64)
-    z_hat = engine.prior.code_hyper(Reader(container.latents[0]), level, found.z_hat.shape[:2], None)
+    z_hat = engine.prior.code_hyper(FileReader(container.latents), level, found.z_hat.shape[:2], None)
     assert np.array_equal(z_hat[0].permute(1, 2, 0).numpy() * 4096, found.z_hat)
     return found
 

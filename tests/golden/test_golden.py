@@ -13,10 +13,10 @@ import torch
 from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
-from lichen.coding.coders import GroupWriter, Reader
 from lichen.errors import BadFile
 from lichen.lab.models.config import LEVEL_STEPS
-from lichen.runtime import tiles as windows
+from lichen.lab.prior.file_coder import FileReader, FileWriter
+from lichen.runtime import tiles
 
 HERE = Path(__file__).parent
 DIGESTS = json.loads((HERE / "digests.json").read_text())
@@ -43,27 +43,27 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     header, stride = container.header, engine.checkpoint.model.hyper_stride
     shape = (-(-header.height // stride), -(-header.width // stride))
     position = torch.tensor([header.quality_index / LEVEL_STEPS], dtype=torch.float64)
-    z_hat = engine.prior.code_hyper(Reader(container.latents[0]), position, shape, None)
+    z_hat = engine.prior.code_hyper(FileReader(container.latents), position, shape, None)
     filtered = bool(header.flags & FILTERED)
     y_hat, coefficients = engine.read_filtered(
         container.latents, header.quality_index, header.height, header.width, None, filtered
     )
-    writer = GroupWriter(engine._starts(shape))
+    writer, last = FileWriter(), engine.channel_groups - 1
     again = engine._walk(writer, header.quality_index, shape, y_hat, z_hat)
     assert torch.equal(again, y_hat) and (coefficients is not None) == filtered == ("filtered" in name)
     if coefficients is not None:
         principal, place = engine.checkpoint.model.post_filter, (header.quality_index / LEVEL_STEPS, math.prod(shape))
         numbers = (coefficients / principal.step(*place)).round().long().numpy()
-        assert torch.equal(principal.code(writer, *place, numbers), coefficients) and numbers.any()
+        assert torch.equal(principal.code(writer, *place, numbers, last), coefficients) and numbers.any()
     assert writer.finish() == tuple(container.latents)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in DIGESTS if Path(name).stem in {"wide", "tall"}))
-def test_their_windows_are_those_of_the_format(name, monkeypatch):
-    """A reader with other windows gets nothing out of them: the order of symbols is held."""
+def test_their_tiles_are_those_of_the_format(name, monkeypatch):
+    """A reader with other tiles gets nothing out of them: the order of symbols is held."""
     path = HERE / name
     codec = Codec(weights=next(path.parent.glob("*.safetensors")))
-    monkeypatch.setattr(windows, "SIDE", windows.SIDE - 1)
+    monkeypatch.setattr(tiles, "CODING_SIDE", tiles.CODING_SIDE - 1)
     with pytest.raises(BadFile):
         codec.decode_latents(path.read_bytes())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lichen.coding.coders import Estimator, Reader, Writer
 from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.models.prior_configs import (
     AnyContext,
@@ -21,11 +20,15 @@ from lichen.lab.models.prior_configs import (
     SliceContext,
 )
 from lichen.lab.prior.adaptation import Adaptation
-from lichen.lab.prior.context import HyperAndLocal, HyperOnly, Prior, merge
+from lichen.lab.prior.context import HyperAndLocal, HyperOnly
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.families import Logistic
+from lichen.lab.prior.file_coder import FileReader, FileWriter
+from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.schedules import AllAtOnce, DualCheckerboard, Quadtree
 from lichen.lab.prior.sources import Neighbourhood, Slice
+from lichen.lab.prior.walk import merge
 from lichen.lab.transforms.hyper import FastHyperSynthesis
 from tests.laws.test_laws import Given, mask_of
 
@@ -106,7 +109,7 @@ def small_prior(name: str, seed: int = 0) -> Prior:
             parameter.normal_(std=(1.5 / fan) ** 0.5)
         widen(prior)
         if name == SINGLE:
-            prior.hyper_prior.raw.table.fill_(2)  # the deviation of z in `latents`
+            prior.hyper_prior.raw_scale.table.fill_(2)  # the deviation of z in `latents`
     return prior.eval()
 
 
@@ -124,7 +127,7 @@ def widen(prior: Prior) -> None:
             for stage in filter(None, (module.first, module.second, module.third)):
                 calm(stage[-1], slice(M, None), 2.5)
         elif isinstance(module, Slice):
-            calm(module.raw[-1], slice(None), 6)
+            calm(module.raw_scale[-1], slice(None), 6)
         elif isinstance(module, Adaptation):
             for own, mixed in zip(module.own, module.mixed, strict=True):
                 calm(own, slice(None), 0)
@@ -149,14 +152,13 @@ def leaks(prior: Prior, name: str) -> float:
     """The largest gradient of a part's belief with respect to latents of its own or a later part."""
     y, z = latents(name)
     y.requires_grad_()
-    belief = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
-    masks = [mask_of(part, y.shape) for part in prior.context.schedule.parts(*SIZE, y.device)]
+    parameters = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y)
+    masks = [mask_of(part, y.shape) for part in prior.context.schedule.steps(*SIZE, y.device)]
     worst = 0.0
     for step, mask in enumerate(masks):
         forbidden = torch.stack(masks[step:]).sum(dim=0)
-        value = (
-            (torch.randn(belief.mean.shape) * belief.mean + torch.randn(belief.raw.shape) * belief.raw) * mask
-        ).sum()
+        weights = [torch.randn(parameters.mean.shape) * mask for _ in range(2)]
+        value = (weights[0] * parameters.mean + weights[1] * parameters.raw_scale).sum()
         if value.requires_grad:
             (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
             worst = max(worst, 0.0 if grad is None else float((grad.abs() * forbidden).max()))
@@ -172,19 +174,19 @@ def sees_ahead(prior: Prior, name: str, position: int) -> bool:
     y, z = latents(name)
     other = y.clone()
     other.flatten(2)[:, :, position] *= -3
-    beliefs = [merge(prior.walk(Given(), LEVEL, z.shape[2:], x, z)[1], x) for x in (y, other)]
-    means, raws = ([getattr(b, what).flatten(2)[:, :, : position + 1] for b in beliefs] for what in ("mean", "raw"))
-    return not (torch.equal(*means) and torch.equal(*raws))
+    maps = [merge(prior.walk(Given(), LEVEL, z.shape[2:], x, z).predicted, x) for x in (y, other)]
+    seen = [[m.flatten(2)[:, :, : position + 1] for m in (own.mean, own.raw_scale)] for own in maps]
+    return not all(torch.equal(*pair) for pair in zip(*seen, strict=True))
 
 
 def uses_context(prior: Prior, name: str) -> bool:
     """Whether any belief depends on y."""
     y, z = latents(name)
     y.requires_grad_()
-    belief = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
-    if not belief.mean.requires_grad:
+    parameters = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y)
+    if not parameters.mean.requires_grad:
         return False
-    (grad,) = torch.autograd.grad((belief.mean + belief.raw).sum(), y, allow_unused=True)
+    (grad,) = torch.autograd.grad((parameters.mean + parameters.raw_scale).sum(), y, allow_unused=True)
     return grad is not None and bool((grad != 0).any())
 
 
@@ -192,23 +194,23 @@ def disagreement(prior: Prior, name: str) -> float:
     """The largest difference between the parameters in training and in coding, given the same y_hat."""
     y, z = latents(name)
     y = torch.round(y)
-    rough = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z)[1], y)
+    rough = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y)
     exact = merge(
-        to_fixed_point(prior).walk(Given(), LEVEL.double(), z.shape[2:], y.double(), z.double())[1], y.double()
+        to_fixed_point(prior).walk(Given(), LEVEL.double(), z.shape[2:], y.double(), z.double()).predicted, y.double()
     )
-    return max(float((rough.mean - exact.mean).abs().max()), float((rough.raw - exact.raw).abs().max()))
+    return max(float((rough.mean - exact.mean).abs().max()), float((rough.raw_scale - exact.raw_scale).abs().max()))
 
 
-def written(exact: Prior, name: str, seed: int = 1) -> tuple[bytes, Tensor]:
+def written(exact: Prior, name: str, seed: int = 1) -> tuple[tuple[bytes, ...], Tensor]:
     y, z = latents(name, seed)
-    writer = Writer()
-    y_hat, _ = exact.walk(writer, LEVEL.double(), z.shape[2:], y.double(), z.double())
+    writer = FileWriter()
+    y_hat = exact.walk(writer, LEVEL.double(), z.shape[2:], y.double(), z.double()).y_hat
     return writer.finish(), y_hat
 
 
-def read(exact: Prior, name: str, payload: bytes) -> Tensor:
+def read(exact: Prior, name: str, payloads: tuple[bytes, ...]) -> Tensor:
     shape = SIZE if name in WITHOUT_HYPER else (3, 2)
-    return exact.walk(Reader(payload), LEVEL.double(), shape)[0]
+    return exact.walk(FileReader(payloads), LEVEL.double(), shape).y_hat
 
 
 def estimated_bytes(prior: Prior, name: str, seed: int = 1) -> float:
@@ -232,8 +234,8 @@ def off_the_grid(exact: Prior, name: str) -> float:
     leaves = [module for module in exact.modules() if next(module.children(), None) is None]
     hooks = [leaf.register_forward_hook(lambda _, inputs, out: look(*inputs, out)) for leaf in leaves]
     y, z = latents(name)
-    _, beliefs = exact.walk(Given(), LEVEL.double(), z.shape[2:], torch.round(y).double(), z.double().round())
-    look(*(tensor for _, belief in beliefs for tensor in (belief.mean, belief.raw)))
+    walked = exact.walk(Given(), LEVEL.double(), z.shape[2:], torch.round(y).double(), z.double().round())
+    look(*(tensor for _, own in walked.predicted for tensor in (own.mean, own.raw_scale)))
     for hook in hooks:
         hook.remove()
     return worst

@@ -13,12 +13,13 @@ from torch import Tensor
 from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
-from lichen.coding.coders import Writer
 from lichen.lab.models.prior_configs import DirectContext, FactorizedContext
 from lichen.lab.models.zoo import ZOO
-from lichen.lab.prior.context import ContextModel, merge
-from lichen.lab.prior.families import EntropyParameters
-from lichen.lab.prior.schedules import Cell, Part
+from lichen.lab.prior.context import ParallelModel
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.file_coder import FileWriter
+from lichen.lab.prior.schedules import Cell, Step
+from lichen.lab.prior.walk import ContextModel, merge, walk_latents
 from tests.conftest import scene, small
 
 LEVEL = 700  # between two trained levels
@@ -32,19 +33,19 @@ class Given:
     def __init__(self) -> None:
         self.calls = 0
 
-    def code(self, y: Tensor | None, belief: EntropyParameters) -> Tensor:
+    def code(self, parameters: EntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
         assert y is not None
         self.calls += 1
-        return y
+        return y - parameters.centre
 
     def quantize(self, y: Tensor) -> Tensor:
         return y
 
 
-def mask_of(part: Part, shape: tuple[int, ...]) -> Tensor:
-    """(1, M, h, w) int: how often the cells of a part hold each latent."""
+def mask_of(step: Step, shape: tuple[int, ...]) -> Tensor:
+    """(1, M, h, w) int: how often the cells of a step hold each latent."""
     count = torch.zeros(1, *shape[-2:], shape[-3], dtype=torch.int32).permute(0, 3, 1, 2)
-    for cell in part:
+    for cell in step.cells:
         cell.put_(count, cell.of(count) + 1)
     return count
 
@@ -71,15 +72,15 @@ def threads(count: int) -> Iterator[None]:
 
 
 def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
-    """The largest gradient of a part's belief with respect to latents y of its own or a later part."""
+    """The largest gradient of a step's entropy parameters with respect to latents y of its own or a later part."""
     y.requires_grad_()
-    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1], y)
-    masks = [mask_of(part, y.shape) for part in context.schedule.parts(y.shape[2], y.shape[3], y.device)]
+    parameters = merge(walk_latents(context, Given(), features, torch.ones(1), y).predicted, y)
+    masks = [mask_of(part, y.shape) for part in context.schedule.steps(y.shape[2], y.shape[3], y.device)]
     worst = 0.0
     for step, mask in enumerate(masks):
         forbidden = torch.stack(masks[step:]).sum(dim=0)
-        weight = torch.randn(belief.mean.shape) * mask
-        value = (weight * belief.mean + weight * belief.raw).sum() + 0 * y.sum()
+        weight = torch.randn(parameters.mean.shape) * mask
+        value = (weight * parameters.mean + weight * parameters.raw_scale).sum() + 0 * y.sum()
         (grad,) = torch.autograd.grad(value, y, retain_graph=True)
         worst = max(worst, float((grad.abs() * forbidden).max()))
     return worst
@@ -93,17 +94,17 @@ def lively(context: ContextModel) -> ContextModel:
 
 
 def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
-    """Whether the last part's belief depends on the parts before it."""
+    """Whether the last step's parameters depend on the steps before it."""
     y = y.detach().requires_grad_()
-    belief = merge(context.walk(Given(), features, torch.ones(1), y)[1], y)
-    (grad,) = torch.autograd.grad(belief.mean.sum() + 0 * y.sum(), y)
+    parameters = merge(walk_latents(context, Given(), features, torch.ones(1), y).predicted, y)
+    (grad,) = torch.autograd.grad(parameters.mean.sum() + 0 * y.sum(), y)
     return bool((grad != 0).any())
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
 def test_schedule_tiles_the_latents_once(row, size):
-    parts = small(row.config).build().prior.context.schedule.parts(*size, torch.device("cpu"))
+    parts = small(row.config).build().prior.context.schedule.steps(*size, torch.device("cpu"))
     assert (sum(mask_of(part, (24, *size)) for part in parts) == 1).all()
 
 
@@ -122,14 +123,14 @@ def test_a_planted_leak_is_caught():
     """By the very check that every row passes."""
     torch.manual_seed(1)
 
-    class Leaky(ContextModel):
-        def _believe(self, source, seen, cell, base):
-            honest = super()._believe(source, seen, cell, base)
-            return EntropyParameters(honest.mean + 0.01 * cell.of(self.peek), honest.raw)
+    class Leaky(ParallelModel):
+        def _cell_parameters(self, given, cell, base):
+            honest = super()._cell_parameters(given, cell, base)
+            return EntropyParameters(honest.mean + 0.01 * cell.of(self.peek), honest.raw_scale)
 
     config = small(ZOO[0].config)
     honest = config.build().prior.context
-    leaky = lively(Leaky(honest.schedule, list(honest.sources), 24, honest.base_raw.table.detach()))
+    leaky = lively(Leaky(honest.schedule, list(honest.sources), 24, honest.base_raw_scale.table.detach()))
     features, leaky.peek = torch.randn(1, config.features, 6, 8), torch.zeros(1, 24, 6, 8)
     y = torch.randn(1, 24, 6, 8)
     assert leaks(leaky, features, y) == 0  # it peeks at something else
@@ -139,13 +140,12 @@ def test_a_planted_leak_is_caught():
 
 def test_a_shifted_mask_is_caught():
     class Shifted:
-        steps = ZOO[0].config.context.schedule.steps
+        def steps(self, height, width, device):
+            *before, last = ZOO[0].config.context.schedule.steps(height, width, device)
+            cells = tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in last.cells)
+            return [*before, Step(last.number, cells)]
 
-        def parts(self, height, width, device):
-            *before, last = ZOO[0].config.context.schedule.parts(height, width, device)
-            return [*before, tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in last)]
-
-    parts = Shifted().parts(4, 4, torch.device("cpu"))
+    parts = Shifted().steps(4, 4, torch.device("cpu"))
     assert not (sum(mask_of(part, (4, 4, 4)) for part in parts) == 1).all()
 
 
@@ -153,10 +153,10 @@ def test_a_shifted_mask_is_caught():
 def test_training_parameters_are_coding_parameters(codec):
     y, z = latents_of(codec)
     model, prior = codec.checkpoint.model, codec.engine.prior
-    rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z)[1], y)
+    rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z).predicted, y)
     position = torch.tensor([LEVEL / 512], dtype=torch.float64)
-    exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double())[1], y.double())
-    for a, b in ((rough.mean, exact.mean), (rough.raw, exact.raw)):
+    exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double()).predicted, y.double())
+    for a, b in ((rough.mean, exact.mean), (rough.raw_scale, exact.raw_scale)):
         assert float((a.double() - b).abs().max()) < 0.02 * max(1.0, float(b.abs().max()))
     assert float((rough.mean.double() - exact.mean).abs().mean()) < 2e-3
 
@@ -198,17 +198,17 @@ def test_same_parameters_with_batch_neighbours(codec):
     prior, level = codec.engine.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
     pairs = [latents_of(codec, seed) for seed in range(3)]
     y, z = (torch.cat(tensors).double() for tensors in zip(*pairs, strict=True))
-    joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z)[1], y)
+    joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z).predicted, y)
     for i in range(3):
-        alone = merge(prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1])[1], y[i : i + 1])
-        assert torch.equal(joint.mean[i], alone.mean[0]) and torch.equal(joint.raw[i], alone.raw[0])
+        alone = merge(prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1]).predicted, y[i : i + 1])
+        assert torch.equal(joint.mean[i], alone.mean[0]) and torch.equal(joint.raw_scale[i], alone.raw_scale[0])
 
 
 @torch.no_grad()
 def test_a_float_prior_does_not_write(codec):
     y, z = latents_of(codec)
     with pytest.raises(ValueError, match="fixed point"):
-        codec.checkpoint.model.prior.walk(Writer(), torch.tensor([1.0]), z.shape[2:], y, z)
+        codec.checkpoint.model.prior.walk(FileWriter(), torch.tensor([1.0]), z.shape[2:], y, z)
 
 
 def test_overhead_of_a_file(codec):

@@ -7,7 +7,7 @@ import torch
 
 from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.prior.masked import causal
-from lichen.lab.prior.reference import Search
+from lichen.lab.prior.reference_search import Search
 from lichen.lab.prior.schedules import ChannelSlices
 from tests.laws import priors
 
@@ -66,10 +66,10 @@ def test_a_mask_that_differs_between_training_and_coding_is_caught():
 
 def test_a_schedule_with_a_hole_is_caught():
     class Holed(ChannelSlices):
-        def parts(self, height, width, device):
-            return super().parts(height, width, device)[1:]
+        def steps(self, height, width, device):
+            return super().steps(height, width, device)[1:]
 
-    count = sum(priors.mask_of(part, (priors.M, 4, 4)) for part in Holed(4, priors.M).parts(4, 4, torch.device("cpu")))
+    count = sum(priors.mask_of(part, (priors.M, 4, 4)) for part in Holed(4, priors.M).steps(4, 4, torch.device("cpu")))
     assert not (count == 1).all()
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from lichen.coding.coders import Writer
 from lichen.errors import UsageError
+from lichen.lab.engine.halos import _reach, prior_halos, transform_halos
 from lichen.lab.models.zoo import row
+from lichen.lab.prior.file_coder import FileWriter
 from lichen.runtime import tiles
 from lichen.runtime.memory import MemoryEstimate
-from lichen.runtime.tiles import Tile, _reach, evenly, prior_halos, split, transform_halos
+from lichen.runtime.tiles import Tile, evenly, split
 from tests.conftest import scene
 
 LEVEL = 900
@@ -20,26 +21,26 @@ SIZE = (700, 390)  # 11 x 7 hyper-latents
 
 
 @pytest.fixture
-def small_windows(monkeypatch):
-    """Windows of 4 hyper-latents instead of 48 and 64, so that small pictures have several."""
-    monkeypatch.setattr(tiles, "SIDE", 4)
+def small_tiles(monkeypatch):
+    """Tiles of 4 hyper-latents instead of 48 and 64, so that small pictures have several."""
+    monkeypatch.setattr(tiles, "CODING_SIDE", 4)
     monkeypatch.setattr(MemoryEstimate, "transform_side", lambda self, stride: 4)
 
 
 def whole_walk(codec, y, z):
     """The walk over the whole picture: y_hat."""
     position = torch.tensor([LEVEL / 512], dtype=torch.float64)
-    return codec.engine.prior.walk(Writer(), position, z.shape[2:], y.double(), z.double())[0]
+    return codec.engine.prior.walk(FileWriter(), position, z.shape[2:], y.double(), z.double()).y_hat
 
 
 @torch.inference_mode()
-def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
+def test_latents_in_tiles_are_those_of_the_whole(codec, small_tiles):
     engine, pixels = codec.engine, np.asarray(scene(*SIZE))
     if engine._prior_halos is None:
         pytest.skip(f"{codec.checkpoint.name} is walked on whole pictures only")
     y, z = engine.latents(pixels, LEVEL)
     model, position = codec.checkpoint.model, torch.tensor([LEVEL / 512])
-    assert len(engine.transform_tiles(*pixels.shape[:2])[1]) == 6
+    assert len(engine.tiling(*pixels.shape[:2]).transforms.tiles) == 6
     whole_y = model.analyse(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None], position)
     assert torch.allclose(y, whole_y, atol=1e-3) and torch.allclose(
         z, model.hyper_analyse(whole_y, position), atol=1e-2
@@ -50,7 +51,7 @@ def test_latents_in_windows_are_those_of_the_whole(codec, small_windows):
 
 
 @torch.inference_mode()
-def test_pixels_in_windows_are_those_of_the_whole(codec, small_windows, monkeypatch):
+def test_pixels_in_tiles_are_those_of_the_whole(codec, small_tiles, monkeypatch):
     engine, pixels = codec.engine, np.asarray(scene(*SIZE))
     assert engine._transform_halos is not None
     y_hat = engine.write(*engine.latents(pixels, LEVEL), LEVEL)[1]
@@ -60,7 +61,7 @@ def test_pixels_in_windows_are_those_of_the_whole(codec, small_windows, monkeypa
     assert np.abs(parts.astype(int) - whole).max() <= 1
 
 
-def test_a_crop_is_the_part_of_the_picture(tiny, small_windows, monkeypatch):
+def test_a_crop_is_the_part_of_the_picture(tiny, small_tiles, monkeypatch):
     data = tiny.encode(scene(*SIZE), 80)
     whole = tiny.decode_array(data)
     asked = []
@@ -84,7 +85,7 @@ def test_a_crop_has_its_part_of_the_alpha(tiny):
     assert np.array_equal(np.asarray(part.getchannel("A")), np.asarray(image.getchannel("A"))[5:35, 10:30])
 
 
-def test_no_seams(tiny, small_windows):
+def test_no_seams(tiny, small_tiles):
     """The error at the borders of tiles is like the error elsewhere."""
     pixels = np.asarray(scene(768, 512)).astype(int)
     error = (np.asarray(tiny.decode(tiny.encode(scene(768, 512), 60))).astype(int) - pixels) ** 2
@@ -93,7 +94,7 @@ def test_no_seams(tiny, small_windows):
     assert border < 1.3 * columns[64:-64].reshape(-1, 16)[:, [0, 15]].mean()  # every block has such an edge
 
 
-def test_windows_cover_the_map_once():
+def test_tiles_cover_the_map_once():
     count = torch.zeros(1, 1, 70, 33)
     for tile in split(70, 33, 48, 48):
         tile.of(count, 1).add_(1)

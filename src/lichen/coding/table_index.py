@@ -1,4 +1,4 @@
-"""Which table codes which latent: a belief in fixed point, turned into integers. Order: cell, position, channel."""
+"""Which frequency table codes which latent of a block: from scale indices and means in fixed point. numpy only."""
 
 from __future__ import annotations
 
@@ -6,82 +6,75 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lichen.coding import tables
-from lichen.coding.scales import RAW_SCALE_BITS
 from lichen.coding.tables import Tables
-from lichen.lab.prior.families import AnyEntropyParameters, EntropyParameters, LearnedEntropyParameters
 
 Symbols = NDArray[np.int32]
-FEW = 64  # values that show what the others are
 
 
 @dataclass(frozen=True)
 class TableIndex:
-    """The latents of one call of `code`: flat positions of those that are `coded`, and the table `index` of each.
+    """The tables of the `count` latents of a block, in coding order: cell, position, channel.
 
-    A symbol of its table is `sign` times what is left of the rounded residual without `whole`.
+    `coded` are the flat positions of those that are coded, None for all; `index` is the table of each of them. A
+    symbol of its table is `sign` times what is left of the rounded residual without `whole`.
     """
 
     tables: Tables
     index: NDArray[Any]
-    coded: NDArray[np.int64] | None = None  # None: all
+    count: int
+    coded: NDArray[np.int64] | None = None
     whole: NDArray[np.int64] | None = None
     sign: NDArray[np.int64] | None = None
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Those of flat `values` that are coded."""
+        """Those of flat `values` (count,) that are coded."""
         return values if self.coded is None else values[self.coded]
 
+    def spread(self, rounded: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """The inverse of `of`: (count,), 0 where nothing is coded."""
+        if self.coded is None:
+            return rounded
+        spread = np.zeros(count, np.int64)
+        spread[self.coded] = rounded
+        return spread
+
     def to_symbols(self, rounded: NDArray[np.int64]) -> Symbols:
+        """Rounded residuals -> symbols of their tables."""
         if self.whole is not None and self.sign is not None:
             rounded = (rounded - self.whole) * self.sign
         return rounded.astype(np.int32)
 
     def from_symbols(self, symbols: Symbols) -> NDArray[np.int64]:
+        """The inverse of `to_symbols`."""
         rounded = symbols.astype(np.int64)
         if self.whole is not None and self.sign is not None:
             rounded = rounded * self.sign + self.whole
         return rounded
 
 
-def address(belief: AnyEntropyParameters) -> TableIndex:
-    """Where a belief's latents find their frequencies. Raises `ValueError` for a belief that is not fixed point."""
-    exact = belief.mean.dtype == torch.float64 or (isinstance(belief, EntropyParameters) and _on_grid(belief))
-    if not exact or belief.mean.shape[0] != 1:
-        raise ValueError("files are coded one picture at a time, with a prior frozen to fixed point")
-    if isinstance(belief, LearnedEntropyParameters):
-        return _per_channel(belief)
-    index = _flat(belief.family.scale.index(belief.raw))
-    if belief.family.mean_in_cdf:
-        return _fractional_mean(belief, index)
-    if belief.family.skip < 0:
-        return TableIndex(tables.zero_mean(belief.family.tables), index)
-    coded = np.flatnonzero(index > belief.family.skip)
-    return TableIndex(tables.zero_mean(belief.family.tables), index[coded], coded)
+def zero_mean_index(scale_index: NDArray[np.uint8], kind: str, skip: int) -> TableIndex:
+    """Residuals about their mean, by scale index (n,), under a family of distributions ("gaussian", "logistic").
+
+    Latents of scale index up to `skip` are not coded; -1: all are.
+    """
+    if skip < 0:
+        return TableIndex(tables.zero_mean(kind), scale_index, len(scale_index))
+    coded = np.flatnonzero(scale_index > skip)
+    return TableIndex(tables.zero_mean(kind), scale_index[coded], len(scale_index), coded)
 
 
-def _on_grid(belief: EntropyParameters) -> bool:
-    """Whether the first few are multiples of 2^-12: in single precision all are, of a float network hardly any."""
-    few = torch.cat([belief.mean.flatten()[:FEW], belief.raw.flatten()[:FEW]]) * 2**RAW_SCALE_BITS
-    return torch.equal(few, few.round())
+def fractional_mean_index(mean: NDArray[np.float64], scale_index: NDArray[np.uint8]) -> TableIndex:
+    """Latents whose mean (n,), a multiple of 2^-12, stays inside the density (serial models)."""
+    whole, fraction = tables.fractions_of(mean, scale_index)
+    places = scale_index.astype(np.int64) * tables.FRACTIONS + np.abs(fraction)
+    sign = np.where(fraction < 0, -1, 1)
+    return TableIndex(tables.fractional_mean(), places, len(mean), None, whole, sign)
 
 
-def _flat(values: Tensor) -> NDArray[Any]:
-    flat: NDArray[Any] = values.flatten().cpu().numpy()
-    return flat
-
-
-def _fractional_mean(belief: EntropyParameters, index: NDArray[np.uint8]) -> TableIndex:
-    whole, fraction = tables.fractions_of(_flat(belief.mean), index)
-    places = index.astype(np.int64) * tables.FRACTIONS + np.abs(fraction)
-    return TableIndex(tables.fractional_mean(), places, None, whole, np.where(fraction < 0, -1, 1))
-
-
-def _per_channel(belief: LearnedEntropyParameters) -> TableIndex:
-    _, positions, channels = belief.mean.shape
-    index = np.tile(np.arange(channels), positions)
-    return TableIndex(tables.per_channel(belief.frequencies.cpu().numpy().astype(np.int64)), index)
+def per_channel_index(frequencies: NDArray[np.int64], positions: int) -> TableIndex:
+    """Latents of learned densities, frequencies (C, 2R + 2), channel by channel at each of the positions."""
+    index = np.tile(np.arange(len(frequencies)), positions)
+    return TableIndex(tables.per_channel(frequencies), index, len(index))

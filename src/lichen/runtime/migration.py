@@ -9,10 +9,11 @@ _FIELDS = {"gaussian": "family", "inside": "mean_in_cdf"}
 _MODEL_FIELDS = {"side": "hyper_prior", "single": "float32_prior", "filter": "post_filter"}
 _TENSORS = {
     "prior.hyper_mean.": "prior.hyper_prior.mean.",
-    "prior.hyper_raw.": "prior.hyper_prior.raw.",
+    "prior.hyper_raw.": "prior.hyper_prior.raw_scale.",
     "prior.side.": "prior.hyper_prior.",
     "picture_filter.": "post_filter.",
 }
+_PARTS = {"raw": "raw_scale", "base_raw": "base_raw_scale", "raws": "raw_scales"}
 _DROPPED = {"prior.context.adaptation.scores.table"}  # frozen in the package since; files' own are not read
 
 
@@ -35,5 +36,5 @@ def migrate_name(name: str) -> str | None:
         return None
     for old, new in _TENSORS.items():
         if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
+            name = new + name.removeprefix(old)
+    return ".".join(_PARTS.get(part, part) for part in name.split("."))

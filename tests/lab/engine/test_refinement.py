@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from lichen.codec import Codec
-from lichen.coding.coders import Estimator
 from lichen.errors import UsageError
 from lichen.lab.engine import precision, refinement
 from lichen.lab.engine.annealing import Annealer
-from lichen.lab.prior.families import OURS, EntropyParameters
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.estimator import Estimator
+from lichen.lab.prior.families import OURS
 from lichen.metrics import psnr_db
 from lichen.runtime.memory import MemoryEstimate
 from tests.conftest import scene
@@ -106,8 +107,8 @@ def test_a_cold_annealer_rounds_to_the_nearest():
     y = torch.round(y) + 0.3 * (y - torch.round(y))
     annealer, estimator = Annealer(0.004, chance), Estimator(None)
     for coder in (annealer, estimator):
-        coder.code(y, belief)  # stands for the hyper-latents
-    soft, hard = annealer.code(y, belief), estimator.code(y, belief)
+        coder.code(belief, y)  # stands for the hyper-latents
+    soft, hard = annealer.code(belief, y), estimator.code(belief, y)
     assert torch.allclose(soft, hard, atol=1e-3)
     assert torch.allclose(annealer.bits[1], estimator.bits[1], rtol=1e-3)
 
@@ -117,8 +118,8 @@ def test_a_warm_annealer_goes_both_ways():
     belief = EntropyParameters(torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 1.5), OURS)
     annealer = Annealer(0.5, chance)
     y = torch.full((1, 4000, 1), 2.5)
-    annealer.code(y, belief)
-    up = (annealer.code(y, belief) > 2.5).float().mean()
+    annealer.code(belief, y)
+    up = (annealer.code(belief, y) > 2.5).float().mean()
     assert 0.45 < float(up) < 0.55
 
 

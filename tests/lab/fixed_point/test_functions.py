@@ -13,7 +13,7 @@ from lichen.errors import BadCheckpoint
 from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.fixed_point.functions import function_table, look_up
 from lichen.lab.fixed_point.grid import ROUNDER, round_to_grid
-from lichen.lab.prior.families import EntropyParameters
+from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.masked import MaskedConv, causal, checkerboard, neighbours
 from lichen.lab.prior.reference import Confidence, LogMean, Search
 from lichen.lab.prior.sources import HalfTanh

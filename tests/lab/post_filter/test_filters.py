@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from lichen.bitstream.container import Container, read_container, write_container
 from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
-from lichen.coding.coders import Reader, Writer
 from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.lab.evaluation.counts import count
 from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
@@ -23,9 +22,10 @@ from lichen.lab.post_filter import choice
 from lichen.lab.post_filter.choice import Sums, choose, cost, project, quantised, sums
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.post_filter.learning import Example, learn
+from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.tensors import to_float
 from lichen.metrics import psnr_db
-from lichen.runtime import tiles as windows
+from lichen.runtime import tiles
 from lichen.runtime.memory import MemoryEstimate
 from tests.small import learned, scene, small_checkpoint
 
@@ -123,10 +123,10 @@ def test_numbers_weigh_errors_against_bits():
 def test_numbers_come_back(hyper_latents):
     principal = principal_of(8)
     numbers = np.array([3, -1, 0, 0, 40, -700, 1, 0])  # also beyond the table
-    writer = Writer()
+    writer = FileWriter()
     written = principal.code(writer, 1.49, hyper_latents, numbers)
-    read = principal.code(Reader(writer.finish()), 1.49, hyper_latents)
-    skipped = principal.belief(1.49, hyper_latents).skipped[0, 0]
+    read = principal.code(FileReader(writer.finish()), 1.49, hyper_latents)
+    skipped = principal.entropy_parameters(1.49, hyper_latents).skipped[0, 0]
     assert skipped[-1] and torch.equal(written, read)
     assert torch.equal(
         read[~skipped], (torch.from_numpy(numbers).double() * principal.step(1.49, hyper_latents))[~skipped]
@@ -138,7 +138,8 @@ def test_larger_pictures_have_finer_steps():
     principal = principal_of()
     for usual, larger in ((64, 256), (127, 511)):
         assert principal.step(0.2, larger) == principal.step(0.2, usual) / 2
-        difference = principal.belief(0.2, larger).raw - principal.belief(0.2, usual).raw
+        finer, plain = (principal.entropy_parameters(0.2, size).raw_scale for size in (larger, usual))
+        difference = finer - plain
         assert torch.equal(difference, torch.ones_like(difference))
 
 
@@ -198,13 +199,14 @@ def test_grey_pictures_and_targets(codec):
         assert bool(read_container(data).header.flags & FILTERED) == filtered
 
 
-def test_of_a_large_picture_some_windows_are_looked_at(codec, monkeypatch):
+def test_of_a_large_picture_some_tiles_are_samples(codec, monkeypatch):
     """As many as are enough, never in the same columns only; and it still pays."""
-    whole = windows.Window(0, 0, 100, 160)
-    seen = windows.sample_tiles(whole)
-    assert 2000 < sum(window.area for window in seen) <= 4096
-    assert {window.left for window in seen} == set(range(0, 160, 16))
-    monkeypatch.setattr(windows, "LOOKED_AT", (2, 20))
+    whole = tiles.Tile(0, 0, 100, 160)
+    seen = tiles.sample_tiles(whole)
+    assert 2000 < sum(tile.area for tile in seen) <= 4096
+    assert {tile.left for tile in seen} == set(range(0, 160, 16))
+    monkeypatch.setattr(tiles, "SAMPLE_SIDE", 2)
+    monkeypatch.setattr(tiles, "SAMPLED_AREA", 20)
     picture = scene(700, 390)
     data = codec.encode(picture, 60)
     without = codec.decode_array(codec.encode(picture, 60, filtered=False))
@@ -223,7 +225,7 @@ def test_a_filter_that_its_model_lacks_is_damage(tmp_path):
 def test_it_begins_as_nothing():
     principal = PostFilter(4, 5, 2)
     x = torch.rand(1, 3, 9, 7)
-    assert not principal.learned and principal.belief(0.0, 96).skipped.all()
+    assert not principal.learned and principal.entropy_parameters(0.0, 96).skipped.all()
     assert torch.equal(principal(x, torch.ones(4)), x)
 
 
@@ -243,7 +245,7 @@ def test_what_pictures_differ_by_is_learnt():
     kernel = principal.filters[:3].sum(dim=(2, 3))
     gains = kernel.diagonal() + principal.offsets[0] / 0.5
     assert principal.learned and (gains.sign() == gains[0].sign()).all() and float(gains.abs().min()) > 0.5
-    assert (principal.raws[:, 0] > principal.raws[:, 2]).all()  # the first axis is the longest
+    assert (principal.raw_scales[:, 0] > principal.raw_scales[:, 2]).all()  # the first axis is the longest
     assert float(principal.steps[0] - principal.steps[1]) == pytest.approx(np.log2(10) / 2, abs=1e-3)
     average = sum(example.found.gram / example.found.pixels for example in examples) / len(examples)
     unit = Sums(average, np.zeros((28, 3)), 0.0, 1)
@@ -259,7 +261,7 @@ def test_learning_knows_of_sizes():
     for larger in (1, 16):
         principal = PostFilter(3, 3, 1)
         learn(principal, [Example(0, f, 393216 * larger, 96 * larger) for f in found], [1e-5])
-        raws.append(principal.raws)
+        raws.append(principal.raw_scales)
     assert raws[0][0, 0] > 0 and float((raws[0] - raws[1]).abs().max()) < 0.4
 
 

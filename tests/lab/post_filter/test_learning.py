@@ -41,7 +41,7 @@ def test_filters_are_learnt_and_pay(start, pictures, tmp_path, capsys):
     assert after.facts == before.facts | {"filters_from": 4} and after.config == before.config
     theirs, ours = before.model.state_dict(), after.model.state_dict()
     changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}
-    assert changed == {f"post_filter.{name}" for name in ("filters", "offsets", "steps", "raws")}
+    assert changed == {f"post_filter.{name}" for name in ("filters", "offsets", "steps", "raw_scales")}
     codec, other = Codec(weights=output), scene(120, 80, 9)
     plain, data = codec.encode(other, 70, filtered=False), codec.encode(other, 70)
     gain = psnr_db(codec.decode_array(data), np.asarray(other)) - psnr_db(codec.decode_array(plain), np.asarray(other))

@@ -1,4 +1,4 @@
-"""Backward adaptation: what a tally counts, what it moves, and that it saves bits where scales are wrong."""
+"""Backward adaptation: what a statistics counts, what it moves, and that it saves bits where scales are wrong."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from importlib import resources
 import pytest
 import torch
 
-from lichen.coding.coders import Estimator
 from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.errors import UsageError
 from lichen.lab.models.prior_configs import Context
 from lichen.lab.models.transform_configs import SwinHyper
 from lichen.lab.models.zoo import row
-from lichen.lab.prior.adaptation import PRIOR_STRENGTH, SIDE, SIZES, UNITS, Adaptation, ScaleStatistics, evidence
-from lichen.lab.prior.families import EntropyParameters, Gaussian, LinearScale, Logistic, logistic_bits
+from lichen.lab.prior.adaptation import (
+    HYPER_STRIDE,
+    PRIOR_STRENGTH,
+    SIZES,
+    UNITS,
+    Adaptation,
+    ScaleStatistics,
+    log_scale_error,
+)
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.estimator import Estimator
+from lichen.lab.prior.families import Gaussian, LinearScale, Logistic, logistic_bits
 from lichen.lab.prior.noise import Noise
-from lichen.lab.prior.schedules import AllAtOnce, Cell, Quadtree
+from lichen.lab.prior.schedules import AllAtOnce, Cell, Quadtree, Step
 from lichen.runtime.migration import migrate_name
 from tests.laws import priors
 
@@ -33,15 +42,15 @@ def drawn(scale: float, count: int, channels: int = M) -> torch.Tensor:
 
 
 def counted(scale: float, believed: float, cell: Cell | None = None) -> ScaleStatistics:
-    """The tally of symbols that have another deviation than was believed."""
+    """The statistics of symbols that have another deviation than was believed."""
     torch.manual_seed(0)
     made, cell = Adaptation(M, 4, 4, SHAPE), cell or Cell(slice(None))
-    tally = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
     count = HEIGHT * WIDTH if cell.positions is None else len(cell.positions)
     symbols = drawn(scale, count, len(range(M)[cell.channels]))
     raw = torch.full_like(symbols, believed).log2()
-    made.count(tally, cell, EntropyParameters(torch.zeros_like(raw), raw, SHAPE), symbols, WIDTH)
-    return tally
+    made.count(statistics, Step(0, (cell,)), EntropyParameters(torch.zeros_like(raw), raw, SHAPE), symbols, WIDTH)
+    return statistics
 
 
 @pytest.mark.parametrize("shape", [SHAPE, Gaussian()])
@@ -58,9 +67,9 @@ def test_scores_have_mean_nothing_and_their_variance_is_the_information(shape):
 
 
 @pytest.mark.parametrize("wrong", [0.5, 2.0])
-def test_evidence_is_by_how_many_octaves_a_scale_is_wrong(wrong):
-    asked = evidence(counted(2.0 * wrong, 2.0).counts)
-    right = evidence(counted(2.0, 2.0).counts)
+def test_the_error_is_by_how_many_octaves_a_scale_is_wrong(wrong):
+    asked = log_scale_error(counted(2.0 * wrong, 2.0).counts)
+    right = log_scale_error(counted(2.0, 2.0).counts)
     assert float(asked.mean()) == pytest.approx(torch.tensor(wrong).log2().item(), abs=0.5)
     assert abs(float(right.mean())) < 0.1
     assert torch.equal(asked * 4096, torch.round(asked * 4096))
@@ -68,10 +77,10 @@ def test_evidence_is_by_how_many_octaves_a_scale_is_wrong(wrong):
 
 def test_a_cell_is_counted_where_it_lies():
     """One phase of every fourth channel: nothing in the others, each hyper-latent its own four positions."""
-    cell = Quadtree().parts(HEIGHT, WIDTH, torch.device("cpu"))[0][1]
-    tally = counted(1.0, 1.0, cell)
-    counts = tally.counts
-    assert counts.shape == (1, 2, M, HEIGHT // SIDE, WIDTH // SIDE)
+    cell = Quadtree().steps(HEIGHT, WIDTH, torch.device("cpu"))[0].cells[1]
+    statistics = counted(1.0, 1.0, cell)
+    counts = statistics.counts
+    assert counts.shape == (1, 2, M, HEIGHT // HYPER_STRIDE, WIDTH // HYPER_STRIDE)
     own = torch.zeros(M, dtype=torch.bool)
     own[cell.channels] = True
     assert (counts[:, :, ~own] == 0).all()
@@ -80,26 +89,28 @@ def test_a_cell_is_counted_where_it_lies():
 
 
 def test_a_latent_is_counted_in_its_hyper_latent():
-    made, tally = Adaptation(M, 4, 4, SHAPE), ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    made = Adaptation(M, 4, 4, SHAPE)
+    statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
     symbols = torch.zeros(1, M, HEIGHT, WIDTH)
     symbols[0, 5, 6, 9] = -40
     cell = Cell(slice(1, None, 2), torch.arange(HEIGHT * WIDTH))
     found = cell.of(symbols)
-    made.count(tally, cell, EntropyParameters(torch.zeros_like(found), torch.zeros_like(found), SHAPE), found, WIDTH)
-    other = tally.counts[0, 0, 1, 0, 0]  # of zeros alone
-    assert (tally.counts[0, 0, 1::2] != other).nonzero().tolist() == [[2, 1, 2]]
+    zeros = torch.zeros_like(found)
+    made.count(statistics, Step(0, (cell,)), EntropyParameters(zeros, zeros, SHAPE), found, WIDTH)
+    other = statistics.counts[0, 0, 1, 0, 0]  # of zeros alone
+    assert (statistics.counts[0, 0, 1::2] != other).nonzero().tolist() == [[2, 1, 2]]
 
 
 def test_nothing_counted_moves_nothing_as_it_begins():
-    tally = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
-    moved = Adaptation(M, 4, 4, SHAPE)(2, tally).moved
-    assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // SIDE, WIDTH // SIDE)
+    statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
+    moved = Adaptation(M, 4, 4, SHAPE)(2, statistics)
+    assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // HYPER_STRIDE, WIDTH // HYPER_STRIDE)
 
 
-def test_evidence_counts_neighbours_and_doubt():
+def test_the_error_counts_neighbours_and_the_prior():
     counts = torch.zeros(1, 2, 1, 3, 3)
     counts[0, 0, 0, 0, 0], counts[0, 1, 0, 0, 0] = 3.0 * PRIOR_STRENGTH, 1.0 * PRIOR_STRENGTH
-    asked = evidence(counts)[0, 0]
+    asked = log_scale_error(counts)[0, 0]
     wanted = [[12 / 5, 6 / 3, 0], [6 / 3, 3 / 2, 0], [0, 0, 0]]
     assert torch.allclose(asked, torch.tensor(wanted), atol=2.0**-12)
 
@@ -121,17 +132,20 @@ def test_scores_are_frozen_and_no_weights():
 def test_it_saves_bits_where_scales_are_wrong():
     """As it begins, on latents three times as large as the prior believes: later parts cost less, the first no more."""
     torch.manual_seed(0)
-    adaptation, parts = Adaptation(M, 4, 4, SHAPE), Quadtree().parts(HEIGHT, WIDTH, torch.device("cpu"))
-    tally, costs = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32), []
-    for step, part in enumerate(parts):
-        tally = adaptation(step, tally) if step else tally
+    adaptation, steps = Adaptation(M, 4, 4, SHAPE), Quadtree().steps(HEIGHT, WIDTH, torch.device("cpu"))
+    statistics, costs = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32), []
+    for step in steps:
+        offsets = adaptation(step.number, statistics) if step.number else None
         cost = [0.0, 0.0]
-        for cell in part:
+        for cell in step.cells:
             symbols = drawn(3.0, len(cell.positions), M // 4)
             plain = EntropyParameters(torch.zeros_like(symbols), torch.zeros_like(symbols), SHAPE)
-            for place, belief in enumerate((plain, tally.moves(plain, cell, WIDTH))):
-                cost[place] += float(logistic_bits(symbols, belief.scale).sum())
-            adaptation.count(tally, cell, plain, symbols, WIDTH)
+            moved = plain
+            if offsets is not None:
+                moved = plain.offset_scales(ScaleStatistics.at_latents(offsets, cell, WIDTH))
+            for place, parameters in enumerate((plain, moved)):
+                cost[place] += float(logistic_bits(symbols, parameters.scale).sum())
+            adaptation.count(statistics, Step(step.number, (cell,)), plain, symbols, WIDTH)
         costs.append(cost)
     assert costs[0][0] == costs[0][1]
     assert all(moved < 0.95 * plain for plain, moved in costs[1:])
@@ -139,24 +153,24 @@ def test_it_saves_bits_where_scales_are_wrong():
 
 @torch.no_grad()
 def test_no_part_sees_itself_or_what_comes_later():
-    """Rounding has no gradient, so the law is tried by changes, where all that is seen is seen through the tally."""
+    """Rounding has no gradient, so the law is tried by changes that only the statistics show."""
     prior = priors.small_prior("ours-single")
     for source in prior.context.sources:
         source.predict.weight.zero_()
     y, z = priors.latents("ours-single")
-    parts = prior.context.schedule.parts(*priors.SIZE, y.device)
+    steps = prior.context.schedule.steps(*priors.SIZE, y.device)
 
-    def raws(latents: torch.Tensor) -> list[torch.Tensor]:
-        beliefs = [belief.raw for _, belief in prior.walk(priors.Given(), priors.LEVEL, z.shape[2:], latents, z)[1]]
-        return [torch.cat([raw.flatten() for raw in beliefs[4 * step : 4 * step + 4]]) for step in range(len(parts))]
+    def raw_scales(latents: torch.Tensor) -> list[torch.Tensor]:
+        walked = prior.walk(priors.Given(), priors.LEVEL, z.shape[2:], latents, z)
+        return [parameters.raw_scale for _, parameters in walked.predicted]
 
-    plain = raws(y)
-    for step, part in enumerate(parts):
+    plain = raw_scales(y)
+    for step in steps:
         changed = y.clone()
-        for cell in part:
+        for cell in step.cells:
             cell.put_(changed, -3 * cell.of(changed))
-        alike = [torch.equal(*pair) for pair in zip(plain, raws(changed), strict=True)]
-        assert alike == [later <= step for later in range(len(parts))]
+        alike = [torch.equal(*pair) for pair in zip(plain, raw_scales(changed), strict=True)]
+        assert alike == [later <= step.number for later in range(len(steps))]
 
 
 @torch.no_grad()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lichen.coding.coders import Estimator
 from lichen.coding.scales import SCALE_MIN, SCALES
 from lichen.lab.fixed_point.convert import to_fixed_point
-from lichen.lab.prior.centroids import MOST, Centroids
-from lichen.lab.prior.families import EntropyParameters, Logistic
+from lichen.lab.prior.centroids import SHIFT_MAX, Centroids
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.estimator import Estimator
+from lichen.lab.prior.families import Logistic
 from lichen.lab.prior.noise import Noise
 
 
@@ -30,15 +31,15 @@ def belief_of(scale: float, count: int) -> EntropyParameters:
 def test_a_symbol_is_put_back_where_its_table_says():
     made, belief = pulled(), belief_of(SCALE_MIN, 5)
     symbols = torch.tensor([0.0, 1, -1, 2, -7])[None, :, None]
-    one, more = made.table[0].clamp(-MOST, MOST)
+    one, more = made.table[0].clamp(-SHIFT_MAX, SHIFT_MAX)
     wanted = symbols + torch.stack([torch.zeros(()), one, -one, more, -more])[None, :, None]
-    assert torch.allclose(made(belief.mean + symbols, belief) - belief.mean, wanted, atol=1e-6)
+    assert torch.allclose(made(belief.mean + symbols, symbols, belief) - belief.mean, wanted, atol=1e-6)
 
 
 def test_they_begin_as_nothing():
     belief = belief_of(1.0, 9)
     decoded = belief.mean + torch.arange(-4, 5)[None, :, None]
-    assert torch.equal(Centroids()(decoded, belief), decoded)
+    assert torch.equal(Centroids()(decoded.clone(), decoded - belief.mean, belief), decoded)
 
 
 @torch.no_grad()
@@ -46,12 +47,13 @@ def test_the_twin_lies_on_the_grid_and_near():
     made, belief = pulled(), belief_of(0.7, 9)
     exact = to_fixed_point(torch.nn.Sequential(made))[0]
     fixed = EntropyParameters(
-        torch.round(belief.mean.double() * 4096) / 4096, torch.round(belief.raw.double() * 4096) / 4096
+        torch.round(belief.mean.double() * 4096) / 4096, torch.round(belief.raw_scale.double() * 4096) / 4096
     )
     symbols = torch.arange(-4, 5)[None, :, None]
-    y_hat = exact(fixed.mean + symbols, fixed)
+    y_hat = exact(fixed.mean + symbols, symbols.double(), fixed)
     assert y_hat.dtype == torch.float64 and torch.equal(y_hat * 4096, torch.round(y_hat * 4096))
-    assert float((y_hat - fixed.mean - (made(belief.mean + symbols, belief) - belief.mean)).abs().max()) < 2.0**-12
+    rough = made(belief.mean + symbols, symbols, belief) - belief.mean
+    assert float((y_hat - fixed.mean - rough).abs().max()) < 2.0**-12
 
 
 def test_they_are_learned():
@@ -63,11 +65,12 @@ def test_they_are_learned():
     optimiser = torch.optim.Adam(made.parameters(), lr=0.02)
     for step in range(60):
         coder = Estimator(Noise([step], torch.device("cpu")))
-        error = (made(coder.code(y, belief), belief) - y).square().sum()
+        symbols = coder.code(belief, y)
+        error = (made(belief.mean + symbols, symbols, belief) - y).square().sum()
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
     rounded = torch.round(y - belief.mean).abs()
     wanted = float(((y - belief.mean).abs() - rounded)[rounded == 1].mean())
-    index = int(Logistic().scale.index(belief.raw[:1, :1].double()))
+    index = int(Logistic().scale.index(belief.raw_scale[:1, :1].double()))
     assert made.table[index, 0].item() == pytest.approx(wanted, abs=0.02) and wanted < -0.15

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lichen.coding.coders import Estimator
 from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.coding.tables import load_tables
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.families import (
-    EntropyParameters,
     Gaussian,
     LinearScale,
     Logistic,
@@ -67,7 +67,7 @@ def test_training_noise_prices_like_rounding(shape):
     y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
     belief = EntropyParameters(zeros, zeros + math.log2(3), shape)
     noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
-    noisy.code(y, belief), rounded.code(y, belief)
+    noisy.code(belief, y), rounded.code(belief, y)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)
 
 

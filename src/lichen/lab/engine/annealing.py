@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lichen.coding.coders import ste_round
-from lichen.lab.prior.families import AnyEntropyParameters
+from lichen.lab.prior.entropy_parameters import AnyEntropyParameters
+from lichen.lab.prior.estimator import ste_round
 
 _EDGE = 1e-4  # distances to the integers below and above are kept this far from 0, for finite gradients
 
@@ -26,14 +26,14 @@ class Annealer:
         self.temperature, self._chance = temperature, chance
         self.bits: list[Tensor] = []
 
-    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
+    def code(self, parameters: AnyEntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
         if y is None:
             raise ValueError("an Annealer needs y")
-        residual = y - belief.centre
+        residual = y - parameters.centre
         rounded = self._soft(residual) if self.bits else ste_round(residual)
-        coded = ~belief.skipped
-        self.bits.append(torch.where(coded, belief.training_bits(rounded), 0.0).sum(dim=(1, 2)))
-        return belief.centre + torch.where(coded, rounded, 0.0)
+        coded = ~parameters.skipped
+        self.bits.append(torch.where(coded, parameters.training_bits(rounded), 0.0).sum(dim=(1, 2)))
+        return torch.where(coded, rounded, 0.0)
 
     def quantize(self, y: Tensor) -> Tensor:
         """y_hat of a serial model, known before it is coded: rounded, straight-through."""

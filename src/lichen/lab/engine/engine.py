@@ -14,31 +14,51 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.coding.coders import GroupReader, GroupWriter
 from lichen.errors import BadFile, DeviceError, UsageError
+from lichen.lab.engine.halos import prior_halos, transform_halos
 from lichen.lab.engine.precision import coding_precision
 from lichen.lab.engine.refinement import HALO, refine
 from lichen.lab.engine.tiled_walk import empty_map, walk_tiles
 from lichen.lab.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.lab.models.config import Distortion
 from lichen.lab.post_filter.choice import Sample, choose
-from lichen.lab.prior.context import Coder, Prior
+from lichen.lab.prior.file_coder import FileReader, FileWriter
+from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
+from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
-from lichen.options import Crop, FirstGroups
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate, keep_freed_memory
 from lichen.runtime.tiles import (
     PriorHalos,
+    PriorTiling,
     Tile,
+    Tiling,
     TransformHalos,
+    TransformTiling,
     coding_tiles,
     evenly,
-    prior_halos,
     sample_tiles,
     split,
-    transform_halos,
 )
+
+
+Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+@dataclass(frozen=True)
+class FirstGroups:
+    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5).
+
+    Without a `count` those that arrived whole. The file may be cut behind them.
+    """
+
+    count: int | None = None
+    fill_mean: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"a picture needs one channel group at least, not {self.count}")
 
 
 @dataclass(frozen=True)
@@ -83,37 +103,31 @@ class Engine:
 
     def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
         """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
-        whole, tiles, halos = self.transform_tiles(height, width)
-        halo, area = max(halos.analysis, halos.synthesis), self.checkpoint.model.hyper_stride**2
-        transforms = max(tile.grown(halo, whole).area for tile in tiles) * area
-        parts = self.prior_tiles(whole)
-        walk = max(tile.area for tile in (parts[0] if parts else [whole])) * area
+        tiling, area = self.tiling(height, width), self.checkpoint.model.hyper_stride**2
+        whole, transforms = tiling.whole, tiling.transforms
+        halo = max(transforms.halos.analysis, transforms.halos.synthesis)
+        transformed = max(tile.grown(halo, whole).area for tile in transforms.tiles) * area
+        walked = (whole if tiling.prior is None else tiling.prior.tiles[0]).area * area
         search = max(part.grown(HALO, whole).area for part in self._refined_parts(whole)) * area
-        return self._needs.bytes(height * width, transforms, walk, search if refined else 0)
+        return self._needs.bytes(height * width, transformed, walked, search if refined else 0)
 
     def _refined_parts(self, whole: Tile) -> list[Tile]:
         side = self._needs.refinement_side(self.checkpoint.model.hyper_stride)
         return split(*whole.shape, side, side)
 
-    def transform_tiles(self, height: int, width: int) -> tuple[Tile, list[Tile], TransformHalos]:
-        """The whole map of a picture of this many pixels, the tiles of its transforms, and their halos."""
-        whole = self._whole(height, width)
-        tiles = evenly(*whole.shape, self._needs.transform_side(self.checkpoint.model.hyper_stride))
-        if len(tiles) == 1 or self._transform_halos is None:
-            return whole, [whole], TransformHalos(0, 0, 0)
-        return whole, tiles, self._transform_halos
-
-    def _whole(self, height: int, width: int) -> Tile:
-        """The map of hyper-latents of a picture of this many pixels."""
+    def tiling(self, height: int, width: int) -> Tiling:
+        """How a picture of this many pixels is worked on."""
         stride = self.checkpoint.model.hyper_stride
-        return Tile(0, 0, -(-height // stride), -(-width // stride))
-
-    def prior_tiles(self, whole: Tile) -> tuple[list[Tile], PriorHalos] | None:
-        """The tiles of the walk over a map, and its halos; None if it is walked as a whole."""
-        tiles = coding_tiles(*whole.shape)
-        if len(tiles) == 1 or self._prior_halos is None:
-            return None
-        return tiles, self._prior_halos
+        whole = Tile(0, 0, -(-height // stride), -(-width // stride))
+        tiles = tuple(evenly(*whole.shape, self._needs.transform_side(stride)))
+        if len(tiles) == 1 or self._transform_halos is None:
+            transforms = TransformTiling(whole, (whole,), TransformHalos(0, 0, 0))
+        else:
+            transforms = TransformTiling(whole, tiles, self._transform_halos)
+        coded = tuple(coding_tiles(*whole.shape))
+        alone = len(coded) == 1 or self._prior_halos is None
+        prior = None if alone or self._prior_halos is None else PriorTiling(whole, coded, self._prior_halos)
+        return Tiling(height, width, transforms, prior)
 
     def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
@@ -127,11 +141,10 @@ class Engine:
 
     def _analysed(self, pixels: NDArray[np.uint8], level: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)
-        whole, tiles, halos = self.transform_tiles(*pixels.shape[:2])
-        unit = model.hyper_stride // model.stride
-        y = empty_map(self.prior.context.latents, whole, unit)
-        for tile in tiles:
-            outer = tile.grown(halos.analysis, whole)
+        tiling, unit = self.tiling(*pixels.shape[:2]).transforms, model.hyper_stride // model.stride
+        y = empty_map(self.prior.context.latents, tiling.whole, unit)
+        for tile in tiling.tiles:
+            outer = tile.grown(tiling.halos.analysis, tiling.whole)
             with self._precision():
                 part = model.analyse(self._cut(pixels, outer), position)
             tile.of(y, unit).copy_(tile.seen_from(outer).of(part, unit))
@@ -139,7 +152,7 @@ class Engine:
 
     def _refined(self, y: Tensor, pixels: NDArray[np.uint8], level: int, steps: int) -> Tensor:
         model = self.checkpoint.model
-        whole = self.transform_tiles(*pixels.shape[:2])[0]
+        whole = self.tiling(*pixels.shape[:2]).whole
         parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
         cut, position = functools.partial(self._cut, pixels), self._position(level)
@@ -147,15 +160,14 @@ class Engine:
 
     def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(level)
-        whole, tiles, halos = self.transform_tiles(height, width)
-        unit = model.hyper_stride // model.stride
+        tiling, unit = self.tiling(height, width).transforms, model.hyper_stride // model.stride
         parts = []
-        for tile in tiles:
-            outer = tile.grown(halos.hyper_analysis, whole)
+        for tile in tiling.tiles:
+            outer = tile.grown(tiling.halos.hyper_analysis, tiling.whole)
             near = outer.of(y, unit).to(self.device, memory_format=torch.channels_last)
             parts.append(tile.seen_from(outer).of(model.hyper_analyse(near, position), 1).cpu())
-        z = torch.empty(1, parts[0].shape[1], *whole.shape)
-        for tile, part in zip(tiles, parts, strict=True):
+        z = torch.empty(1, parts[0].shape[1], *tiling.whole.shape)
+        for tile, part in zip(tiling.tiles, parts, strict=True):
             tile.of(z, 1).copy_(part)
         return z
 
@@ -176,7 +188,7 @@ class Engine:
         """
         model, stride = self.checkpoint.model, self.checkpoint.model.hyper_stride
         found = []
-        for tile in sample_tiles(self._whole(*pixels.shape[:2])):
+        for tile in sample_tiles(self.tiling(*pixels.shape[:2]).whole):
             near = tile.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 x_hat = model.synthesise(near, self._position(level), *(length * stride for length in tile.shape))
@@ -196,13 +208,14 @@ class Engine:
 
         None where there is no filter that pays; then the payload is that of `write`.
         """
-        writer = GroupWriter(self._starts((z.shape[2], z.shape[3])))
+        writer = FileWriter()
         y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
         principal, rates, coefficients = self.checkpoint.model.post_filter, self.checkpoint.config.rates, None
         if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
             samples, position, area = self.samples(y_hat, pixels, level), level / LEVEL_STEPS, z.shape[2] * z.shape[3]
             numbers = choose(principal, samples, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
-            coefficients = None if numbers is None else principal.code(writer, position, area, numbers)
+            if numbers is not None:
+                coefficients = principal.code(writer, position, area, numbers, self.channel_groups - 1)
         return writer.finish(), y_hat, coefficients
 
     def read(
@@ -221,7 +234,7 @@ class Engine:
 
         Where some channel groups are left out, so is the filter.
         """
-        shape, principal = self._whole(height, width).shape, self.checkpoint.model.post_filter
+        shape, principal = self.tiling(height, width).whole.shape, self.checkpoint.model.post_filter
         groups, asked = self.channel_groups, None if first is None else first.count
         if asked is not None and groups == 1:
             raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
@@ -232,29 +245,19 @@ class Engine:
             raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
         if filtered and principal is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
-        reader = GroupReader(payloads[:wanted], self._starts(shape), first is None or first.fill_mean)
+        reader = FileReader(payloads[:wanted], first is None or first.fill_mean)
         y_hat = self._walk(reader, level, shape, None, None)
         if principal is None or not filtered or wanted < groups:
             return y_hat, None
-        return y_hat, principal.code(reader, level / LEVEL_STEPS, math.prod(shape))
-
-    def _starts(self, shape: tuple[int, int]) -> list[int]:
-        """The numbers of the blocks with which the second and later channel groups begin, z being block 0."""
-        schedule, groups = self.prior.context.schedule, self.channel_groups
-        if not isinstance(schedule, ChannelSlices | SpaceChannel):
-            return []
-        parts = self.prior_tiles(Tile(0, 0, *shape))
-        blocks = schedule.steps // groups * (1 if parts is None else len(parts[0]))
-        return [1 + group * blocks for group in range(1, groups)]
+        return y_hat, principal.code(reader, level / LEVEL_STEPS, math.prod(shape), group=groups - 1)
 
     def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
-        position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-        whole = Tile(0, 0, *shape)
-        parts = self.prior_tiles(whole)
-        if parts is not None:
-            return walk_tiles(self.prior, coder, position, whole, *parts, y, z)
+        position, stride = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64), self.checkpoint.model.hyper_stride
+        tiling = self.tiling(shape[0] * stride, shape[1] * stride)
+        if tiling.prior is not None:
+            return walk_tiles(self.prior, coder, position, tiling.prior, y, z).y_hat
         exact = (None if x is None else x.double() for x in (y, z))
-        return self.prior.walk(coder, position, shape, *exact)[0]
+        return self.prior.walk(coder, position, shape, *exact).y_hat
 
     def pixels(
         self,
@@ -271,15 +274,15 @@ class Engine:
         """
         model, position = self.checkpoint.model, self._position(level)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
-        whole, tiles, halos = self.transform_tiles(height, width)
+        tiling = self.tiling(height, width).transforms
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
-        for tile in tiles:
+        for tile in tiling.tiles:
             top, left = max(tile.top * stride, y), max(tile.left * stride, x)
             bottom, right = min(tile.bottom * stride, y + down), min(tile.right * stride, x + across)
             if top >= bottom or left >= right:
                 continue
-            outer = tile.grown(halos.synthesis, whole)
+            outer = tile.grown(tiling.halos.synthesis, tiling.whole)
             near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 part = model.synthesise(near, position, *(side * stride for side in outer.shape))

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lichen.coding.coders import Estimator
 from lichen.lab.engine.annealing import Annealer
 from lichen.lab.losses.distortion import mse
 from lichen.lab.models.model import Model
+from lichen.lab.prior.estimator import Estimator
 from lichen.runtime.tiles import Tile
 
 STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls to a tenth
@@ -93,7 +93,7 @@ class _Place:
     def _loss(self, y: Tensor, coder: Annealer | Estimator) -> Tensor:
         """Bits per pixel + lambda x 255^2 MSE."""
         height, width = self.x.shape[2:]
-        y_hat, _ = self.model.walk(coder, y, self.level)
+        y_hat = self.model.walk(coder, y, self.level).y_hat
         with self.precision():
             x_hat = self.model.synthesise(y_hat, self.level, height, width).clamp(0, 1)
         bits = torch.stack(coder.bits).sum()

@@ -7,13 +7,14 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from lichen.coding.coders import Estimator
 from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.post_filter.filters import PostFilter
-from lichen.lab.prior.context import Beliefs, Coder, Prior, merge
-from lichen.lab.prior.families import LearnedEntropyParameters
+from lichen.lab.prior.entropy_parameters import LearnedEntropyParameters
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.latents import Coded, Latents
 from lichen.lab.prior.noise import Noise
+from lichen.lab.prior.prior import Prior
+from lichen.lab.prior.walk import Coder, Walked, merge
 from lichen.lab.tensors import pad_to
 from lichen.lab.transforms.blocks import LevelTable
 
@@ -97,8 +98,8 @@ class Model(nn.Module):
         z: Tensor = self.hyper_analysis(y, level)
         return z.float()
 
-    def walk(self, coder: Coder, y: Tensor, level: Tensor) -> tuple[Tensor, Beliefs]:
-        """Code y (B, M, h, w) and its hyper-latents: y_hat, of the same shape, and what was believed of y."""
+    def walk(self, coder: Coder, y: Tensor, level: Tensor) -> Walked:
+        """Code y (B, M, h, w) and its hyper-latents."""
         z = self.hyper_analyse(y, level)
         return self.prior.walk(coder, level, (z.shape[2], z.shape[3]), y, z)
 
@@ -122,22 +123,22 @@ class Model(nn.Module):
         """
         estimator = Estimator(noise)
         y = self.analyse(x, level)
-        y_hat, beliefs = self.walk(estimator, y, level)
-        x_hat = self.synthesise(y_hat, level, x.shape[2], x.shape[3])
+        walked = self.walk(estimator, y, level)
+        x_hat = self.synthesise(walked.y_hat, level, x.shape[2], x.shape[3])
         bits_z, *bits_y = estimator.bits
         in_total = torch.stack(bits_y).sum(dim=0)
         stages = tuple(stage for call in estimator.stages for stage in (*call, in_total))
-        small = self.preview(y_hat, level, x.shape[2], x.shape[3])
-        return Coded(x_hat, in_total, bits_z, _latents(y, beliefs), stages, small)
+        small = self.preview(walked.y_hat, level, x.shape[2], x.shape[3])
+        return Coded(x_hat, in_total, bits_z, _latents(y, walked), stages, small)
 
     def fixed_point_prior(self) -> Prior:
         """The prior in fixed point, for writing and reading files; a copy."""
         return to_fixed_point(copy.deepcopy(self.prior).cpu())
 
 
-def _latents(y: Tensor, beliefs: Beliefs) -> Latents | None:
+def _latents(y: Tensor, walked: Walked) -> Latents | None:
     """y and its Gaussian; None where it has none."""
-    if isinstance(beliefs[0][1], LearnedEntropyParameters):
+    if isinstance(walked.predicted[0][1], LearnedEntropyParameters):
         return None
-    belief = merge(beliefs, y)
-    return Latents(y, belief.mean, belief.scale)
+    parameters = merge(walked.predicted, y)
+    return Latents(y, parameters.mean, parameters.scale)

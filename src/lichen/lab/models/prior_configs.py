@@ -1,6 +1,6 @@
 """Configs of priors: frozen dataclasses with `build()`, one for each kind of context model and of z's density.
 
-A context's `build(base_raw, features)` gives the context model; `base_raw` (levels, M) is where log2 of
+A context's `build(base_raw_scale, features)` gives the context model; `base_raw_scale` (levels, M) is where log2 of
 the scales may start, `features` how many channels the hyper synthesis gives. A side's `build(channels,
 levels)` gives the density of z.
 """
@@ -15,7 +15,7 @@ from lichen.coding.scales import FLOOR, NO_SKIP
 from lichen.errors import UsageError
 from lichen.lab.prior.adaptation import Adaptation
 from lichen.lab.prior.centroids import Centroids
-from lichen.lab.prior.context import ContextModel, HyperAndLocal, HyperOnly, Source
+from lichen.lab.prior.context import HyperAndLocal, HyperOnly, ParallelModel, Source
 from lichen.lab.prior.factorized import FactorizedModel, LearnedDensity, LevelGaussian
 from lichen.lab.prior.families import OURS, Gaussian, LinearScale, Logistic, LogScale
 from lichen.lab.prior.masked import MaskedConv, causal, checkerboard
@@ -75,19 +75,19 @@ class Context:
     adaptation: int = 0
 
     def __post_init__(self) -> None:
-        plain = isinstance(self.family.scale, LogScale) and not self.family.mean_in_cdf and self.schedule.steps > 1
+        plain = isinstance(self.family.scale, LogScale) and not self.family.mean_in_cdf and self.schedule.count > 1
         if self.adaptation < 0 or (self.adaptation and not plain):
-            raise UsageError("adaptation asks for several parts, logarithmic scales, and symbols about a mean")
+            raise UsageError("adaptation asks for several steps, logarithmic scales, and symbols about a mean")
 
-    def build(self, base_raw: Tensor, features: int) -> ContextModel:
-        latents = base_raw.shape[1]
-        later = self.schedule.steps - 1
+    def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
+        latents = base_raw_scale.shape[1]
+        later = self.schedule.count - 1
         sources: list[Source] = [HyperOnly(features, latents)]
         sources += [HyperAndLocal(features, latents, self.local, self.hidden) for _ in range(later)]
         centroids = Centroids() if self.centroids else None
-        steps, width = self.schedule.steps, self.adaptation
+        steps, width = self.schedule.count, self.adaptation
         adaptation = Adaptation(latents, steps, width, self.family) if width else None
-        return ContextModel(self.schedule, sources, latents, base_raw, self.family, centroids, adaptation)
+        return ParallelModel(self.schedule, sources, latents, base_raw_scale, self.family, centroids, adaptation)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class FactorizedContext:
     radius: int = 255
     floor: float = FLOOR
 
-    def build(self, base_raw: Tensor, features: int) -> FactorizedModel:
-        return FactorizedModel(LearnedDensity(base_raw.shape[1], self.radius, self.floor))
+    def build(self, base_raw_scale: Tensor, features: int) -> FactorizedModel:
+        return FactorizedModel(LearnedDensity(base_raw_scale.shape[1], self.radius, self.floor))
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class DirectContext:
     zero_mean: bool = False
     family: Gaussian = PAPERS
 
-    def build(self, base_raw: Tensor, features: int) -> ContextModel:
-        latents = base_raw.shape[1]
+    def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
+        latents = base_raw_scale.shape[1]
         _expect(features, latents if self.zero_mean else 2 * latents)
-        return ContextModel(AllAtOnce(), [Direct(self.zero_mean)], latents, None, self.family)
+        return ParallelModel(AllAtOnce(), [Direct(self.zero_mean)], latents, None, self.family)
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class CheckerboardContext:
 
     family: Gaussian = PAPERS
 
-    def build(self, base_raw: Tensor, features: int) -> ContextModel:
-        latents = base_raw.shape[1]
-        return ContextModel(Checkerboard(), [_local(latents, features, 2)], latents, None, self.family)
+    def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
+        latents = base_raw_scale.shape[1]
+        return ParallelModel(Checkerboard(), [_local(latents, features, 2)], latents, None, self.family)
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class CausalContext:
 
     family: Gaussian = SERIAL
 
-    def build(self, base_raw: Tensor, features: int) -> SerialModel:
-        latents = base_raw.shape[1]
+    def build(self, base_raw_scale: Tensor, features: int) -> SerialModel:
+        latents = base_raw_scale.shape[1]
         return SerialModel(_local(latents, features, 1), latents, self.family)
 
 
@@ -149,14 +149,14 @@ class SliceContext:
     kernels: tuple[int, ...] = (5, 5, 3)
     family: Gaussian = PAPERS
 
-    def build(self, base_raw: Tensor, features: int) -> ContextModel:
-        latents = base_raw.shape[1]
+    def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
+        latents = base_raw_scale.shape[1]
         _expect(features, 2 * latents)
         if latents % self.slices:
             raise UsageError(f"{latents} latents cannot be cut into {self.slices} equal slices")
         schedule = ChannelSlices(self.slices, latents)
         sources = [Slice(latents, own, self.support, self.widths, self.kernels) for own in schedule.ranges()]
-        return ContextModel(schedule, sources, latents, None, self.family)
+        return ParallelModel(schedule, sources, latents, None, self.family)
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,10 @@ class GroupContext:
     least: int = 0
     family: Gaussian = PAPERS
 
-    def build(self, base_raw: Tensor, features: int) -> ContextModel:
-        _expect(base_raw.shape[1], sum(self.groups))
+    def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
+        _expect(base_raw_scale.shape[1], sum(self.groups))
         sources = [self._source(group, features) for group in ranges(self.groups)]
-        return ContextModel(SpaceChannel(self.groups), sources, base_raw.shape[1], None, self.family)
+        return ParallelModel(SpaceChannel(self.groups), sources, base_raw_scale.shape[1], None, self.family)
 
     def _source(self, group: slice, features: int) -> Neighbourhood:
         own = group.stop - group.start
@@ -198,8 +198,8 @@ class ReferenceContext:
     family: Gaussian = REFERENCE
     confidence: bool = True
 
-    def build(self, base_raw: Tensor, features: int) -> ReferenceModel:
-        return ReferenceModel(base_raw.shape[1], features, self.hidden, SLOPE, self.family, self.confidence)
+    def build(self, base_raw_scale: Tensor, features: int) -> ReferenceModel:
+        return ReferenceModel(base_raw_scale.shape[1], features, self.hidden, SLOPE, self.family, self.confidence)
 
 
 AnyContext = (

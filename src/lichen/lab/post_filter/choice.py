@@ -69,7 +69,7 @@ def _spacing(pixels: int) -> int:
 
 
 def _gram(around: Tensor, side: int, every: int) -> NDArray[np.float64]:
-    """Products of what places (h, w) see in (3, h + side - 1, w + side - 1), and 1, conv_by_taps for all: (F, F).
+    """Products of what places (h, w) see in (3, h + side - 1, w + side - 1), and 1, summed for all: (F, F).
 
     From one row and column of each `every`, by chance: at even distances a picture's own period might hide.
     """
@@ -135,9 +135,9 @@ def _best(
     """The best whole numbers, and by how much squared errors should fall; `lam` is for a pixel that was looked at."""
     step, worth = principal.step(level, hyper_latents), lam * 255**2 / 3  # bits for each unit of squared errors
     matrix, vector = projected[0] * step**2, projected[1] * step
-    belief = principal.belief(level, hyper_latents)
-    prices = prices_at(belief.scale[0, 0])
-    prices[belief.skipped[0, 0].numpy()] = [0.0] + [np.inf] * LARGEST  # what is skipped cannot be but 0
+    parameters = principal.entropy_parameters(level, hyper_latents)
+    prices = prices_at(parameters.scale[0, 0])
+    prices[parameters.skipped[0, 0].numpy()] = [0.0] + [np.inf] * LARGEST  # what is skipped cannot be but 0
     numbers = quantised(worth * matrix, worth * vector, prices)
     if cost(numbers, worth * matrix, worth * vector, prices) >= -_STATED_BITS:
         return None, 0.0

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lichen.coding.scales import RAW_SCALE_BITS, SCALE_MIN
-from lichen.lab.prior.context import Coder
-from lichen.lab.prior.families import EntropyParameters, Logistic
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.families import Logistic
+from lichen.lab.prior.walk import Coder
 from lichen.lab.transforms.blocks import no_autocast
 
 USUAL = 7  # binary digits of 64 ... 127 hyper-latents, of 64 x 64 pixels each: the size that tables are for
@@ -28,7 +29,7 @@ class PostFilter(nn.Module):
     """x_hat + the sum over k of c_k (filters_k * x_hat + offsets_k), c_k = s_k 2^(steps - e / 2), s_k whole numbers.
 
     `filters` (3 K, 3, n, n), the k-th being 3 k ... 3 k + 2, `offsets` (K, 3), and for each trained level `steps`
-    (levels,), log2 of what c_k is counted in, and `raws` (levels, K), log2 of the deviation of s_k. A picture of 2^e
+    (levels,), log2 of what c_k is counted in, and `raw_scales` (levels, K), log2 of s_k's deviation. A picture of 2^e
     times the usual hyper-latents has finer steps: it earns more by them. Pixels beyond the map are those of its edge.
     It begins as nothing.
     """
@@ -36,14 +37,14 @@ class PostFilter(nn.Module):
     filters: Tensor
     offsets: Tensor
     steps: Tensor
-    raws: Tensor
+    raw_scales: Tensor
 
     def __init__(self, count: int, side: int, levels: int) -> None:
         super().__init__()
         self.register_buffer("filters", torch.zeros(3 * count, 3, side, side))
         self.register_buffer("offsets", torch.zeros(count, 3))
         self.register_buffer("steps", torch.zeros(levels))
-        self.register_buffer("raws", torch.full((levels, count), math.log2(SCALE_MIN)))
+        self.register_buffer("raw_scales", torch.full((levels, count), math.log2(SCALE_MIN)))
 
     @property
     def learned(self) -> bool:
@@ -53,7 +54,7 @@ class PostFilter(nn.Module):
     @property
     def sane(self) -> bool:
         """Whether its numbers are such that no file's can take a picture beyond float32."""
-        tables = torch.cat([self.steps, self.raws.flatten()])
+        tables = torch.cat([self.steps, self.raw_scales.flatten()])
         taps = torch.cat([self.filters.flatten(), self.offsets.flatten()])
         return float(tables.abs().max()) <= 64 and float(taps.abs().max()) <= 2**16
 
@@ -62,17 +63,27 @@ class PostFilter(nn.Module):
         """Of the square of pixels that it sees."""
         return self.filters.shape[-1]
 
-    def code(self, coder: Coder, level: float, hyper_latents: int, numbers: NDArray[np.int64] | None = None) -> Tensor:
-        """Code s (K,), or read it when it is None, behind the latents; gives the coefficients c (K,), float64."""
-        wanted = None if numbers is None else torch.from_numpy(numbers).double()[None, None]
-        coded = coder.code(wanted, self.belief(level, hyper_latents))[0, 0]
-        return coded * self.step(level, hyper_latents)
+    def code(
+        self,
+        coder: Coder,
+        level: float,
+        hyper_latents: int,
+        numbers: NDArray[np.int64] | None = None,
+        group: int = 0,
+    ) -> Tensor:
+        """Code s (K,), or read it when it is None, behind the latents; gives the coefficients c (K,), float64.
 
-    def belief(self, level: float, hyper_latents: int) -> EntropyParameters:
-        """What is believed of s, (1, 1, K), in a file of this level (0 ... levels - 1) and size."""
-        row = self.raws[_nearest(level)].double().cpu()
-        raw = torch.round(row * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS + octaves(hyper_latents)
-        return EntropyParameters(torch.zeros_like(raw)[None, None], raw[None, None], Logistic())
+        `group` is the last channel group, in whose stream they are.
+        """
+        wanted = None if numbers is None else torch.from_numpy(numbers).double()[None, None]
+        symbols = coder.code(self.entropy_parameters(level, hyper_latents), wanted, group)[0, 0]
+        return symbols * self.step(level, hyper_latents)
+
+    def entropy_parameters(self, level: float, hyper_latents: int) -> EntropyParameters:
+        """Those of s, (1, 1, K), in a file of this rate level (0 ... levels - 1) and size."""
+        row = self.raw_scales[_nearest(level)].double().cpu()
+        raw_scale = torch.round(row * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS + octaves(hyper_latents)
+        return EntropyParameters(torch.zeros_like(raw_scale)[None, None], raw_scale[None, None], Logistic())
 
     def step(self, level: float, hyper_latents: int) -> float:
         """What c_k is counted in."""

@@ -47,7 +47,7 @@ def learn(principal: PostFilter, examples: Sequence[Example], lams: Sequence[flo
         of_level = [example for example in examples if example.level == level]
         step = math.sqrt(18 / (255**2 * math.log(2) * lam * USUAL_PIXELS))
         principal.steps[level] = round(math.log2(step) * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
-        principal.raws[level] = _spreads(taps, of_level, step, lam)
+        principal.raw_scales[level] = _spreads(taps, of_level, step, lam)
 
 
 def _axes(examples: Sequence[Example], count: int) -> NDArray[np.float64]:
@@ -69,17 +69,17 @@ def _axes(examples: Sequence[Example], count: int) -> NDArray[np.float64]:
 
 def _spreads(taps: NDArray[np.float64], examples: Sequence[Example], step: float, lam: float) -> Tensor:
     """log2 of the deviation (K,) at which the numbers that these examples state cost least."""
-    raws = torch.linspace(math.log2(SCALE_MIN), math.log2(SCALE_MAX), SCALES, dtype=torch.float64)
-    chosen = np.full(taps.shape[2], int(np.argmin(np.abs(raws.numpy()))))  # a deviation of about 1
+    raw_scales = torch.linspace(math.log2(SCALE_MIN), math.log2(SCALE_MAX), SCALES, dtype=torch.float64)
+    chosen = np.full(taps.shape[2], int(np.argmin(np.abs(raw_scales.numpy()))))  # a deviation of about 1
     for _ in range(_ROUNDS):
         sums = np.zeros((SCALES, taps.shape[2]))
         for example in examples:
             finer = octaves(example.hyper_latents)
-            prices = prices_at(torch.exp2(raws + finer).clamp(SCALE_MIN, SCALE_MAX))
+            prices = prices_at(torch.exp2(raw_scales + finer).clamp(SCALE_MIN, SCALE_MAX))
             worth = lam * 255**2 / 3 * example.pixels / example.found.pixels
             matrix, vector = project(example.found, taps)
             own = step * 2.0**-finer
             sums += prices[:, np.abs(quantised(matrix * (worth * own**2), vector * (worth * own), prices[chosen]))]
         chosen = np.argmin(sums, axis=0)
-    best: Tensor = torch.round(raws[torch.from_numpy(chosen)] * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
+    best: Tensor = torch.round(raw_scales[torch.from_numpy(chosen)] * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
     return best

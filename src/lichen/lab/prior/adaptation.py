@@ -1,15 +1,14 @@
-"""Backward adaptation: scales corrected by how well those of earlier parts fitted what was decoded.
+"""Backward adaptation: scales corrected by how well those of earlier steps fitted what was decoded.
 
 A hyper-latent foretells scales, and now and then is wrong about a whole channel or a whole region. Encoder and decoder
-both see it as parts are decoded, and move the scales of later parts: no bits are spent on it. Evidence is counted as
-log-likelihoods add up: a symbol s has the score u = d ln P(s) / d log2(sigma), of mean 0 and variance I (the Fisher
-information) where sigma is right; sum(u) / (sum(I) + doubt) is about how many octaves it is wrong by.
+both see it as steps are decoded, and offset the scales of later steps: no bits are spent on it. Statistics add up as
+log-likelihoods do: a symbol s has the score u = d ln P(s) / d log2(sigma), of mean 0 and variance I (the Fisher
+information) where sigma is right; sum(u) / (sum(I) + prior strength) estimates by how many octaves it is wrong.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 
@@ -19,54 +18,48 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lichen.lab.fixed_point.grid import ACTIVATION_BITS
-from lichen.lab.prior.families import EntropyParameters, Gaussian, Logistic
-from lichen.lab.prior.schedules import Cell
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.families import Family
+from lichen.lab.prior.schedules import Cell, Step
 from lichen.lab.transforms.blocks import SLOPE, Pointwise, zero_
 
-SIDE = 4  # latents that a tally has in each direction: those of a hyper-latent
-REACH = 1  # how many hyper-latents away evidence is smoothed over
+HYPER_STRIDE = 4  # latents of a hyper-latent in each direction, which share their statistics
+SMOOTHING_REACH = 1  # how many hyper-latents away statistics are smoothed over
 SIZES = 256  # of |s| that have scores of their own; the last stands for all beyond
 UNITS = 256  # of a score and of information: whole numbers, exact in whatever order they are added
-PRIOR_STRENGTH = 6 * 4 * UNITS  # information, as the smoothed tallies count it, for "the scale was right"
-MOST = 8.0  # the largest evidence, in octaves
-START = 0.6  # how much of it a channel's scale is moved by
+PRIOR_STRENGTH = 6 * 4 * UNITS  # information, as smoothed statistics count it, for "the scale was right"
+ERROR_MAX = 8.0  # the largest log-scale error, in octaves
+GAIN_START = 0.6  # how much of it a channel's scale is offset by, before training
 
 
 @dataclass(frozen=True)
 class ScaleStatistics:
     """What the latents decoded so far say of their scales.
 
-    `counts` (B, 2, M, h / 4, w / 4) are sums of scores and of information; `moved` (B, M, h / 4, w / 4) is what the
-    raw scales of the part at hand are moved by, None: not at all.
+    `counts` (B, 2, M, h / 4, w / 4) are sums of scores and of information.
     """
 
     counts: Tensor
-    moved: Tensor | None = None
 
     @staticmethod
     def empty(like: Tensor, latents: int, dtype: torch.dtype) -> ScaleStatistics:
         """Of nothing yet, for features (B, F, h, w)."""
         batch, _, height, width = like.shape
-        counts = like.new_zeros(batch, 2, -(-height // SIDE), -(-width // SIDE), latents, dtype=dtype)
+        counts = like.new_zeros(batch, 2, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE), latents, dtype=dtype)
         return ScaleStatistics(counts.permute(0, 1, 4, 2, 3))
 
-    def places(self, cell: Cell, width: int) -> Tensor:
-        """(n,) int64: where in the tally's flat map each of a cell's positions is counted, of latents `width` wide."""
-        height, across = self.counts.shape[3:]
-        everywhere = torch.arange(height * across * SIDE**2, device=self.counts.device)
-        positions = everywhere if cell.positions is None else cell.positions
-        return positions // (width * SIDE) * across + positions % width // SIDE
+    @staticmethod
+    def at_latents(offsets: Tensor, cell: Cell, width: int) -> Tensor:
+        """Scale offsets (B, M, h / 4, w / 4) at a cell's latents, of a map `width` latents wide: (B, n, c)."""
+        return Cell(cell.channels, _places(cell, offsets.shape[2:], width)).of(offsets)
 
-    def moves(self, belief: EntropyParameters, cell: Cell, width: int) -> EntropyParameters:
-        """A cell's belief with its scales moved."""
-        if self.moved is None:
-            return belief
-        by = Cell(cell.channels, self.places(cell, width)).of(self.moved)
-        return EntropyParameters(belief.mean, belief.raw + by, belief.family)
 
-    def within(self, cut: Callable[[Tensor], Tensor]) -> ScaleStatistics:
-        """The same memory under a window: `cut` gives the part of a map (..., h / 4, w / 4) that lies there."""
-        return ScaleStatistics(cut(self.counts), None if self.moved is None else cut(self.moved))
+def _places(cell: Cell, shape: torch.Size, width: int) -> Tensor:
+    """(n,) int64: where in the flat map of statistics each of a cell's positions is counted, of latents so wide."""
+    height, across = shape
+    everywhere = torch.arange(height * across * HYPER_STRIDE**2)
+    positions = everywhere if cell.positions is None else cell.positions
+    return positions // (width * HYPER_STRIDE) * across + positions % width // HYPER_STRIDE
 
 
 @functools.cache
@@ -85,10 +78,10 @@ class Scores(nn.Module):
 
     table: Tensor
 
-    def __init__(self, shape: Gaussian | Logistic) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        table = _scores(shape.tables).clone()
-        table[: shape.skip + 1] = 0
+        table = _scores(family.tables).clone()
+        table[: family.skip + 1] = 0
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -100,14 +93,14 @@ class Scores(nn.Module):
 
 
 class Adaptation(nn.Module):
-    """Moves the raw scales of the second and later parts by what the tally of all before says.
+    """Scale offsets for the second and later steps, by the statistics of all before.
 
-    A channel's scale follows its own evidence (`own`) and that of all channels (`mixed`, a network of `width`).
+    A channel's scale follows its own log-scale error (`own`) and that of all channels (`mixed`, a network of `width`).
     """
 
-    def __init__(self, latents: int, steps: int, width: int, shape: Gaussian | Logistic) -> None:
+    def __init__(self, latents: int, steps: int, width: int, family: Family) -> None:
         super().__init__()
-        self.scores = Scores(shape)
+        self.scores = Scores(family)
         self.own = nn.ModuleList(nn.Conv2d(latents, latents, 1, groups=latents) for _ in range(steps - 1))
         self.mixed = nn.ModuleList(
             nn.Sequential(Pointwise(latents, width), nn.LeakyReLU(SLOPE), zero_(Pointwise(width, latents)))
@@ -115,34 +108,37 @@ class Adaptation(nn.Module):
         )
         for layer in self.own:
             assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-            nn.init.constant_(layer.weight, START)
+            nn.init.constant_(layer.weight, GAIN_START)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, step: int, tally: ScaleStatistics) -> ScaleStatistics:
-        """The tally with what it moves the raw scales of part `step` (from 1) by."""
-        asked = evidence(tally.counts)
-        return ScaleStatistics(tally.counts, self.own[step - 1](asked) + self.mixed[step - 1](asked))
+    def forward(self, number: int, statistics: ScaleStatistics) -> Tensor:
+        """What the raw scales of the step `number` (from 1) are offset by, (B, M, h / 4, w / 4) in octaves."""
+        error = log_scale_error(statistics.counts)
+        offsets: Tensor = self.own[number - 1](error) + self.mixed[number - 1](error)
+        return offsets
 
     @torch.no_grad()
     def count(
-        self, tally: ScaleStatistics, cell: Cell, belief: EntropyParameters, residuals: Tensor, width: int
-    ) -> None:
-        """Add a cell's symbols to the tally of a map `width` latents wide, in place.
+        self, statistics: ScaleStatistics, step: Step, unmoved: EntropyParameters, symbols: Tensor, width: int
+    ) -> ScaleStatistics:
+        """Add a step's symbols, a block, to the statistics of a map `width` latents wide; in place.
 
-        `residuals` (B, n, c) are its symbols within a rounding, `belief` is theirs before it was moved: a tally says
-        how wrong the networks are, moved or not.
+        `unmoved` are the parameters before scale offsets: statistics say how wrong the networks are, offset or not.
         """
-        sizes = residuals.abs().add_(0.5).clamp_(max=SIZES - 1).int().clamp_(min=0)  # a NaN may be any whole number
-        rows = belief.family.scale.index(belief.raw).int().mul_(SIZES).add_(sizes)
-        found = self.scores(rows).to(tally.counts.dtype)
-        shape = tally.counts.shape[3:]
-        sums = found.new_zeros(len(found), shape.numel(), *found.shape[2:])
-        sums.index_add_(1, tally.places(cell, width), found)
-        tally.counts.permute(0, 1, 3, 4, 2)[..., cell.channels] += sums.unflatten(1, shape).movedim(4, 1)
+        sizes = symbols.abs().add_(0.5).clamp_(max=SIZES - 1).int().clamp_(min=0)  # a NaN may be any whole number
+        rows = unmoved.family.scale.index(unmoved.raw_scale).int().mul_(SIZES).add_(sizes)
+        counts, shape = statistics.counts, statistics.counts.shape[3:]
+        positions = shape.numel() * HYPER_STRIDE**2
+        for cell, own in zip(step.cells, step.split(rows, positions, counts.shape[2]), strict=True):
+            found = self.scores(own).to(counts.dtype)
+            sums = found.new_zeros(len(found), shape.numel(), *found.shape[2:])
+            sums.index_add_(1, _places(cell, shape, width).to(found.device), found)
+            counts.permute(0, 1, 3, 4, 2)[..., cell.channels] += sums.unflatten(1, shape).movedim(4, 1)
+        return statistics
 
 
-def evidence(counts: Tensor) -> Tensor:
-    """Counts (B, 2, M, h, w) -> sum(u) / (sum(I) + doubt) in octaves, on the activations' grid: (B, M, h, w).
+def log_scale_error(counts: Tensor) -> Tensor:
+    """Counts (B, 2, M, h, w) -> sum(u) / (sum(I) + prior strength) in octaves, on the activations' grid: (B, M, h, w).
 
     Both are smoothed with [1 2 1] in both directions, zeros beyond the map. Sums of whole numbers and one division in
     double precision: the same on every machine.
@@ -153,4 +149,4 @@ def evidence(counts: Tensor) -> Tensor:
     columns = F.pad(x, (0, 0, 1, 1))
     score, information = torch.add(columns[..., :-2, :] + columns[..., 2:, :], x, alpha=2).double().unbind(dim=1)
     octaves = score.mul_(2**ACTIVATION_BITS).div_(information.add_(PRIOR_STRENGTH)).round_().div_(2**ACTIVATION_BITS)
-    return octaves.clamp_(-MOST, MOST).to(counts.dtype).permute(0, 3, 1, 2)
+    return octaves.clamp_(-ERROR_MAX, ERROR_MAX).to(counts.dtype).permute(0, 3, 1, 2)

@@ -1,12 +1,13 @@
 """Densities that do not depend on the picture: learned for each channel (Balle 2018), or a Gaussian per level.
 
-Both give beliefs of all positions at once: of z in every model, and of y in the factorized one.
+Both give entropy parameters of all positions at once: of z in every model, and of y in the factorized one.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lichen.lab.fixed_point.grid import round_to_grid
-from lichen.lab.prior.context import Beliefs, Coder, Context, HyperPrior
-from lichen.lab.prior.families import AnyEntropyParameters, EntropyParameters, LearnedEntropyParameters, lower_bound
-from lichen.lab.prior.schedules import AllAtOnce, Cell
+from lichen.lab.prior.entropy_parameters import AnyEntropyParameters, EntropyParameters, LearnedEntropyParameters
+from lichen.lab.prior.families import lower_bound
+from lichen.lab.prior.prior import HyperPrior
+from lichen.lab.prior.schedules import AllAtOnce, Step
+from lichen.lab.prior.walk import ContextModel
 from lichen.lab.transforms.blocks import LevelTable
 
 WIDTHS = (1, 3, 3, 3, 3, 1)  # of the small network that is a channel's cumulative
@@ -30,12 +33,13 @@ class LevelGaussian(HyperPrior):
         super().__init__()
         self.channels = channels
         self.mean = LevelTable(torch.zeros(levels, channels))
-        self.raw = LevelTable(torch.zeros(levels, channels))
+        self.raw_scale = LevelTable(torch.zeros(levels, channels))
 
     def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
-        """level (B,) -> the belief of (B, positions, C)."""
-        mean, raw = (table(level)[:, None, :, 0, 0].expand(-1, positions, -1) for table in (self.mean, self.raw))
-        return EntropyParameters(mean, raw)
+        """level (B,) -> the entropy parameters of (B, positions, C)."""
+        tables = self.mean, self.raw_scale
+        mean, raw_scale = (table(level)[:, None, :, 0, 0].expand(-1, positions, -1) for table in tables)
+        return EntropyParameters(mean, raw_scale)
 
 
 class LearnedDensity(HyperPrior):
@@ -68,10 +72,10 @@ class LearnedDensity(HyperPrior):
         self.register_state_dict_pre_hook(_count_anew)
 
     def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
-        """level (B,) -> the belief of (B, positions, C)."""
-        return self.believe(self.medians, len(level), positions)
+        """level (B,) -> the entropy parameters of (B, positions, C)."""
+        return self.at_all(self.medians, len(level), positions)
 
-    def believe(self, medians: Tensor, batch: int, positions: int) -> LearnedEntropyParameters:
+    def at_all(self, medians: Tensor, batch: int, positions: int) -> LearnedEntropyParameters:
         return LearnedEntropyParameters(medians.expand(batch, positions, -1), self, self.frequencies)
 
     def bits(self, residual: Tensor) -> Tensor:
@@ -112,7 +116,7 @@ class LearnedDensity(HyperPrior):
         self.frequencies.copy_(counts.scatter_add(1, top, rest))
 
     def fixed_point(self) -> FixedPointDensity:
-        """The fixed-point twin."""
+        """The fixed-point module."""
         return FixedPointDensity(self)
 
 
@@ -122,7 +126,7 @@ def _count_anew(module: nn.Module, *_: Any) -> None:
 
 
 class FixedPointDensity(HyperPrior):
-    """The fixed-point twin of a learned density: its medians on the grid, its stored integers."""
+    """The fixed-point module of a learned density: its medians on the grid, its stored integers."""
 
     medians: Tensor
 
@@ -132,10 +136,19 @@ class FixedPointDensity(HyperPrior):
         self.register_buffer("medians", round_to_grid(density.medians.detach()))
 
     def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
-        return self.density.believe(self.medians, len(level), positions)
+        return self.density.at_all(self.medians, len(level), positions)
 
 
-class FactorizedModel(Context):
+@dataclass(frozen=True)
+class FactorizedState:
+    """What a factorized prior needs: where there are latents, and those that are decoded."""
+
+    features: Tensor
+    rate_level: Tensor
+    known: Tensor
+
+
+class FactorizedModel(ContextModel):
     """y under a learned density, with no hyper-latent: the factorized prior (Balle 2017)."""
 
     def __init__(self, density: LearnedDensity) -> None:
@@ -143,11 +156,18 @@ class FactorizedModel(Context):
         self.schedule, self.density = AllAtOnce(), density
         self.latents = len(density.medians)
 
-    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
-        cell = Cell(slice(None))
-        belief = self.density(level, features.shape[2] * features.shape[3])
-        y_hat = coder.code(None if y is None else cell.of(y), belief)
-        return cell.back(y_hat, features.shape[2:]), [(cell, belief)]
+    def begin(self, features: Tensor, rate_level: Tensor, y_hat: Tensor | None = None) -> FactorizedState:
+        return FactorizedState(features, rate_level, features)
+
+    def steps(self, state: FactorizedState, sequential: bool) -> list[Step]:
+        return self.schedule.steps(state.features.shape[2], state.features.shape[3], state.features.device)
+
+    def predict(self, step: Step, state: FactorizedState) -> tuple[AnyEntropyParameters, FactorizedState]:
+        return self.density(state.rate_level, state.features.shape[2] * state.features.shape[3]), state
+
+    def absorb(self, step: Step, state: FactorizedState, symbols: Tensor) -> FactorizedState:
+        medians = self.density(state.rate_level, 1).centre
+        return replace(state, known=step.cells[0].back(medians + symbols, state.features.shape[2:]))
 
 
 def imported_density(

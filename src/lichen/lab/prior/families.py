@@ -1,17 +1,15 @@
-"""What is believed of a latent: float for training and estimates, frozen integers for files.
+"""Families of distributions for latents: Gaussian and logistic, and how a scale follows from a network's raw scale.
 
-A network gives `raw`, from which a scale follows (`LogScale`, `LinearScale`). Floats use that
-directly; the coder uses the nearest of 64 scales, whose integer frequency tables were made once by
-`scripts/make_tables.py` and never change: no `erf` or `exp` decides a bit at run time.
+Training and estimates use the scale as it is. The coder uses the nearest of 64 scales, whose integer frequency tables
+were made once by `scripts/make_tables.py` and never change: no `erf` or `exp` decides a bit at run time.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,7 +19,6 @@ from lichen.coding.scales import (
     FLOOR,
     LINEAR_THRESHOLDS,
     LOG_STEP,
-    NO_SKIP,
     RAW_SCALE_BITS,
     SCALE_MAX,
     SCALE_MIN,
@@ -103,15 +100,15 @@ def _tempered(bits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LogScale:
-    """raw is log2 of the scale: our own models."""
+    """The raw scale is log2 of the scale: our own models."""
 
-    def scale(self, raw: Tensor) -> Tensor:
-        bounded = lower_bound(raw.float(), math.log2(SCALE_MIN))
+    def scale(self, raw_scale: Tensor) -> Tensor:
+        bounded = lower_bound(raw_scale.float(), math.log2(SCALE_MIN))
         return torch.exp2(upper_bound(bounded, math.log2(SCALE_MAX)))
 
-    def index(self, raw: Tensor) -> Tensor:
-        """The coder's scale index, uint8, of raw on its grid."""
-        return scale_index(raw)
+    def index(self, raw_scale: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of a raw scale on its grid."""
+        return scale_index(raw_scale)
 
     def thresholds(self) -> tuple[int, ...]:
         return THRESHOLDS
@@ -119,15 +116,15 @@ class LogScale:
 
 @dataclass(frozen=True)
 class LinearScale:
-    """raw is the scale itself: the papers' models."""
+    """The raw scale is the scale itself: the papers' models."""
 
-    def scale(self, raw: Tensor) -> Tensor:
-        return upper_bound(lower_bound(raw.float(), SCALE_MIN), SCALE_MAX)
+    def scale(self, raw_scale: Tensor) -> Tensor:
+        return upper_bound(lower_bound(raw_scale.float(), SCALE_MIN), SCALE_MAX)
 
-    def index(self, raw: Tensor) -> Tensor:
-        """The coder's scale index, uint8, of raw on its grid."""
-        table = _linear_index().to(raw.device)
-        units = (raw * 2**RAW_SCALE_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
+    def index(self, raw_scale: Tensor) -> Tensor:
+        """The coder's scale index, uint8, of a raw scale on its grid."""
+        table = _linear_index().to(raw_scale.device)
+        units = (raw_scale * 2**RAW_SCALE_BITS).round_().sub_(LINEAR_THRESHOLDS[0] - 1)
         index: Tensor = table[units.clamp_(0, len(table) - 1).long()]
         return index
 
@@ -137,7 +134,7 @@ class LinearScale:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """How Gaussian beliefs are read, priced and coded; part of a model's config.
+    """Gaussian latents: how their scales are read, what they cost, how they are coded; part of a model's config.
 
     At scale indices up to `skip` nothing is coded; `floor` is the smallest probability that an
     estimate counts with. `mean_in_cdf`: the mean stays inside the density and y_hat = round(y), for
@@ -162,7 +159,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Logistic:
-    """The same for beliefs of heavier tails than a Gaussian's, about their mean: the default model's."""
+    """The same for a logistic distribution, of heavier tails than a Gaussian's, about the mean: the default's."""
 
     scale: LogScale | LinearScale = LogScale()
     skip: int = SKIP
@@ -184,136 +181,18 @@ Family = Gaussian | Logistic
 OURS = Gaussian()
 
 
-@dataclass(frozen=True)
-class EntropyParameters:
-    """What is believed of a latent before it is coded: mean and raw, (B, ..., C).
-
-    `earlier` are the beliefs of a model's earlier stages, which are priced in training only.
-    """
-
-    mean: Tensor
-    raw: Tensor
-    family: Family = OURS
-    earlier: tuple[EntropyParameters, ...] = ()
-
-    @property
-    def scale(self) -> Tensor:
-        """sigma, bounded to what the coder has tables for."""
-        return self.family.scale.scale(self.raw)
-
-    @property
-    def skipped(self) -> Tensor:
-        """True where the coder codes nothing and y_hat is the mean."""
-        if self.family.skip == NO_SKIP:
-            return torch.zeros_like(self.raw, dtype=torch.bool)
-        skipped: Tensor = torch.round(self.raw.double() * 2**RAW_SCALE_BITS) < self._threshold_of_skip()
-        return skipped
-
-    def _threshold_of_skip(self) -> int:
-        return self.family.scale.thresholds()[self.family.skip]
-
-    @property
-    def centre(self) -> Tensor:
-        """What is taken from y before it is rounded, and added again."""
-        return torch.zeros_like(self.mean) if self.family.mean_in_cdf else self.mean
-
-    def bits(self, rounded: Tensor) -> Tensor:
-        """The cost of y_hat = centre + rounded, elementwise."""
-        return self.family.bits(self._residual(rounded), self.scale)
-
-    def training_bits(self, noisy: Tensor, rounded: Tensor | None = None) -> Tensor:
-        """The cost of centre + noisy, with a useful gradient at any distance.
-
-        With `rounded` the cost of that, as in a file: the scale learns from it, mean and y from the noisy one.
-        """
-        price = self.family.training_bits
-        if rounded is None:
-            return price(self._residual(noisy), self.scale)
-        scale = self.scale
-        slope = price(self._residual(noisy), scale.detach())
-        return price(self._residual(rounded).detach(), scale) + (slope - slope.detach())
-
-    def _residual(self, value: Tensor) -> Tensor:
-        return value.float() - self.mean.float() if self.family.mean_in_cdf else value.float()
-
-
-def joined(cells: Sequence[Tensor]) -> Tensor:
-    """Latents (B, n, c) of several cells, one after the other, as one block (B, sum of n c, 1); one cell as it is."""
-    return cells[0] if len(cells) == 1 else torch.cat([cell.flatten(1) for cell in cells], dim=1)[..., None]
-
-
-def parted(block: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The inverse of `joined`: cells of these shapes."""
-    if len(like) == 1:
-        return [block]
-    parts = block[..., 0].split([cell.shape[1] * cell.shape[2] for cell in like], dim=1)
-    return [part.view(cell.shape) for part, cell in zip(parts, like, strict=True)]
-
-
-def joined_parameters(beliefs: Sequence[EntropyParameters]) -> EntropyParameters:
-    """What is believed of several cells, as they are `joined`."""
-    if len(beliefs) == 1:
-        return beliefs[0]
-    return EntropyParameters(joined([b.mean for b in beliefs]), joined([b.raw for b in beliefs]), beliefs[0].family)
-
-
-class Pricer(Protocol):
-    """A learned density: bits of each latent, given its distance from the density's centre."""
-
-    def bits(self, residual: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class LearnedEntropyParameters:
-    """Latents of a density that is learned for each channel (Balle 2018), whatever the picture.
-
-    `mean` (B, n, C) is the density's median; `frequencies` (C, 2R + 2) are the coder's integers for
-    the symbols -R ... R and the escape, summing to 2^24. A learned density has no scale: 1 stands for it.
-    """
-
-    mean: Tensor
-    density: Pricer
-    frequencies: Tensor
-    family: Gaussian = OURS
-    earlier: tuple[EntropyParameters, ...] = ()
-
-    @property
-    def raw(self) -> Tensor:
-        return torch.zeros_like(self.mean)
-
-    @property
-    def centre(self) -> Tensor:
-        """What is taken from y before it is rounded, and added again."""
-        return self.mean
-
-    @property
-    def skipped(self) -> Tensor:
-        return torch.zeros_like(self.mean, dtype=torch.bool)
-
-    def bits(self, rounded: Tensor) -> Tensor:
-        """The cost of y_hat = centre + rounded, elementwise."""
-        return self.density.bits(rounded.float())
-
-    def training_bits(self, noisy: Tensor, rounded: Tensor | None = None) -> Tensor:
-        """The same of the noisy one; a learned density has a gradient wherever it has data."""
-        return self.density.bits(noisy.float())
-
-
-AnyEntropyParameters = EntropyParameters | LearnedEntropyParameters
-
-
-def scale_index(raw: Tensor) -> Tensor:
-    """The coder's scale index, 0 ... 63 uint8, of each raw (either float, on its grid): how many thresholds are <= raw.
+def scale_index(raw_scale: Tensor) -> Tensor:
+    """The coder's scale index, 0 ... 63 uint8, of each raw scale (either float): how many thresholds are not above it.
 
     The thresholds lie evenly but for their rounding, so a product and a sum find the index; a test
-    compares every raw with the 63 integers.
+    compares every raw scale with the 63 integers.
     """
-    index = (raw * (1 / LOG_STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_SCALE_BITS + 1)) / LOG_STEP)
+    index = (raw_scale * (1 / LOG_STEP)).add_(0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_SCALE_BITS + 1)) / LOG_STEP)
     return index.clamp_(0, SCALES - 1).to(torch.uint8)
 
 
 @functools.cache
 def _linear_index() -> Tensor:
-    """The scale index for each possible linear raw, in units of 2^-12, from one below the first threshold on."""
+    """The scale index for each possible linear raw scale, in units of 2^-12, from one below the first threshold on."""
     units = torch.arange(LINEAR_THRESHOLDS[0] - 1, LINEAR_THRESHOLDS[-1] + 1)
     return torch.bucketize(units, torch.tensor(LINEAR_THRESHOLDS), right=True).to(torch.uint8)

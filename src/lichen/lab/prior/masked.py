@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from lichen.lab.fixed_point.grid import clamp_to_grid
 from lichen.lab.fixed_point.layers import FixedPointConv
 
-BLOCK = 4096  # positions that are gathered at a time
+GATHERED_AT_ONCE = 4096  # positions that are gathered at a time
 
 
 def causal(side: int, centre: bool = False) -> Tensor:
@@ -48,12 +48,12 @@ class MaskedConv(nn.Conv2d):
         return F.linear(windows, self.weight[:, :, self.mask].permute(0, 2, 1).flatten(1), self.bias)
 
     def fixed_point(self) -> FixedPointMasked:
-        """The fixed-point twin."""
+        """The fixed-point module."""
         return FixedPointMasked(self)
 
 
 class FixedPointMasked(nn.Module):
-    """The fixed-point twin of a masked convolution: one matrix product over gathered windows, closed taps left out."""
+    """The fixed-point module of a masked convolution: one product over gathered windows, closed taps left out."""
 
     weight: Tensor
     offset: Tensor
@@ -76,7 +76,7 @@ class FixedPointMasked(nn.Module):
         flat = clamp_to_grid(known).permute(0, 2, 3, 1).flatten(1, 2)
         flat = torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
         index = index if positions is None else index[positions]
-        return torch.cat([self.gathered(flat, block) for block in index.split(BLOCK)], dim=1)
+        return torch.cat([self.gathered(flat, block) for block in index.split(GATHERED_AT_ONCE)], dim=1)
 
     def gathered(self, flat: Tensor, index: Tensor) -> Tensor:
         """flat (B, h w + 1, Cin), its last position zero; index (n, taps) into it -> (B, n, Cout)."""

@@ -9,22 +9,22 @@ stages predict in turn: local context, + reference, + hyper-latent; only the las
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from lichen.lab.fixed_point.grid import round_to_grid
-from lichen.lab.prior.context import Beliefs, Coder, Context
-from lichen.lab.prior.families import EntropyParameters, Gaussian, gaussian_bits
+from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.families import Gaussian, gaussian_bits
 from lichen.lab.prior.masked import FixedPointMasked, MaskedConv, causal, neighbours
 from lichen.lab.prior.reference_fixed_point import FixedPointConfidence, FixedPointLogMean, FixedPointWeigh
-from lichen.lab.prior.schedules import Cell, Raster
+from lichen.lab.prior.reference_search import Search
+from lichen.lab.prior.schedules import Raster, Step
+from lichen.lab.prior.serial import EVERYTHING, SerialState, filled, flattened, padded
 from lichen.lab.prior.sources import at_points, stack
+from lichen.lab.prior.walk import ContextModel
 
-BLOCK = 128  # positions that are searched for at a time: the whole matrix of similarities is never held
-REACH = 2047.0  # latents are compared within +-this, so that products of patches are exact integers
+SEARCHED_AT_ONCE = 128  # positions: the whole matrix of similarities is never held
 
 
 class Weigh(nn.Module):
@@ -34,7 +34,7 @@ class Weigh(nn.Module):
         return x * (similarity * confidence)
 
     def fixed_point(self) -> FixedPointWeigh:
-        """The fixed-point twin."""
+        """The fixed-point module."""
         return FixedPointWeigh()
 
 
@@ -45,7 +45,7 @@ class LogMean(nn.Module):
         return torch.logaddexp2(one.float(), other.float()) - 1
 
     def fixed_point(self) -> FixedPointLogMean:
-        """The fixed-point twin."""
+        """The fixed-point module."""
         return FixedPointLogMean()
 
 
@@ -53,23 +53,23 @@ class Confidence(nn.Module):
     """U: the channels' mean of P(y_hat) under mean and raw = log2 scale, (B, n, C) -> (B, n, 1), without gradient."""
 
     @torch.no_grad()
-    def forward(self, y_hat: Tensor, belief: EntropyParameters) -> Tensor:
-        bits = gaussian_bits(y_hat.float() - belief.mean.float(), belief.scale)
+    def forward(self, y_hat: Tensor, parameters: EntropyParameters) -> Tensor:
+        bits = gaussian_bits(y_hat.float() - parameters.mean.float(), parameters.scale)
         return torch.exp2(-bits).mean(dim=2, keepdim=True)
 
     def fixed_point(self) -> FixedPointConfidence:
-        """The fixed-point twin."""
+        """The fixed-point module."""
         return FixedPointConfidence()
 
 
 class Certainty(nn.Module):
     """In place of U in the paper's ablation: every winner is trusted, (B, n, C) -> ones (B, n, 1)."""
 
-    def forward(self, y_hat: Tensor, belief: EntropyParameters) -> Tensor:
+    def forward(self, y_hat: Tensor, parameters: EntropyParameters) -> Tensor:
         return y_hat.new_ones(*y_hat.shape[:2], 1)
 
     def fixed_point(self) -> Certainty:
-        """Nothing is computed: its own fixed-point twin."""
+        """Nothing is computed: its own fixed-point module."""
         return self
 
 
@@ -87,8 +87,8 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class _Glance:
-    """What the search gives for a block of n positions: pictures' winners (B, n), S and U (B, n, 1), and before it."""
+class _Found:
+    """What the search gives for a block of n positions: winners (B, n), S and U (B, n, 1), and the first stage."""
 
     block: Tensor
     local: Tensor
@@ -98,13 +98,54 @@ class _Glance:
     confidence: Tensor
 
 
-class ReferenceModel(Context):
+class _Ahead:
+    """Parameters of all positions in raster order, computed block by block as they are asked for."""
+
+    def __init__(self, blocks: Iterator[EntropyParameters]) -> None:
+        self._blocks, self._start = blocks, 0
+        self._block: EntropyParameters | None = None
+
+    def at(self, position: int) -> EntropyParameters:
+        """Those of one position; positions must be asked for in order."""
+        while self._block is None or position >= self._start + self._block.mean.shape[1]:
+            self._start += 0 if self._block is None else self._block.mean.shape[1]
+            self._block = next(self._blocks)
+        row = slice(position - self._start, position - self._start + 1)
+        return replace(self._block, mean=self._block.mean[:, row], raw_scale=self._block.raw_scale[:, row], earlier=())
+
+    def all(self) -> EntropyParameters:
+        """Those of all positions, with their earlier stages."""
+        return _join(list(self._blocks))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What a reader keeps beside y_hat: the search, confidences (1, h w, 1), and which positions each one sees."""
+
+    search: Search
+    confidence: Tensor
+    around: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class ReferenceState(SerialState):
+    """As `SerialState`; `foretold` gives parameters where y_hat is known, `reading` is a reader's."""
+
+    foretold: _Ahead | None = None
+    reading: _Reading | None = None
+    first: EntropyParameters | None = None  # the first stage of the position at hand
+
+
+class ReferenceModel(ContextModel):
     """Local context, best earlier patch and hyper-latent, stage by stage; trained at once, coded in raster order.
 
-    `inputs`: the first stage sees M channels, the second 2M, the third 2M + `features`; each is three 1 x 1
+    The first stage sees M channels, the second 2M, the third 2M + `features`; each is three 1 x 1
     layers of `hidden` channels. Stages add to the mean; deviations are averaged in the logarithm. Without
     features (no hyper-latent) there is no third stage, and the second is coded.
     """
+
+    forced = True
 
     def __init__(
         self, latents: int, features: int, hidden: int, slope: float, family: Gaussian, confident: bool = True
@@ -119,162 +160,101 @@ class ReferenceModel(Context):
         self.confidence = Confidence() if confident else Certainty()
         self.weigh, self.log_mean = Weigh(), LogMean()
 
-    def walk(self, coder: Coder, features: Tensor, level: Tensor, y: Tensor | None = None) -> tuple[Tensor, Beliefs]:
-        if y is None:
-            return self._read(coder, features)
-        everything = Cell(slice(None))
-        known = coder.quantize(y)
-        flat = everything.of(y)
-        if not coder.sequential:
-            belief = _join(list(self._foretold(known, features)))
-            return everything.back(coder.code(flat, belief), y.shape[2:]), [(everything, belief)]
-        position = 0
-        for block in self._foretold(known, features):
-            for row in range(block.mean.shape[1]):
-                coder.code(flat[:, position : position + 1], _at(block, row))
-                position += 1
-        return known, []
+    def begin(self, features: Tensor, rate_level: Tensor, y_hat: Tensor | None = None) -> ReferenceState:
+        shape = height, width = (features.shape[2], features.shape[3])
+        if y_hat is not None:
+            foretold = _Ahead(self._foretold(y_hat, features))
+            flat = y_hat.new_zeros(len(y_hat), height * width + 1, self.latents)
+            return ReferenceState(flattened(features), flat, shape, foretold=foretold)
+        if not isinstance(self.local, FixedPointMasked):
+            raise ValueError("files are read with a prior in fixed point")
+        around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
+        flat = features.new_zeros(1, height * width + 1, self.latents)
+        confidence = features.new_zeros(1, height * width, 1)
+        reading = _Reading(Search(flat[0], height, width), confidence, around, index)
+        return ReferenceState(flattened(features), flat, shape, reading=reading)
+
+    def steps(self, state: ReferenceState, sequential: bool) -> list[Step]:
+        return self.schedule.steps(*state.shape, state.features.device) if sequential else [EVERYTHING]
+
+    def predict(self, step: Step, state: ReferenceState) -> tuple[EntropyParameters, ReferenceState]:
+        (cell,) = step.cells
+        if state.foretold is not None:
+            whole = cell.positions is None
+            return (state.foretold.all() if whole else state.foretold.at(int(cell.positions[0]))), state  # type: ignore[index]
+        reading = state.reading
+        assert reading is not None
+        local = self.local.gathered(state.flat, reading.around[cell.positions])
+        first = self._first(local)
+        winner, similarity = reading.search.next()
+        found = self.reference.gathered(state.flat, reading.index[winner])
+        seen = self.weigh(found, similarity[None], reading.confidence[:, winner])
+        parameters = self._last(first, local, seen, state.features[:, cell.positions])
+        return parameters, replace(state, first=first)
+
+    def absorb(self, step: Step, state: ReferenceState, symbols: Tensor) -> ReferenceState:
+        flat = filled(state.flat, step, symbols)
+        if state.reading is not None:
+            (cell,) = step.cells
+            state.reading.confidence[:, cell.positions] = self.confidence(flat[:, cell.positions], state.first)
+        return replace(state, flat=flat)
 
     def _foretold(self, known: Tensor, features: Tensor) -> Iterator[EntropyParameters]:
-        """The beliefs of all positions in raster order, block by block, given all of y_hat (B, M, h, w)."""
+        """The parameters of all positions in raster order, block by block, given all of y_hat (B, M, h, w)."""
         height, width = known.shape[2:]
-        flat, common = _padded(_flat(known)), _flat(features)
+        flat, common = padded(flattened(known)), flattened(features)
         index = neighbours(self.reference.mask, height, width)
-        for glance in self._look_back(flat, height, width):
-            found = [
+        for found in self._search(flat, height, width):
+            gathered = [
                 self.reference.gathered(flat[picture : picture + 1], index[winner])
-                for picture, winner in enumerate(glance.winner)
+                for picture, winner in enumerate(found.winner)
             ]
-            seen = self.weigh(torch.cat(found), glance.similarity.to(flat.dtype), glance.confidence)
-            yield self._last(glance.first, glance.local, seen, common[:, glance.block])
+            seen = self.weigh(torch.cat(gathered), found.similarity.to(flat.dtype), found.confidence)
+            yield self._last(found.first, found.local, seen, common[:, found.block])
 
-    def _look_back(self, flat: Tensor, height: int, width: int) -> Iterator[_Glance]:
+    def _search(self, flat: Tensor, height: int, width: int) -> Iterator[_Found]:
         """Block by block, what is found for y_hat (B, h w + 1, M), its last row zero."""
         around = neighbours(self.local.mask, height, width)
         searches = [Search(picture.detach(), height, width) for picture in flat]
         confidence = flat.new_zeros(len(flat), height * width, 1)
-        for block in torch.arange(height * width, device=flat.device).split(BLOCK):
+        for block in torch.arange(height * width, device=flat.device).split(SEARCHED_AT_ONCE):
             local = self.local.gathered(flat, around[block])
             first = self._first(local)
             confidence[:, block] = self.confidence(flat[:, block], first)
             found = [search.block(block) for search in searches]
             winner = torch.stack([position for position, _ in found])
             certain = torch.stack([values[places] for values, places in zip(confidence, winner, strict=True)])
-            yield _Glance(block, local, first, winner, torch.stack([s for _, s in found]), certain)
+            yield _Found(block, local, first, winner, torch.stack([s for _, s in found]), certain)
 
     @torch.no_grad()
     def matches(self, known: Tensor) -> Matches:
         """What each position of one picture's y_hat (1, M, h, w) refers to."""
         height, width = known.shape[2:]
-        glances = list(self._look_back(_padded(_flat(known)), height, width))
-        winner = torch.cat([glance.winner[0] for glance in glances])
-        similarity = torch.cat([glance.similarity[0, :, 0] for glance in glances])
-        confidence = torch.cat([glance.confidence[0, :, 0] for glance in glances])
+        found = list(self._search(padded(flattened(known)), height, width))
+        winner = torch.cat([block.winner[0] for block in found])
+        similarity = torch.cat([block.similarity[0, :, 0] for block in found])
+        confidence = torch.cat([block.confidence[0, :, 0] for block in found])
         return Matches(*(values.view(height, width) for values in (winner, similarity, confidence)))
 
-    def _read(self, coder: Coder, features: Tensor) -> tuple[Tensor, Beliefs]:
-        height, width = features.shape[2:]
-        if not isinstance(self.local, FixedPointMasked):
-            raise ValueError("files are read with a prior frozen to fixed point")
-        around, index = neighbours(self.local.mask, height, width), neighbours(self.reference.mask, height, width)
-        common = _flat(features)
-        flat = features.new_zeros(1, height * width + 1, self.latents)  # the last is what lies outside
-        confidence = features.new_zeros(1, height * width, 1)
-        search = Search(flat[0], height, width)
-        for (cell,) in self.schedule.parts(height, width, features.device):
-            local = self.local.gathered(flat, around[cell.positions])
-            first = self._first(local)
-            winner, similarity = search.next()
-            found = self.reference.gathered(flat, index[winner])
-            seen = self.weigh(found, similarity[None], confidence[:, winner])
-            belief = self._last(first, local, seen, common[:, cell.positions])
-            flat[:, cell.positions] = coder.code(None, belief)
-            confidence[:, cell.positions] = self.confidence(flat[:, cell.positions], first)
-        return Cell(slice(None)).back(flat[:, :-1], features.shape[2:]), []
-
     def _first(self, local: Tensor) -> EntropyParameters:
-        mean, raw = at_points(self.first, local).chunk(2, dim=2)
-        return EntropyParameters(mean, raw, self.family)
+        mean, raw_scale = at_points(self.first, local).chunk(2, dim=2)
+        return EntropyParameters(mean, raw_scale, self.family)
 
     def _last(self, first: EntropyParameters, local: Tensor, seen: Tensor, features: Tensor) -> EntropyParameters:
-        """The coded stage's belief, with those before it."""
+        """The coded stage's parameters, with those before it."""
         second = self._update(first, at_points(self.second, torch.cat([local, seen], dim=2)))
         if self.third is None:
-            return EntropyParameters(second.mean, second.raw, self.family, (first,))
+            return replace(second, earlier=(first,))
         third = self._update(second, at_points(self.third, torch.cat([local, seen, features], dim=2)))
-        return EntropyParameters(third.mean, third.raw, self.family, (first, second))
+        return replace(third, earlier=(first, second))
 
     def _update(self, before: EntropyParameters, change: Tensor) -> EntropyParameters:
-        mean, raw = change.chunk(2, dim=2)
-        return EntropyParameters(before.mean + mean, self.log_mean(before.raw, raw), self.family)
-
-
-class Search:
-    """Finds the most similar strictly earlier position, by exact integers: the same on every machine.
-
-    `flat` (h w + 1, M) holds one picture's latents, its last row zero; `next` may be called while it fills. Patches
-    are never put together: the product of two is the sum of their latents' products, tap by tap.
-    """
-
-    def __init__(self, flat: Tensor, height: int, width: int) -> None:
-        self._flat = flat
-        self._index = neighbours(causal(3).to(flat.device), height, width)
-        self._clamped = torch.zeros_like(flat, dtype=torch.float64)
-        self._squares = flat.new_zeros(height * width + 1, dtype=torch.float64)
-        self._norms = flat.new_zeros(height * width, dtype=torch.float64)
-        self._learnt = self._known = 0
-
-    def block(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Winners (n,) and similarities (n, 1), in [0, 1] on the grid, of consecutive `positions`."""
-        start, stop = int(positions[0]), int(positions[-1]) + 1
-        self._learn(start, stop)
-        scores = self._products(start, stop).div_(self._norms[:stop].clamp(min=1))
-        order = torch.arange(stop, device=positions.device)
-        scores.masked_fill_(order >= positions[:, None], 0).clamp_(min=0)
-        best = scores.amax(dim=1)
-        winner = torch.where(scores == best[:, None], order, stop).amin(dim=1)
-        return winner, round_to_grid((best / self._norms[start:stop].clamp(min=1)).clamp_(max=1))[:, None]
-
-    def next(self) -> tuple[Tensor, Tensor]:
-        """`block` for the next single position, whose surroundings are known by now."""
-        position = torch.tensor([self._known], device=self._flat.device)
-        self._known += 1
-        return self.block(position)
-
-    def _learn(self, start: int, stop: int) -> None:
-        """Take in the latents that the patches before `stop` hold, and those patches' norms from `start` on."""
-        fresh = self._flat[self._learnt : stop - 1].double().clamp(-REACH, REACH)
-        self._clamped[self._learnt : stop - 1] = fresh
-        self._squares[self._learnt : stop - 1] = fresh.square().sum(dim=1)
-        self._norms[start:stop] = self._squares[self._index[start:stop]].sum(dim=1).sqrt()
-        self._learnt = stop - 1
-
-    def _products(self, start: int, stop: int) -> Tensor:
-        """The patches from `start` times all those before `stop`, (n, stop): exact in any order."""
-        wanted = self._clamped[self._index[start:stop]].transpose(0, 1).flatten(0, 1)  # taps, then positions
-        single = F.pad(wanted @ self._clamped[:stop].t(), (0, 1))  # with what lies outside
-        columns = self._index[:stop].clamp(max=stop).t()
-        total = single.new_zeros(stop - start, stop)
-        for product, column in zip(single.chunk(len(columns)), columns, strict=True):
-            total += product.index_select(1, column)
-        return total
-
-
-def _flat(planes: Tensor) -> Tensor:
-    return planes.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _padded(flat: Tensor) -> Tensor:
-    return torch.cat([flat, flat.new_zeros(len(flat), 1, flat.shape[2])], dim=1)
-
-
-def _at(belief: EntropyParameters, row: int) -> EntropyParameters:
-    rows = slice(row, row + 1)
-    return EntropyParameters(belief.mean[:, rows], belief.raw[:, rows], belief.family)
+        mean, raw_scale = change.chunk(2, dim=2)
+        return EntropyParameters(before.mean + mean, self.log_mean(before.raw_scale, raw_scale), self.family)
 
 
 def _join(blocks: list[EntropyParameters]) -> EntropyParameters:
-    """The belief of all positions, with its earlier stages, of consecutive ones."""
-    mean, raw = torch.cat([b.mean for b in blocks], dim=1), torch.cat([b.raw for b in blocks], dim=1)
+    """The parameters of all positions, with their earlier stages, of consecutive ones."""
+    mean, raw_scale = torch.cat([b.mean for b in blocks], dim=1), torch.cat([b.raw_scale for b in blocks], dim=1)
     earlier = tuple(_join(list(stages)) for stages in zip(*(b.earlier for b in blocks), strict=True))
-    return EntropyParameters(mean, raw, blocks[0].family, earlier)
+    return EntropyParameters(mean, raw_scale, blocks[0].family, earlier)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lichen.coding.scales import SCALE_MAX, SCALE_MIN
 from lichen.lab.fixed_point.functions import look_up
 from lichen.lab.fixed_point.grid import clamp_to_grid, round_to_grid, round_to_grid_
-from lichen.lab.prior.families import EntropyParameters
+from lichen.lab.prior.entropy_parameters import EntropyParameters
 
 
 class FixedPointWeigh(nn.Module):
@@ -36,11 +36,11 @@ def _powers(whole: Tensor) -> Tensor:
 class FixedPointConfidence(nn.Module):
     """The channels' mean of P(y_hat), (B, n, C) -> (B, n, 1): integers of 2^-24 from frozen tables, one division."""
 
-    def forward(self, y_hat: Tensor, belief: EntropyParameters) -> Tensor:
-        raw = round_to_grid(belief.raw.clamp(math.log2(SCALE_MIN), math.log2(SCALE_MAX)))
-        whole = raw.floor()
-        inverse = look_up("halving", raw - whole, 24) * _powers(whole)  # 1 / scale
-        distance = (clamp_to_grid(y_hat) - belief.mean).abs()
+    def forward(self, y_hat: Tensor, parameters: EntropyParameters) -> Tensor:
+        raw_scale = round_to_grid(parameters.raw_scale.clamp(math.log2(SCALE_MIN), math.log2(SCALE_MAX)))
+        whole = raw_scale.floor()
+        inverse = look_up("halving", raw_scale - whole, 24) * _powers(whole)  # 1 / scale
+        distance = (clamp_to_grid(y_hat) - parameters.mean).abs()
         near, far = (round_to_grid((distance + side) * inverse) for side in (-0.5, 0.5))
         tails = look_up("tail", near.abs(), 24)
         mass = torch.where(near < 0, 1 - tails, tails) - look_up("tail", far, 24)

@@ -1,15 +1,15 @@
 """Schedules: which latents are coded together, and in which order.
 
-A schedule is a list of parts, coded one after the other; a part is a tuple of cells; a cell is a
-range of channels at some positions. What a part's cells are predicted from is the same: all that
-was known before the part. Together the cells of a schedule cover every latent exactly once (a law,
-tested for every row of the zoo).
+A schedule is a list of coding steps; a step is a tuple of cells; a cell is a range of channels at some positions. What
+the cells of a step are predicted from is the same: all that was known before it. Together the cells of a schedule
+cover every latent exactly once (a law, tested for every row of the zoo).
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -35,6 +35,11 @@ class Cell:
         """(B, M, h, w) -> (B, n, c): this cell's latents."""
         return self.at(y[:, self.channels])
 
+    def shape(self, positions: int, channels: int) -> tuple[int, int]:
+        """(n, c) of this cell in a map of so many positions and channels."""
+        count = positions if self.positions is None else len(self.positions)
+        return count, len(range(*self.channels.indices(channels)))
+
     def among(self, mask: Tensor) -> Cell:
         """The same channels at those of its positions where `mask` (h w,) is true."""
         positions = mask.nonzero()[:, 0] if self.positions is None else self.positions[mask[self.positions]]
@@ -54,22 +59,64 @@ class Cell:
             flat[:, self.positions] = values.to(y.dtype)
 
 
-Part = tuple[Cell, ...]
+@dataclass(frozen=True)
+class Step:
+    """A coding step: cells that are predicted together and coded as one block, in their order.
+
+    Steps of the same `number` are predicted from what was known before the first of them; `last` is the last of them.
+    `group` counts the channel groups (ELIC, ChARM), each of which has a stream of its own in a file.
+    """
+
+    number: int
+    cells: tuple[Cell, ...]
+    group: int = 0
+    last: bool = True
+
+    def gather(self, y: Tensor) -> Tensor:
+        """(B, M, h, w) -> this step's latents as one block: (B, n, c) of one cell, (B, sum of n c, 1) of several."""
+        return joined([cell.of(y) for cell in self.cells])
+
+    def put_(self, y: Tensor, block: Tensor) -> None:
+        """Write a block into this step's cells of y (B, M, h, w), in place."""
+        positions, channels = y.shape[2] * y.shape[3], y.shape[1]
+        for cell, values in zip(self.cells, self.split(block, positions, channels), strict=True):
+            cell.put_(y, values)
+
+    def split(self, block: Tensor, positions: int, channels: int) -> list[Tensor]:
+        """The inverse of `joined` for this step's cells of a map: (B, n, c) each."""
+        if len(self.cells) == 1:
+            return [block]
+        shapes = [cell.shape(positions, channels) for cell in self.cells]
+        parts = block[..., 0].split([count * width for count, width in shapes], dim=1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def among(self, mask: Tensor) -> Step:
+        """The same at those positions only where `mask` (h w,) is true."""
+        return replace(self, cells=tuple(cell.among(mask) for cell in self.cells))
+
+
+def joined(cells: Sequence[Tensor]) -> Tensor:
+    """Latents (B, n, c) of several cells, one after the other, as one block (B, sum of n c, 1); one cell as it is."""
+    return cells[0] if len(cells) == 1 else torch.cat([cell.flatten(1) for cell in cells], dim=1)[..., None]
 
 
 class Schedule(Protocol):
     """An order of coding."""
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
-        """The parts, in coding order, for latents of height x width positions."""
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
+        """The steps, in coding order, for latents of height x width positions."""
         ...
 
 
 class FixedSchedule(Schedule, Protocol):
-    """A schedule with as many parts at any size."""
+    """A schedule whose steps have as many different numbers at any size."""
 
     @property
-    def steps(self) -> int: ...
+    def count(self) -> int: ...
+
+
+def _steps(cells: Iterable[tuple[Cell, ...]]) -> list[Step]:
+    return [Step(number, own) for number, own in enumerate(cells)]
 
 
 def _parities(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -85,11 +132,11 @@ class AllAtOnce:
     """The plain hyperprior (Minnen 2018): every latent in one step."""
 
     @property
-    def steps(self) -> int:
+    def count(self) -> int:
         return 1
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
-        return [(Cell(slice(None)),)]
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
+        return _steps([(Cell(slice(None)),)])
 
 
 @dataclass(frozen=True)
@@ -97,11 +144,11 @@ class Checkerboard:
     """Two parities (He 2021; correlation-loss paper eq. 8): anchors first, then the others."""
 
     @property
-    def steps(self) -> int:
+    def count(self) -> int:
         return 2
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
-        return [(Cell(slice(None), positions),) for positions in _parities(height, width, device)]
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
+        return _steps((Cell(slice(None), positions),) for positions in _parities(height, width, device))
 
 
 @dataclass(frozen=True)
@@ -109,17 +156,19 @@ class DualCheckerboard:
     """Two parities, opposite for even and odd channels.
 
     Each step codes half the channels everywhere, so that in the second step every position has
-    both known neighbours and known channels of its own. Its cells are coded one by one.
+    both known neighbours and known channels of its own. Its files have a block for each cell, so each is a step
+    of its own, the two of a number predicted from the same.
     """
 
     @property
-    def steps(self) -> int:
+    def count(self) -> int:
         return 2
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
         even, odd = _parities(height, width, device)
         first, second = slice(0, None, 2), slice(1, None, 2)
-        return [(Cell(first, even), Cell(second, odd)), (Cell(first, odd), Cell(second, even))]
+        cells = Cell(first, even), Cell(second, odd), Cell(first, odd), Cell(second, even)
+        return [Step(place // 2, (cell,), last=place % 2 == 1) for place, cell in enumerate(cells)]
 
 
 @dataclass(frozen=True)
@@ -133,16 +182,17 @@ class Quadtree:
     """
 
     @property
-    def steps(self) -> int:
+    def count(self) -> int:
         return 4
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
         rows = torch.arange(height, device=device)[:, None]
         columns = torch.arange(width, device=device)[None]
         phase = (2 * (rows % 2) + columns % 2).flatten()
         positions = [(phase == own).nonzero()[:, 0] for own in range(4)]
         groups = [slice(first, None, 4) for first in (0, 1, 3, 2)]  # of phase 0, 1, 2, 3
-        return [tuple(Cell(group, positions[own ^ turn]) for own, group in enumerate(groups)) for turn in (0, 3, 1, 2)]
+        turns = (0, 3, 1, 2)
+        return _steps(tuple(Cell(group, positions[own ^ turn]) for own, group in enumerate(groups)) for turn in turns)
 
 
 @dataclass(frozen=True)
@@ -153,7 +203,7 @@ class ChannelSlices:
     latents: int
 
     @property
-    def steps(self) -> int:
+    def count(self) -> int:
         return self.slices
 
     @property
@@ -161,8 +211,8 @@ class ChannelSlices:
         """How many groups of channels come one after the other."""
         return self.slices
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
-        return [(Cell(own),) for own in self.ranges()]
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
+        return [Step(number, (Cell(own),), number) for number, own in enumerate(self.ranges())]
 
     def ranges(self) -> list[slice]:
         """The channels of each slice."""
@@ -176,7 +226,7 @@ class SpaceChannel:
     groups: tuple[int, ...]
 
     @property
-    def steps(self) -> int:
+    def count(self) -> int:
         return 2 * len(self.groups)
 
     @property
@@ -184,28 +234,30 @@ class SpaceChannel:
         """How many groups of channels come one after the other."""
         return len(self.groups)
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
         parities = _parities(height, width, device)
-        return [(Cell(group, positions),) for group in ranges(self.groups) for positions in parities]
+        cells = [(Cell(group, positions),) for group in ranges(self.groups) for positions in parities]
+        return [Step(number, cell, number // 2) for number, cell in enumerate(cells)]
 
 
 @dataclass(frozen=True)
 class Wavefront:
     """Raster order as far as a causal 5 x 5 needs it: steps of equal column + 3 row, coded at once."""
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
         rows = torch.arange(height, device=device)[:, None]
         step = (torch.arange(width, device=device)[None] + 3 * rows).flatten()
         order = torch.argsort(step, stable=True)
-        return [(Cell(slice(None), positions),) for positions in order.split(torch.bincount(step).tolist())]
+        return _steps((Cell(slice(None), positions),) for positions in order.split(torch.bincount(step).tolist()))
 
 
 @dataclass(frozen=True)
 class Raster:
     """Position after position: for models that look at all earlier ones."""
 
-    def parts(self, height: int, width: int, device: torch.device) -> list[Part]:
-        return [(Cell(slice(None), position),) for position in torch.arange(height * width, device=device).split(1)]
+    def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
+        positions = torch.arange(height * width, device=device).split(1)
+        return _steps((Cell(slice(None), position),) for position in positions)
 
 
 def ranges(sizes: tuple[int, ...]) -> list[slice]:

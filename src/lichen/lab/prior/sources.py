@@ -1,4 +1,4 @@
-"""The papers' sources: what a part of the latents is predicted from, and by which network."""
+"""The papers' sources: the networks that predict a coding step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lichen.lab.fixed_point.functions import FixedPointHalfTanh
-from lichen.lab.prior.context import Seen, Source
+from lichen.lab.prior.context import Hidden, Source
 from lichen.lab.prior.masked import MaskedConv
 from lichen.lab.prior.schedules import Cell
 from lichen.lab.transforms.blocks import Pointwise
@@ -38,7 +38,7 @@ def at_points(network: nn.Module, x: Tensor) -> Tensor:
 
 
 class Direct(Source):
-    """The features are the parameters: mean, then raw (mean-scale hyperprior, Minnen 2018).
+    """The features are the parameters: mean, then raw scale (mean-scale hyperprior, Minnen 2018).
 
     With `zero_mean` they are the raw scales alone (scale hyperprior, Balle 2018).
     """
@@ -47,16 +47,16 @@ class Direct(Source):
         super().__init__()
         self.zero_mean = zero_mean
 
-    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+    def forward(self, features: Tensor, known: Tensor, before: Hidden | None) -> Hidden:
         return (features,)
 
-    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
-        out = cell.at(seen[0])
-        mean, raw = (torch.zeros_like(out), out) if self.zero_mean else out.chunk(2, dim=2)
-        return mean[:, :, cell.channels], raw[:, :, cell.channels]
+    def at(self, hidden: Hidden, cell: Cell) -> tuple[Tensor, Tensor]:
+        out = cell.at(hidden[0])
+        mean, raw_scale = (torch.zeros_like(out), out) if self.zero_mean else out.chunk(2, dim=2)
+        return mean[:, :, cell.channels], raw_scale[:, :, cell.channels]
 
     def fixed_point(self) -> Direct:
-        """Nothing is computed: its own fixed-point twin."""
+        """Nothing is computed: it is its own fixed-point module."""
         return self
 
 
@@ -81,7 +81,7 @@ class Neighbourhood(Source):
         self.gather, self.aggregate, self.channels = gather, aggregate, channels
         self.passes, self.earlier, self.width = passes, earlier, gather.out_channels
 
-    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+    def forward(self, features: Tensor, known: Tensor, before: Hidden | None) -> Hidden:
         if before is not None:
             return before[0], known
         common = features
@@ -89,18 +89,18 @@ class Neighbourhood(Source):
             common = torch.cat([self.channels(known[:, : self.earlier]), features], dim=1)
         return (common, known) if self.passes == 1 else (common,)
 
-    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
-        common = cell.at(seen[0])
-        if len(seen) == 1:
+    def at(self, hidden: Hidden, cell: Cell) -> tuple[Tensor, Tensor]:
+        common = cell.at(hidden[0])
+        if len(hidden) == 1:
             local = common.new_zeros(*common.shape[:2], self.width)
         else:
-            local = self.gather(seen[1][:, cell.channels], cell.positions)
+            local = self.gather(hidden[1][:, cell.channels], cell.positions)
         return self.join(local, common)
 
     def join(self, local: Tensor, common: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and raw from neighbours and what all passes see, at the same n points: (B, n, c) each."""
-        mean, raw = at_points(self.aggregate, torch.cat([local, common], dim=2)).chunk(2, dim=2)
-        return mean, raw
+        """Mean and raw scale from neighbours and what all passes see, at the same n points: (B, n, c) each."""
+        mean, raw_scale = at_points(self.aggregate, torch.cat([local, common], dim=2)).chunk(2, dim=2)
+        return mean, raw_scale
 
 
 class HalfTanh(nn.Module):
@@ -110,7 +110,7 @@ class HalfTanh(nn.Module):
         return 0.5 * torch.tanh(x)
 
     def fixed_point(self) -> FixedPointHalfTanh:
-        """The fixed-point twin."""
+        """The fixed-point module."""
         return FixedPointHalfTanh()
 
 
@@ -121,7 +121,7 @@ class Slice(Source):
     `residual` adds 0.5 tanh of a third one to what was decoded. At most `support` earlier slices are seen.
     """
 
-    windowed = False  # what is decoded around a latent refines it
+    local = False  # what is decoded around a latent changes it
 
     def __init__(self, latents: int, own: slice, support: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
         super().__init__()
@@ -129,20 +129,20 @@ class Slice(Source):
         self.latents, self.seen_channels = latents, slice(0, min(own.start, support * channels))
         ways = latents + self.seen_channels.stop
         self.mean = convolutions([ways, *widths, channels], kernels, 0.0)
-        self.raw = convolutions([ways, *widths, channels], kernels, 0.0)
+        self.raw_scale = convolutions([ways, *widths, channels], kernels, 0.0)
         self.residual = nn.Sequential(*convolutions([ways + channels, *widths, channels], kernels, 0.0), HalfTanh())
 
-    def forward(self, features: Tensor, known: Tensor, before: Seen | None) -> Seen:
+    def forward(self, features: Tensor, known: Tensor, before: Hidden | None) -> Hidden:
         earlier = known[:, self.seen_channels]
         means = torch.cat([features[:, : self.latents], earlier], dim=1)
         scales = torch.cat([features[:, self.latents :], earlier], dim=1)
-        return means, self.mean(means), self.raw(scales)
+        return means, self.mean(means), self.raw_scale(scales)
 
-    def at(self, seen: Seen, cell: Cell) -> tuple[Tensor, Tensor]:
-        return cell.at(seen[1]), cell.at(seen[2])
+    def at(self, hidden: Hidden, cell: Cell) -> tuple[Tensor, Tensor]:
+        return cell.at(hidden[1]), cell.at(hidden[2])
 
-    def refine(self, seen: Seen, decoded: Tensor) -> Tensor:
-        means = seen[0]
+    def with_residual(self, hidden: Hidden, decoded: Tensor) -> Tensor:
+        means = hidden[0]
         plane = decoded.permute(0, 2, 1).unflatten(2, means.shape[2:])
         change: Tensor = self.residual(torch.cat([means, plane], dim=1))
         return decoded + change.permute(0, 2, 3, 1).flatten(1, 2)

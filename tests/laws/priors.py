@@ -18,6 +18,7 @@ from lichen.lab.models.prior_configs import (
     LevelHyperPrior,
     ReferenceContext,
     SliceContext,
+    StagedContext,
 )
 from lichen.lab.prior.adaptation import Adaptation
 from lichen.lab.prior.context import HyperAndLocal, HyperOnly
@@ -28,6 +29,7 @@ from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.schedules import AllAtOnce, DualCheckerboard, Quadtree
 from lichen.lab.prior.sources import Neighbourhood, Slice
+from lichen.lab.prior.staged import StagedModel
 from lichen.lab.prior.walk import merge
 from lichen.lab.transforms.hyper import FastHyperSynthesis
 from tests.laws.test_laws import Given, mask_of
@@ -49,6 +51,7 @@ CONTEXTS: dict[str, AnyContext] = {
     "slices": SliceContext(4, 2, (12, 10)),
     "groups": GroupContext((2, 2, 4, 8), (10, 8)),
     "reference": ReferenceContext(hidden=20),
+    "staged": StagedContext(hidden=20),
     "causal-alone": CausalContext(),
     "reference-alone": ReferenceContext(hidden=20, confidence=False),
     "groups-official": GroupContext((2, 2, 4, 8), (10, 8), least=20),
@@ -125,6 +128,9 @@ def widen(prior: Prior) -> None:
             calm(last, slice(len(last.bias) // 2, None), 6)
         elif isinstance(module, ReferenceModel):
             for stage in filter(None, (module.first, module.second, module.third)):
+                calm(stage[-1], slice(M, None), 2.5)
+        elif isinstance(module, StagedModel):
+            for stage in (module.first, module.second):
                 calm(stage[-1], slice(M, None), 2.5)
         elif isinstance(module, Slice):
             calm(module.raw_scale[-1], slice(None), 6)

@@ -45,7 +45,7 @@ def test_causal_by_gradient(name):
 
 @torch.no_grad()
 def test_causal_by_change(name):
-    if name not in {"causal", "reference", "causal-alone", "reference-alone"}:
+    if name not in {"causal", "reference", "staged", "causal-alone", "reference-alone"}:
         pytest.skip("its order is not raster")
     prior = priors.small_prior(name)
     assert not any(priors.sees_ahead(prior, name, position) for position in (0, 7, 8, 37, 95))

@@ -31,6 +31,7 @@ from lichen.lab.prior.schedules import (
 )
 from lichen.lab.prior.serial import SerialModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice, convolutions, stack
+from lichen.lab.prior.staged import StagedModel
 
 SLOPE = 0.01  # of the papers' rectifiers
 PAPERS = Gaussian(LinearScale(), NO_SKIP)  # sigma is predicted itself; everything is coded
@@ -202,6 +203,17 @@ class ReferenceContext:
         return ReferenceModel(base_raw_scale.shape[1], features, self.hidden, SLOPE, self.family, self.confidence)
 
 
+@dataclass(frozen=True)
+class StagedContext:
+    """Global Reference without its reference (Qian 2021, Figure 13): causal 5 x 5, then the hyper-latent's features."""
+
+    hidden: int = 1152
+    family: Gaussian = REFERENCE
+
+    def build(self, base_raw_scale: Tensor, features: int) -> StagedModel:
+        return StagedModel(base_raw_scale.shape[1], features, self.hidden, SLOPE, self.family)
+
+
 AnyContext = (
     Context
     | FactorizedContext
@@ -211,6 +223,7 @@ AnyContext = (
     | SliceContext
     | GroupContext
     | ReferenceContext
+    | StagedContext
 )
 AnyHyperPrior = LevelHyperPrior | LearnedHyperPrior
 

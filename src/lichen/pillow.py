@@ -1,19 +1,22 @@
 """Pillow plugin: after `import lichen.pillow`, `Image.open("a.lic")` and `image.save("a.lic")` work.
 
 Opening reads the header and the metadata; the picture is decoded when its pixels are first needed. Saving takes
-`quality` (0 ... 100), `target_size_bytes`, `target_bpp` or `target_psnr_db`, and keeps the image's profile, EXIF and
-XMP unless `icc_profile`, `exif` or `xmp` give others (bytes, or an `Image.Exif`; empty for none).
+`quality` (0 ... 100), `target_size_bytes`, `target_bpp` or `target_psnr_db`, and keeps the image's profile, EXIF (as
+`image.getexif()` says it now) and XMP unless `icc_profile`, `exif` or `xmp` give others (bytes, or an `Image.Exif`;
+empty for none).
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import GREY, MAGIC
-from lichen.errors import LichenError
+from lichen.errors import LichenError, PictureNotice
+from lichen.image.picture import from_pil
 from lichen.image.sections import unpack_metadata
 
 _METADATA = ("icc_profile", "exif", "xmp")
@@ -65,14 +68,14 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
     options: dict[str, Any] = getattr(image, "encoderinfo", {})
     given = {name: _bytes(options[name]) for name in _METADATA if options.get(name) is not None}
-    if given:
-        image = image.copy()
-        image.info.update(given)
     targets: dict[str, Any] = {
         name: options.get(name) for name in ("target_size_bytes", "target_bpp", "target_psnr_db")
     }
     try:
-        file.write(lichen._default().encode(image, options.get("quality", 50), **targets))
+        picture = from_pil(image, given) if given else image
+        for notice in getattr(picture, "notices", ()):
+            warnings.warn(notice, PictureNotice, stacklevel=3)
+        file.write(lichen._default().encode(picture, options.get("quality", 50), **targets))
     except LichenError as error:
         raise OSError(str(error)) from error
 

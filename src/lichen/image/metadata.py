@@ -1,16 +1,18 @@
-"""What travels beside the pixels: ICC profile, EXIF block and XMP packet, and the orientation they state."""
+"""What travels beside the pixels: ICC profile, EXIF block and XMP packet, and the orientation they state.
+
+The rule: what a viewer of the source shows is what a viewer of the decoded file shows. Pixels are turned as
+`PIL.ImageOps.exif_transpose` turns them, and the blocks say orientation 1. What is not kept is said in a notice.
+"""
 
 from __future__ import annotations
 
-import re
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+from PIL import Image
 
-_EXIF_MARK = b"Exif\0\0"
-_ORIENTATION = int(ExifTags.Base.Orientation)
-_WHOLE = {3: "H", 4: "I"}  # EXIF's SHORT and LONG: Pillow takes an orientation of either
+from lichen.image import exif, xmp
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,9 +22,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Tags of a TIFF file that describe the picture; all others describe how the file is laid out.
-_TIFF_KEPT = {269, 270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 316, 18246, *range(40091, 40096), 33432}
-_TIFF_NESTED = {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)}
+_IPTC_RESOURCE, _IPTC_TAG = 0x0404, 33723  # in Photoshop's segment of JPEG, and in TIFF
+# Texts of PNG files that programs write by themselves, or that are kept as EXIF or XMP.
+_UNSAID_TEXTS = {"XML:com.adobe.xmp", "Software", "Raw profile type exif", "Raw profile type APP1"}
+_TEXTS_SAID = 3
 
 
 @dataclass(frozen=True)
@@ -39,52 +42,66 @@ class Metadata:
         return {name: block for name, block in named.items() if block}
 
 
-def read_metadata(image: Image.Image) -> tuple[Metadata, Image.Transpose | None]:
-    """The metadata of a Pillow image, made to say "upright", and the turn that makes the image so.
+@dataclass(frozen=True)
+class Found:
+    """The metadata of an image, made to say "upright", the turn that makes the image so, and notices."""
 
-    A damaged EXIF block is dropped.
+    metadata: Metadata
+    turn: Image.Transpose | None
+    notices: tuple[str, ...]
+
+
+def read_metadata(image: Image.Image, given: Mapping[str, bytes]) -> Found:
+    """The metadata of a loaded Pillow image; `given` are blocks that replace its own, by their names in `info`.
+
+    EXIF is what `image.getexif()` says now. An image keeps its orientation until `ImageOps.exif_transpose` is called:
+    one that was rotated by hand is turned by it all the same, as it is in any other file that keeps its EXIF.
     """
-    icc = image.info.get("icc_profile") or None
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or None
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    current = exif.current_exif(image, given.get("exif"))
+    packet = given["xmp"] or None if "xmp" in given else xmp.packet_of(image)
+    turn = None if _is_turned_by_its_decoder(image) else _turn(current.orientation, packet)
+    block, notices = (None, ()) if current.block is None else exif.upright(current.block, turn is not None)
+    if packet is not None:
+        packet = xmp.without_extension(xmp.upright(packet))
+        if current.gps_removed and "xmp" not in given:
+            packet = xmp.without_gps(packet)
+    icc = (given["icc_profile"] if "icc_profile" in given else image.info.get("icc_profile")) or None
+    return Found(Metadata(icc, block, packet), turn, current.notices + notices + _left_out(image))
+
+
+def _turn(orientation: object, packet: bytes | None) -> Image.Transpose | None:
+    if orientation is None and packet is not None:
+        orientation = xmp.orientation_of(packet)
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        exif = _upright(_exif_of(image))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, SyntaxError, OSError, struct.error):
-        turn = exif = None
-    if xmp is not None:
-        xmp = re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", xmp)
-    return Metadata(icc, exif, xmp), turn
-
-
-def _exif_of(image: Image.Image) -> bytes | None:
-    """The EXIF block as the file has it; TIFF files, which are one themselves, give a block of their facts."""
-    block: bytes | None = image.info.get("exif")
-    if block:
-        return block if block.startswith(_EXIF_MARK) else _EXIF_MARK + block
-    found = image.getexif()
-    if image.format != "TIFF":
-        return found.tobytes() if "Raw profile type exif" in image.info and len(found) else None
-    kept = Image.Exif()
-    for tag, value in found.items():
-        if tag in _TIFF_KEPT | _TIFF_NESTED:
-            kept[tag] = found.get_ifd(tag) if tag in _TIFF_NESTED else value
-    return kept.tobytes() if len(kept) else None
-
-
-def _upright(block: bytes | None) -> bytes | None:
-    """The same block with orientation 1, nothing else touched. Raises `struct.error` on a damaged one."""
-    if block is None:
+        return _TURNS.get(orientation)  # type: ignore[call-overload, no-any-return]
+    except TypeError:  # no number at all
         return None
-    start = len(_EXIF_MARK)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[start : start + 4])
-    if order is None:
-        return None
-    at = start + struct.unpack_from(order + "I", block, start + 4)[0]
-    changed = bytearray(block)
-    for entry in range(struct.unpack_from(order + "H", block, at)[0]):
-        place = at + 2 + 12 * entry
-        tag, kind = struct.unpack_from(order + "HH", block, place)
-        if tag == _ORIENTATION and kind in _WHOLE:
-            struct.pack_into(order + _WHOLE[kind], changed, place + 8, 1)
-    return bytes(changed)
+
+
+def _is_turned_by_its_decoder(image: Image.Image) -> bool:
+    """JPEG XL states the orientation in its codestream; an EXIF block repeats it unless it holds a whole JPEG."""
+    return image.format == "JXL" and not getattr(image, "jpeg", False)
+
+
+def _left_out(image: Image.Image) -> tuple[str, ...]:
+    """Notices of what the file holds beside the three blocks."""
+    segments = [content for _, content in getattr(image, "applist", ())]
+    photoshop = image.info.get("photoshop")
+    has_iptc = isinstance(photoshop, dict) and _IPTC_RESOURCE in photoshop
+    left_out = {
+        "its extended XMP": any(segment.startswith(xmp.EXTENSION_MARK) for segment in segments),
+        "its HDR gain map": any(b"hdrgm:Version" in segment for segment in segments),
+        "its IPTC": has_iptc or _IPTC_TAG in getattr(image, "tag_v2", ()),
+        "its comment": bool(image.info.get("comment")),
+    }
+    notices = [f"{what} was left out" for what, there in left_out.items() if there]
+    texts = [key for key, value in image.info.items() if image.format == "PNG" and _is_said(key, value)]
+    if texts:
+        more = f" and {len(texts) - _TEXTS_SAID} more" if len(texts) > _TEXTS_SAID else ""
+        notices.append(f"its texts {', '.join(map(repr, texts[:_TEXTS_SAID]))}{more} were left out")
+    return tuple(notices)
+
+
+def _is_said(key: object, value: object) -> bool:
+    """Whether an entry of a PNG image's `info` is a text that somebody may miss."""
+    return isinstance(key, str) and isinstance(value, str) and key not in _UNSAID_TEXTS and not key.startswith("date:")

@@ -3,81 +3,107 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from lichen.errors import BadPicture
+from lichen.image.samples import refuse_signed_bytes, to_grey
 
 _AS_THEY_ARE = {"L", "LA", "RGB", "RGBA", "1", "P", "PA"}
-_BY_PILLOW = {"YCbCr", "HSV", "RGBX", "RGBa", "La"}  # Pillow's own conversion is right
-_KEY_SCALE = {"L;2": 85, "L;4": 17}  # PNG: Pillow widens the samples but not the transparent key
+_BY_PILLOW = {"YCbCr": "RGB", "HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}  # Pillow's conversion is right
+_KEY_SCALES = {"L;2": 85, "L;4": 17}  # PNG: Pillow widens the samples but not the transparent key
 
 
 def plain(image: Image.Image, raw: str) -> tuple[Image.Image, tuple[str, ...]]:
-    """The image (of several, the first) in mode L, LA, RGB or RGBA, and notices for the user.
+    """A loaded image in mode L, LA, RGB or RGBA, and notices for the user.
 
-    `raw` is its `raw_mode`. Raises `BadPicture` for modes without a meaning as colour.
+    `raw` is the `raw_mode` that it had. Raises `BadPicture` for modes and samples without a meaning as colour.
     """
-    notices = [] if image.format == "MPO" or not getattr(image, "is_animated", False) else [_frames(image)]
-    if image.mode.startswith("I") or ";16" in raw:
-        notices.append("16 bits a sample became 8")
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return to_grey(image, raw)
+    notices = ("16 bits a sample became 8",) if ";16" in raw else ()
     if image.mode in {"CMYK", "LAB"}:
-        notices.append(f"{image.mode} became RGB")
-        image = _managed(image)
-    elif image.mode in _BY_PILLOW:
-        notices.append(f"mode {image.mode} became RGB")
-        image = image.convert("LA" if image.mode == "La" else "RGBA" if image.mode == "RGBa" else "RGB")
-    elif image.mode == "I" or image.mode.startswith("I;16"):
-        image = _from_16_bits(image)
-    elif image.mode not in _AS_THEY_ARE:
+        return _managed(image), (*notices, f"{image.mode} became RGB")
+    if image.mode in _BY_PILLOW:
+        return image.convert(_BY_PILLOW[image.mode]), (*notices, f"mode {image.mode} became {_BY_PILLOW[image.mode]}")
+    if image.mode not in _AS_THEY_ARE:
         raise BadPicture(f"mode {image.mode} is not supported; convert it first: image.convert('RGB')")
+    refuse_signed_bytes(image)
     if raw.startswith("LA;16"):  # Pillow has no LA of 16 bits
-        image = image.convert("LA")
-    return _with_alpha(image, raw), tuple(notices)
+        return image.convert("LA"), notices
+    return _with_alpha(image, raw), notices
 
 
-def raw_mode(image: Image.Image) -> str:
-    """How the samples lie in the file, as Pillow calls it; unknown, an empty string, once the image is loaded."""
-    tiles = getattr(image, "tile", None) or []
-    arguments: Any = tiles[0][3] if tiles else ""
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
+def frames_notice(image: Image.Image) -> tuple[str, ...]:
+    """What is said of an image of several frames, of which the one that it is at was read.
+
+    It moves the image and puts it back; where the other frames are damaged it is left where it was, if it can be.
+    """
+    here, damaged = 0, ""
+    try:
+        if image.format == "MPO" and not _has_views(image):
+            return ()
+        here = image.tell()
+        if not getattr(image, "is_animated", False):
+            return ()
+        count = str(getattr(image, "n_frames", "several"))
+    except Exception:  # Pillow's plugins raise many kinds on damaged files
+        count, damaged = "several", ", some damaged,"
+        _seek(image, here)
+    which = "the first" if here == 0 else f"number {here + 1}"
+    return (f"of {count} frames{damaged} {which} is kept",)
 
 
-def _frames(image: Image.Image) -> str:
-    return f"of {getattr(image, 'n_frames', 'several')} frames the first is kept"
+def _seek(image: Image.Image, frame: int) -> None:
+    try:
+        image.seek(frame)
+    except Exception:  # as above
+        return
+
+
+def _has_views(image: Image.Image) -> bool:
+    """Whether a JPEG file of several pictures (MPO) has others than previews of its first."""
+    entries = getattr(image, "mpinfo", {}).get(0xB002, ())
+    return any("Thumbnail" not in entry["Attribute"]["MPType"] for entry in entries[1:])
 
 
 def _with_alpha(image: Image.Image, raw: str) -> Image.Image:
-    """Palettes and bits widened; a transparent colour becomes an alpha channel."""
-    key = image.info.get("transparency")
+    """Palettes and bits widened; a transparent colour becomes an alpha channel. Raises `BadPicture` for odd keys."""
     if image.mode in {"P", "PA"}:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode == "1":
         image = image.convert("L")
+    key = image.info.get("transparency")
     if key is None or image.mode not in {"L", "RGB"}:
         return image
-    pixels = np.asarray(image)
-    if image.mode == "L":
-        hidden = pixels == key * _KEY_SCALE.get(raw, 1)
-    else:
-        hidden = (pixels == [part >> 8 if ";16" in raw else part for part in key]).all(axis=2)
+    hidden = _hidden(np.asarray(image), key, raw)
     image = image.copy()
     image.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
     return image
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    """0 ... 65535 -> L, rounded; with a transparent key -> LA. Larger values are refused."""
-    samples, key = np.asarray(image).astype(np.int64), image.info.get("transparency")
-    if samples.min() < 0 or samples.max() > 65535:
-        raise BadPicture("32-bit samples have no range of their own; scale them to 0 ... 255 first")
-    grey = Image.fromarray(((samples + 128) // 257).astype(np.uint8))
-    if isinstance(key, int):
-        grey.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
-    return grey
+def _hidden(pixels: NDArray[np.uint8], key: object, raw: str) -> NDArray[np.bool_]:
+    """Where the pixels (H, W) or (H, W, 3) have the colour of the key. Raises `BadPicture` for keys of another kind."""
+    if pixels.ndim == 2 and isinstance(key, int):
+        return np.asarray(pixels == key * _key_scale(pixels, key, raw))
+    if pixels.ndim == 3 and isinstance(key, tuple | list) and len(key) == 3 and all(isinstance(p, int) for p in key):
+        deep = ";16" in raw or max(key) > 255
+        return np.asarray((pixels == [part >> 8 if deep else part for part in key]).all(axis=2))
+    raise BadPicture(
+        f"its transparency {key!r} is not a colour of its mode; take it out: del image.info['transparency']"
+    )
+
+
+def _key_scale(pixels: NDArray[np.uint8], key: int, raw: str) -> int:
+    """By what a grey key is to be multiplied: known from the raw mode, or found where the image was loaded before."""
+    if raw:
+        return _KEY_SCALES.get(raw, 1)
+    for bits, scale in ((2, 85), (4, 17)):
+        if 0 < key < 2**bits and not (pixels % scale).any():
+            return scale
+    return 1
 
 
 def _managed(image: Image.Image) -> Image.Image:

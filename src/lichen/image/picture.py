@@ -1,11 +1,9 @@
-"""Pictures <-> tensors: files, arrays, metadata, padding."""
+"""`Picture`, and what becomes one: files, Pillow images, arrays and tensors; and Pillow images of it again."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lichen.errors import BadInput, BadPicture, PictureTooLarge, UsageError
+from lichen.errors import BadPicture, PictureTooLarge, UsageError
+from lichen.image.colour import ColourDescription, describe_colour
+from lichen.image.formats import register_plugins, what_it_is
 from lichen.image.metadata import Metadata, read_metadata
-from lichen.image.modes import plain, raw_mode
+from lichen.image.modes import frames_notice, plain
+from lichen.image.profiles import fits, space_of
+from lichen.image.reading import reading
+from lichen.image.samples import mend_tiles, raw_mode, refuse_unreadable
 
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
 MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
@@ -74,54 +77,84 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 def picture_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height in pixels that a file claims, before it is turned. Raises as `open_picture`."""
-    with _reading("standard input"), Image.open(io.BytesIO(data)) as image:
+    with reading("standard input"), _opened(data) as image:
         check_size(*image.size, max_pixels)
         return image.size
 
 
 def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read any file that Pillow reads. Raises `BadPicture` or `PictureTooLarge`."""
+    """Read any file that Pillow, or an installed plugin of HEIF or JPEG XL, reads.
+
+    Raises `BadPicture` or `PictureTooLarge`, which name the file.
+    """
     name = "standard input" if isinstance(source, bytes) else str(source)
-    with _reading(name):
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    with reading(name), _opened(source) as image:
         check_size(*image.size, max_pixels)
-        return from_pil(image)
+        return _read(image, {})
 
 
-@contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """What Pillow raises on files becomes errors of ours, which name the file."""
+def _opened(source: Path | bytes) -> Image.Image:
+    """The image of a file. Raises `BadPicture` that says what a file is which Pillow does not know."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's hints on odd files; errors still raise
-            yield
-    except Image.DecompressionBombError as error:
-        raise PictureTooLarge(f"{name}: {error}; split it") from error
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except UnidentifiedImageError:
+        register_plugins()
+    try:
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except UnidentifiedImageError as error:
-        raise BadPicture(f"{name}: not a picture that Pillow can read; check the file, or convert it to PNG") from error
-    except BadInput:
-        raise
-    except Exception as error:  # Pillow's plugins raise many kinds on damaged files
-        reason = getattr(error, "strerror", None) or error
-        raise BadPicture(
-            f"{name}: cannot be read as a picture ({reason}); check the path, or get the file anew"
-        ) from error
+        known = what_it_is(_head(source))
+        if known is None:
+            raise
+        raise BadPicture(f"not a picture that Pillow can read; it is {known}") from error
 
 
-def from_pil(image: Image.Image) -> Picture:
-    """A Pillow image as a `Picture`: orientation applied, metadata kept. Raises `BadPicture`."""
+def _head(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:16]
+    with source.open("rb") as file:
+        return file.read(16)
+
+
+def from_pil(image: Image.Image, given: Mapping[str, bytes] | None = None) -> Picture:
+    """A Pillow image as a `Picture`: orientation applied, metadata kept. Raises `BadPicture`.
+
+    `given` are blocks that replace the image's own, by their names in `image.info`: `icc_profile`, `exif`, `xmp`;
+    empty for none. Of several frames the one that the image is at is read.
+    """
+    with reading("the image"):
+        return _read(image, given or {})
+
+
+def _read(image: Image.Image, given: Mapping[str, bytes]) -> Picture:
     if 0 in image.size:
         raise BadPicture("the picture is empty: it needs at least one pixel")
-    profiled = image.mode not in {"CMYK", "LAB"}  # theirs are used up by the conversion
-    raw = raw_mode(image)
+    refuse_unreadable(image)
+    mend_tiles(image)
+    raw, colour = raw_mode(image), describe_colour(image)
     image.load()  # some formats have their metadata at the end
-    metadata, turn = read_metadata(image)
-    image, notices = plain(image, raw)
-    image = image.transpose(turn) if turn is not None else image
-    grey = image.mode in {"L", "LA"}
-    alpha = np.asarray(image.getchannel("A")) if image.mode in {"LA", "RGBA"} else None
-    pixels = np.asarray(image.convert("RGB") if image.mode != "RGB" else image)
-    return Picture(pixels, grey, alpha, metadata.icc if profiled else None, metadata.exif, metadata.xmp, notices)
+    found = read_metadata(image, given)
+    upright, notices = plain(image, raw)
+    upright = upright.transpose(found.turn) if found.turn is not None else upright
+    grey = upright.mode in {"L", "LA"}
+    icc, said = _profile(image, found.metadata.icc, colour, "icc_profile" in given, grey)
+    alpha = np.asarray(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
+    pixels = np.asarray(upright.convert("RGB") if upright.mode != "RGB" else upright)
+    notices = frames_notice(image) + notices + said + found.notices
+    return Picture(pixels, grey, alpha, icc, found.metadata.exif, found.metadata.xmp, notices)
+
+
+def _profile(
+    image: Image.Image, icc: bytes | None, colour: ColourDescription, is_given: bool, grey: bool
+) -> tuple[bytes | None, tuple[str, ...]]:
+    """The profile of the pixels, and notices: none where the conversion to RGB has used it up, or it does not fit."""
+    if image.mode in {"CMYK", "LAB"}:
+        return None, ()
+    notices = () if is_given else colour.notices
+    chosen = icc if is_given else colour.icc or icc
+    if isinstance(chosen, bytes) and not fits(chosen, grey):
+        lost = f"its profile for {space_of(chosen)}, which does not fit, was left out"
+        return None, (*notices, lost)
+    return chosen, notices
 
 
 def to_pil(picture: Picture) -> Image.Image:

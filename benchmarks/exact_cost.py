@@ -28,15 +28,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.common import Bar, finish, show, weights_hash
-from lichen.coding.coders import GroupReader
 from lichen.lab.engine.engine import Engine
 from lichen.lab.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.prior_configs import CheckerboardContext, Context, DirectContext, FactorizedContext
 from lichen.lab.models.zoo import ZOO, Row
-from lichen.lab.prior.context import Prior
-from lichen.lab.prior.families import AnyEntropyParameters
+from lichen.lab.prior.entropy_parameters import AnyEntropyParameters
+from lichen.lab.prior.file_coder import FileReader
 from lichen.lab.prior.masked import FixedPointMasked, MaskedConv
+from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.reference import ReferenceModel, Weigh
 from lichen.lab.prior.serial import SerialModel
 from lichen.lab.tensors import to_float
@@ -79,11 +79,11 @@ class Heard:
 
     sequential = True
 
-    def __init__(self, reader: GroupReader) -> None:
+    def __init__(self, reader: FileReader) -> None:
         self._reader, self.latents = reader, list[Tensor]()
 
-    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
-        self.latents.append(self._reader.code(y, belief))
+    def code(self, parameters: AnyEntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
+        self.latents.append(self._reader.code(parameters, y, group))
         return self.latents[-1]
 
     def quantize(self, y: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Told:
     def __init__(self, latents: list[Tensor]) -> None:
         self._left = iter(latents)
 
-    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
+    def code(self, parameters: AnyEntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
         return next(self._left)
 
     def quantize(self, y: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def measure(row: Row, weights: Path, image: Image.Image, seconds: float) -> dict
     payloads, _ = engine.write(y, z, level)
     exact, plain = engine.prior, float_prior(engine.checkpoint.model.prior)
     shape, position = (z.shape[2], z.shape[3]), torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-    heard = Heard(GroupReader(payloads, engine._starts(shape)))
+    heard = Heard(FileReader(payloads))
     exact.walk(heard, position, shape)
     as_floats = [latents.float() for latents in heard.latents]
 

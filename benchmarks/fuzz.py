@@ -310,7 +310,7 @@ def main() -> None:
     paths = [small_checkpoint(row, keep / "weights") for row in ZOO]
     os.environ["LICHEN_WEIGHTS"] = str(keep / "weights")
     codecs = [Codec(weights=path, max_pixels=MAX_PIXELS) for path in paths]
-    tiles.SIDE = 2  # of a tile, in 64 pixels, so that a small picture has several
+    tiles.CODING_SIDE = 2  # of a tile, in 64 pixels, so that a small picture has several
     seeds = make_seeds(codecs)
     signal.signal(signal.SIGPROF, _alarm)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

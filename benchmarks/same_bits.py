@@ -30,15 +30,16 @@ from torch import Tensor
 
 from benchmarks.common import Bar, finish, show
 from lichen.codec import Codec
-from lichen.coding.coders import Estimator, Reader, Writer
 from lichen.lab.engine.engine import Engine
 from lichen.lab.engine.tiled_walk import walk_tiles
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.zoo import ZOO
-from lichen.lab.prior.context import Prior
-from lichen.lab.prior.families import AnyEntropyParameters, EntropyParameters
+from lichen.lab.prior.entropy_parameters import AnyEntropyParameters, EntropyParameters
+from lichen.lab.prior.estimator import Estimator
+from lichen.lab.prior.file_coder import FileReader, FileWriter
+from lichen.lab.prior.prior import Prior
 from lichen.runtime import tiles
-from lichen.runtime.tiles import PriorHalos, Tile, coding_tiles
+from lichen.runtime.tiles import PriorHalos, PriorTiling, Tile, coding_tiles
 from tests.small import scene, small_checkpoint
 
 PAIRS_MIN = 500
@@ -81,15 +82,15 @@ def _onednn(enabled: bool) -> Iterator[None]:
         yield
 
 
-def settings(windowed: bool) -> list[Setting]:
+def settings(tiled: bool) -> list[Setting]:
     """Every setting that this machine has, for pictures of one tile or of several."""
     found = [
         Setting(f"{threads} threads, oneDNN {'on' if onednn else 'off'}", threads, onednn)
         for threads, onednn in itertools.product((1, 2, 7), (True, False))
     ]
     found.append(Setting("bfloat16 autocast", 2, bfloat16=True))
-    found.append(Setting("whole map", 2, whole_map=True) if windowed else Setting("neighbour", 2, neighbour=True))
-    if torch.cuda.is_available() and not windowed:  # tiles are walked on the CPU
+    found.append(Setting("whole map", 2, whole_map=True) if tiled else Setting("neighbour", 2, neighbour=True))
+    if torch.cuda.is_available() and not tiled:  # tiles are walked on the CPU
         found.append(Setting("CUDA", device="cuda"))
     return found
 
@@ -99,23 +100,24 @@ class Beside:
 
     sequential = True
 
-    def __init__(self, inner: Writer | Reader) -> None:
+    def __init__(self, inner: FileWriter | FileReader) -> None:
         self.inner = inner
 
-    def code(self, y: Tensor | None, belief: AnyEntropyParameters) -> Tensor:
-        own, other = _of(belief, slice(1)), _of(belief, slice(1, None))
-        coded = self.inner.code(None if y is None else y[:1], own)
-        rest = other.centre if y is None else other.centre + torch.round(y[1:] - other.centre)
+    def code(self, parameters: AnyEntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
+        own, other = _of(parameters, slice(1)), _of(parameters, slice(1, None))
+        coded = self.inner.code(own, None if y is None else y[:1], group)
+        rest = torch.zeros_like(other.centre) if y is None else torch.round(y[1:] - other.centre).to(coded)
         return torch.cat([coded, rest])
 
     def quantize(self, y: Tensor) -> Tensor:
         return self.inner.quantize(y)
 
 
-def _of(belief: AnyEntropyParameters, pictures: slice) -> AnyEntropyParameters:
-    if isinstance(belief, EntropyParameters):
-        return replace(belief, mean=belief.mean[pictures], raw=belief.raw[pictures])
-    return replace(belief, mean=belief.mean[pictures])
+def _of(parameters: AnyEntropyParameters, pictures: slice) -> AnyEntropyParameters:
+    mean = parameters.mean[pictures]
+    if isinstance(parameters, EntropyParameters):
+        return replace(parameters, mean=mean, raw_scale=parameters.raw_scale[pictures])
+    return replace(parameters, mean=mean)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Case:
     z: Tensor
     level: Tensor
 
-    def walk(self, coder: Writer | Reader, setting: Setting, reading: bool) -> Tensor:
+    def walk(self, coder: FileWriter | FileReader, setting: Setting, reading: bool) -> Tensor:
         """y_hat of writing, or of reading, under a setting."""
         prior = copy.deepcopy(self.prior).to(setting.device)
         y, z, level = (x.double().to(setting.device) for x in (self.y, self.z, self.level))
@@ -139,12 +141,13 @@ class Case:
                 whole = Tile(0, 0, *shape)
                 halos = EVERYWHERE if setting.whole_map else self.halos
                 latents = (None, None) if reading else (y, z)
-                return walk_tiles(prior, coder, level, whole, coding_tiles(*shape), halos, *latents)
+                tiling = PriorTiling(whole, tuple(coding_tiles(*shape)), halos)
+                return walk_tiles(prior, coder, level, tiling, *latents).y_hat
             beside = setting.neighbour and not reading  # files are read one at a time
             if beside:
                 y, z, level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, level))
             known = (None, None) if reading else (y, z)
-            walked: Tensor = prior.walk(Beside(coder) if beside else coder, level, shape, *known)[0]
+            walked: Tensor = prior.walk(Beside(coder) if beside else coder, level, shape, *known).y_hat
             return walked[:1].cpu()
 
 
@@ -154,10 +157,10 @@ def compare(case: Case, every: bool) -> tuple[int, list[str]]:
     Each file is read under every setting, or under its own, the next and the one after that.
     """
     available = settings(case.halos is not None)
-    first: tuple[bytes, Tensor] | None = None
+    first: tuple[tuple[bytes, ...], Tensor] | None = None
     pairs, wrong = 0, []
     for number, write in enumerate(available):
-        writer = Writer()
+        writer = FileWriter()
         y_hat = case.walk(writer, write, reading=False)
         payload = writer.finish()
         first = first or (payload, y_hat)
@@ -170,9 +173,9 @@ def compare(case: Case, every: bool) -> tuple[int, list[str]]:
     return pairs, wrong
 
 
-def _reads(case: Case, payload: bytes, setting: Setting, expected: Tensor) -> bool:
+def _reads(case: Case, payload: tuple[bytes, ...], setting: Setting, expected: Tensor) -> bool:
     try:
-        return torch.equal(case.walk(Reader(payload), setting, reading=True), expected)
+        return torch.equal(case.walk(FileReader(payload), setting, reading=True), expected)
     except Exception:  # a decoder that has gone astray may fail anywhere
         return False
 
@@ -224,14 +227,14 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
-    shipped, before = Codec().engine, tiles.SIDE
+    shipped, before = Codec().engine, tiles.CODING_SIDE
     cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
-    tiles.SIDE = SMALL_TILE
+    tiles.CODING_SIDE = SMALL_TILE
     with tempfile.TemporaryDirectory() as folder:
         engines = [Engine.load(small_checkpoint(row, Path(folder)), torch.device("cpu")) for row in ZOO]
     cases = [case for row, engine in zip(ZOO, engines, strict=True) for case in cases_of(row.name, engine, (200, 140))]
     rows, wrong = run(cases + cases_of("lichen at full width", shipped, (256, 192)))
-    tiles.SIDE = before
+    tiles.CODING_SIDE = before
     show("write/read pairs", ("row", "pairs", "mismatches"), rows)
     show("not the same", ("what",), [(line,) for line in wrong[:40]])
     total = sum(pairs for _, pairs, _ in rows)

@@ -4,16 +4,15 @@
 
 Bars (ratios within one run, so that any machine can be held to them): encode and decode each take at most
 twice what the machine needs for the transforms' multiply-adds at its measured convolution peak (in bfloat16
-where the processor has it), plus 20 ms; an encoder that chooses a filter of the picture's own runs both transforms.
-Entropy coding takes at most 15 % of decode; `lichen decode` as a process
-takes at most 3 s. Others use the machine too: encode, decode, their stages and the peak are measured in turn, in five
-rounds, and of each the quietest round counts (of the peak, the highest). All rounds are in the JSON.
+where the processor has it), plus 20 ms; an encoder that chooses an adaptive post-filter runs both transforms.
+Entropy coding takes at most 15 % of decode; `lichen decode` as a process takes at most 3 s. Stages are timed where
+they happen, within whole calls. Others use the machine too: encode, decode, their stages and the peak are measured in
+turn, in five rounds, and of each the quietest round counts (of the peak, the highest). All rounds are in the JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import subprocess
@@ -31,13 +30,16 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.common import Bar, finish, show
-from lichen.bitstream.container import read_container, write_container
+from lichen import codec as codec_module
+from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import FILTERED
-from lichen.codec import Codec, Engine
-from lichen.coding.coders import Reader, Writer
+from lichen.codec import Codec
+from lichen.coding.rangecoder import SymbolReader, SymbolWriter
+from lichen.lab.engine import engine as engine_module
+from lichen.lab.engine.engine import Engine
 from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.evaluation.counts import multiply_adds
-from lichen.lab.post_filter.choice import choose
+from lichen.lab.post_filter.filters import PostFilter
 
 SIZE = (768, 512)
 QUALITY = 50
@@ -68,69 +70,69 @@ def peak_multiply_adds_per_s(dtype: torch.dtype) -> float:
     return best
 
 
-class Timed:
-    """Stands in for a symbol reader or writer and adds up the time of its calls."""
+class Stages:
+    """Adds up the seconds that named stages of a call take, where they happen: functions are wrapped meanwhile."""
 
-    def __init__(self, inner: Any) -> None:
-        self.inner, self.seconds = inner, 0.0
+    def __init__(self, stages: dict[str, list[tuple[Any, str]]]) -> None:
+        self._stages, self.seconds = stages, dict.fromkeys(stages, 0.0)
+        self._within: list[str] = []
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            start = time.perf_counter()
-            result = getattr(self.inner, name)(*arguments)
-            self.seconds += time.perf_counter() - start
-            return result
+    def __enter__(self) -> Stages:
+        self._before = [
+            (owner, name, getattr(owner, name)) for places in self._stages.values() for owner, name in places
+        ]
+        for stage, places in self._stages.items():
+            for owner, name in places:
+                setattr(owner, name, self._wrapped(stage, getattr(owner, name)))
+        return self
 
-        return call
+    def __exit__(self, *_: object) -> None:
+        for owner, name, plain in self._before:
+            setattr(owner, name, plain)
+
+    def _wrapped(self, stage: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start, outer = time.perf_counter(), self._within[-1] if self._within else None
+            self._within.append(stage)
+            try:
+                return plain(*arguments, **named)
+            finally:
+                self._within.pop()
+                taken = time.perf_counter() - start
+                self.seconds[stage] += taken
+                if outer is not None and outer != stage:  # the outer stage is what is left of it
+                    self.seconds[outer] -= taken
+                elif outer is not None:
+                    self.seconds[stage] -= taken
+
+        return timed
 
 
-def split(engine: Engine, pixels: np.ndarray, data: bytes) -> dict[str, dict[str, float]]:
-    """Median seconds of each stage of encode and decode."""
-    container = read_container(data)
-    level, payloads = container.header.quality_index, container.latents
-    y, z = engine.latents(pixels, level)
-    position, shape = torch.tensor([level / 512], dtype=torch.float64), (z.shape[2], z.shape[3])
-    filtered = bool(container.header.flags & FILTERED)
-    y_hat, coefficients = engine.read_filtered(payloads, level, *pixels.shape[:2], None, filtered)
-    coding: dict[str, list[float]] = {"write": [], "read": []}
+CODER = [(SymbolWriter, "write"), (SymbolWriter, "finish"), (SymbolReader, "read"), (SymbolReader, "__init__")]
+ENCODE = {
+    "transform": [(Engine, "latents")],
+    "prior": [(Engine, "_walk")],
+    "coder": CODER,
+    "container": [(codec_module, "write_container")],
+    "filter": [(Engine, "samples"), (engine_module, "choose")],
+}
+DECODE = {
+    "transform": [(Engine, "pixels")],
+    "prior": [(Engine, "_walk")],
+    "coder": CODER,
+    "container": [(codec_module, "read_container")],
+    "filter": [(PostFilter, "forward"), (PostFilter, "code")],
+}
 
-    def write() -> None:
-        writer = Writer()
-        writer._out = timed = Timed(writer._out)
-        engine.prior.walk(writer, position, shape, y.double(), z.double())
-        writer.finish()
-        coding["write"].append(timed.seconds)
 
-    def read() -> None:
-        reader = Reader(payloads[0])
-        reader._in = timed = Timed(reader._in)
-        engine.prior.walk(reader, position, shape)
-        coding["read"].append(timed.seconds)
-
-    def choosing() -> None:
-        samples = engine.samples(y_hat, pixels, level)
-        lam = engine.checkpoint.config.rates.lam(level / 512)
-        choose(engine.checkpoint.model.post_filter, samples, level / 512, math.prod(shape), pixels[..., 0].size, lam)
-
-    walks = {"write": median_seconds(write), "read": median_seconds(read)}
-    coder = {side: statistics.median(seconds) for side, seconds in coding.items()}
-    return {
-        "encode": {
-            "transform": median_seconds(lambda: engine.latents(pixels, level)),
-            "prior": walks["write"] - coder["write"],
-            "coder": coder["write"],
-            "container": median_seconds(lambda: write_container(container)),
-            "filter": median_seconds(choosing) if filtered else 0.0,
-        },
-        "decode": {
-            "transform": (plain := median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2]))),
-            "prior": walks["read"] - coder["read"],
-            "coder": coder["read"],
-            "container": median_seconds(lambda: read_container(data)),
-            "filter": median_seconds(lambda: engine.pixels(y_hat, level, *pixels.shape[:2], None, coefficients))
-            - plain,
-        },
-    }
+def stage_seconds(work: Callable[[], object], stages: dict[str, list[tuple[Any, str]]]) -> dict[str, float]:
+    """Median seconds of each stage of a call."""
+    found = []
+    for _ in range(REPEATS):
+        with Stages(stages) as timed:
+            work()
+        found.append(timed.seconds)
+    return {name: statistics.median(seconds[name] for seconds in found) for name in stages}
 
 
 def one_round(codec: Codec, image: Image.Image, data: bytes) -> dict[str, Any]:
@@ -140,7 +142,10 @@ def one_round(codec: Codec, image: Image.Image, data: bytes) -> dict[str, Any]:
             "encode": median_seconds(lambda: codec.encode(image, QUALITY)),
             "decode": median_seconds(lambda: codec.decode(data)),
         },
-        "stages_s": split(codec.engine, np.asarray(image), data),
+        "stages_s": {
+            "encode": stage_seconds(lambda: codec.encode(image, QUALITY), ENCODE),
+            "decode": stage_seconds(lambda: codec.decode(data), DECODE),
+        },
         "peak": {str(dtype).removeprefix("torch."): peak_multiply_adds_per_s(dtype) for dtype in dtypes},
     }
 

@@ -135,7 +135,7 @@ def test_first_groups_are_the_same_bits_everywhere(codec, fill_mean):
 def test_a_window_at_a_time_or_all_at_once(codec, monkeypatch):
     data = codec.encode(scene(300, 200))
     expected = latents(codec, data, FirstGroups(2))
-    monkeypatch.setattr(tiles, "SIDE", 2)
+    monkeypatch.setattr(tiles, "CODING_SIDE", 2)
     small = codec.encode(scene(300, 200))
     assert (small != data) == (codec.checkpoint.name == "elic")  # ChARM is never coded in tiles
     assert torch.equal(latents(codec, small, FirstGroups(2)).double(), expected)

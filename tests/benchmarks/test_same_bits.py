@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import same_bits
 from benchmarks.same_bits import Case, cases_of, compare
 from lichen.lab.fixed_point.float32 import Float32Pointwise
-from lichen.runtime import tiles as windows
+from lichen.runtime import tiles
 
 
 class Floating(nn.Module):
@@ -30,9 +30,9 @@ class Floating(nn.Module):
 
 @pytest.fixture
 def cases(tiny, monkeypatch):
-    monkeypatch.setattr(windows, "SIDE", 2)
+    monkeypatch.setattr(tiles, "CODING_SIDE", 2)
     every = same_bits.settings
-    monkeypatch.setattr(same_bits, "settings", lambda windowed: [every(windowed)[i] for i in (0, 3, 6, 7)])
+    monkeypatch.setattr(same_bits, "settings", lambda tiled: [every(tiled)[i] for i in (0, 3, 6, 7)])
     return cases_of("tiny", tiny.engine, (200, 150))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
-from lichen.lab.fixed_point import float32 as single
+from lichen.lab.fixed_point import float32
 from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.fixed_point.float32 import MAX, Float32Depthwise, Float32Pointwise, careful_sums, coarse, stepped
 from lichen.lab.fixed_point.grid import round_to_grid
@@ -22,7 +22,7 @@ from tests.laws.test_laws import threads
 class Net(nn.Sequential):
     """Layers of which files compute in single precision."""
 
-    single = True
+    float32 = True
 
 
 def wild(channels: int) -> torch.Tensor:
@@ -36,13 +36,13 @@ def in_double(twin: Float32Pointwise | Float32Depthwise, x: torch.Tensor) -> tor
     if isinstance(twin, Float32Pointwise):
         seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
         total = F.conv2d(seen.double(), twin.weight.double())
-        bias = twin.offset.double()[:, None, None] - single.ROUNDER
+        bias = twin.offset.double()[:, None, None] - float32.ROUNDER
     else:
         seen = (x.clamp(-128, 128) + twin.rounder) - twin.rounder
         side = twin.padding[0]
         padded = F.pad(seen.double(), (side,) * 4, twin.fill)
         total = F.conv2d(padded, twin.weight.double(), groups=x.shape[1])
-        bias = twin.offset.double() - single.ROUNDER
+        bias = twin.offset.double() - float32.ROUNDER
     return (torch.round((total + bias) * 4096) / 4096).clamp(-MAX, MAX)
 
 
@@ -86,7 +86,7 @@ def test_the_largest_sums_are_exact():
     x = torch.full((1, 256, 4, 4), 1024 - 2.0**-12)
     x[:, 0] = 1.0
     seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
-    total = single._sums(seen, twin.weight)
+    total = float32._sums(seen, twin.weight)
     assert torch.equal(total.double(), F.conv2d(seen.double(), twin.weight.double()))
     step = 2.0 ** (10 + twin.sum_bits - 24) / 512
     assert 2**23 < float(total.max()) / step <= 2**24
@@ -200,21 +200,21 @@ def test_a_library_that_rounds_is_noticed(taken, monkeypatch):
 
 def test_probes_are_as_large_as_sums_may_be():
     """And all are right here, at any number of threads: nothing is slow without need."""
-    for x, weight, groups, sums in single._probes():
+    for x, weight, groups, sums in float32._probes():
         assert float(sums.abs().max()) > 2**19
         most = F.conv2d(x.double().abs(), weight.double().abs(), groups=groups).max()
         assert float(most) <= 2**24
         assert float(weight.abs().max()) >= 509
     for count in (1, 2):
         with threads(count), careful_sums():
-            assert not single._in_double.get()
+            assert not float32._in_double.get()
 
 
 def test_small_maps_keep_their_channels_last(monkeypatch):
     """A map of one position is a plane and not: planes of 3 x 3 may go to Winograd's sums, which are not integers."""
     twin = to_fixed_point(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
-    seen, real = [], single._sums
-    monkeypatch.setattr(single, "_sums", lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest))
+    seen, real = [], float32._sums
+    monkeypatch.setattr(float32, "_sums", lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest))
     twin(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))
     twin(torch.randn(1, 8, 4, 4))
     assert seen == [False, False]

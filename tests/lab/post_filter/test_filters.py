@@ -257,12 +257,12 @@ def test_learning_knows_of_sizes():
     """The same sums of larger pictures: their numbers are larger, and what is stored is for the usual size."""
     x = to_float(np.asarray(scene(64, 48)))
     found = [sums((0.9 + 0.02 * k) * noisy(x), x, 3) for k in range(8)]
-    raws = []
+    raw_scales = []
     for larger in (1, 16):
         principal = PostFilter(3, 3, 1)
         learn(principal, [Example(0, f, 393216 * larger, 96 * larger) for f in found], [1e-5])
-        raws.append(principal.raw_scales)
-    assert raws[0][0, 0] > 0 and float((raws[0] - raws[1]).abs().max()) < 0.4
+        raw_scales.append(principal.raw_scales)
+    assert raw_scales[0][0, 0] > 0 and float((raw_scales[0] - raw_scales[1]).abs().max()) < 0.4
 
 
 def test_weights_for_other_measures_have_none(tmp_path):
@@ -274,7 +274,7 @@ def test_weights_for_other_measures_have_none(tmp_path):
     assert codec.encode(scene(130, 70), 60) == codec.encode(scene(130, 70), 60, filtered=False)
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 2000), ("filters", 1e30), ("raws", -100)])
+@pytest.mark.parametrize(("name", "value"), [("steps", 2000), ("filters", 1e30), ("raw_scales", -100)])
 def test_filters_out_of_range_are_refused(path, tmp_path, name, value):
     checkpoint = load_checkpoint(path)
     tensor = getattr(checkpoint.model.post_filter, name)

@@ -48,7 +48,7 @@ def test_layouts_that_numpy_does_not_know_are_refused_with_a_remedy():
         from_tensor(torch.quantize_per_tensor(torch.zeros(3, 4, 4), 0.1, 0, torch.quint8))
     with pytest.raises(BadPicture, match=r"to_dense\(\)"):
         from_tensor(torch.zeros(3, 4).to_sparse_csr())
-    with pytest.raises(BadPicture, match="each picture alone|one picture at a time"):
+    with pytest.raises(BadPicture, match="one picture at a time"):
         from_tensor(torch.nested.nested_tensor([torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from PIL import ExifTags, Image
 MARK = b"Exif\0\0"
 ORIENTATION = int(ExifTags.Base.Orientation)
 EXIF_IFD, GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
+_INTEROP_IFD = int(ExifTags.IFD.Interop)
 DAMAGED = "its EXIF block is damaged and was left out"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}  # the latter two are wrong, and read by Pillow
 _HEADERS = {"<": b"II*\0", ">": b"MM\0*"}
 _HEADER_BYTES, _ENTRY_BYTES = 8, 12
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 _WHOLE = {3: "H", 4: "I"}  # SHORT and LONG
 _THUMBNAIL_OFFSET, _THUMBNAIL_BYTES = 513, 514
 _RAISED = (  # by Pillow on damaged blocks and on values that it cannot write
@@ -51,8 +52,9 @@ def upright(block: bytes, turned: bool) -> tuple[bytes | None, tuple[str, ...]]:
     """The same block with orientation 1, nothing else touched; None where it has no readable directory.
 
     Every entry of the orientation, whatever its type, becomes the SHORT 1. A directory that states more entries than
-    there are is closed behind the last whole one. With `turned`, the picture was not upright before, and its
-    embedded thumbnail, which still is not, is blanked. Also returns notices of what was lost.
+    there are is closed behind the last whole one, and entries whose value lies outside of the block are taken out.
+    With `turned`, the picture was not upright before, and its embedded thumbnail, which still is not, is blanked. Also
+    returns notices of what was lost.
     """
     body = bytearray(without_marks(block))
     order = _ORDERS.get(bytes(body[:4]))
@@ -65,10 +67,11 @@ def upright(block: bytes, turned: bool) -> tuple[bytes | None, tuple[str, ...]]:
     stated = struct.unpack_from(order + "H", body, at)[0]
     entries, following = _entries(body, at, order)
     notices: list[str] = []
+    are_all = len(entries) == stated
+    entries = [entry for entry in entries if _is_within(entry, order, len(body), unknown=are_all)]
     if len(entries) < stated:
-        entries = [entry for entry in entries if _is_within(entry, order, len(body))]
         notices.append(f"its EXIF block is damaged: {len(entries)} of {stated} entries were kept")
-        following = 0
+        following = following if are_all else 0
     if not entries:
         return None, (DAMAGED,)
     if turned and following and _blank_thumbnail(body, following, order):
@@ -92,11 +95,13 @@ def _entries(body: bytearray, at: int, order: str) -> tuple[list[bytes], int]:
     return [bytes(body[place : place + _ENTRY_BYTES]) for place in range(first, end, _ENTRY_BYTES)], following
 
 
-def _is_within(entry: bytes, order: str, length: int) -> bool:
-    """Whether an entry has a known type and its value lies within the block."""
+def _is_within(entry: bytes, order: str, length: int, unknown: bool) -> bool:
+    """Whether the value of an entry lies within the block, at which Pillow stops reading; `unknown`: of other types."""
     _, kind, count, value = struct.unpack(order + "HHII", entry)
-    size = _TYPE_BYTES.get(kind, 0) * count
-    return bool(0 < size <= 4 or (size > 4 and value + size <= length))
+    if kind not in _TYPE_BYTES:
+        return unknown
+    size = _TYPE_BYTES[kind] * count
+    return bool(size <= 4 or value + size <= length)
 
 
 def _blank_thumbnail(body: bytearray, at: int, order: str) -> bool:
@@ -144,11 +149,13 @@ def current_exif(image: Image.Image, given: bytes | None = None) -> CurrentExif:
 
 def _current(image: Image.Image, stored: bytes | None, live: Image.Exif) -> CurrentExif:
     loaded, orientation = getattr(live, "_loaded_exif", None), live.get(ORIENTATION)
+    if orientation is None and stored is not None:
+        orientation = _unseen_orientation(stored)
     if stored is not None and stored != loaded and without_marks(stored) != loaded:
         return _stated_by(stored)
     try:
         if stored is None and image.format == "TIFF":
-            return CurrentExif(_without_layout(live), orientation)
+            return CurrentExif(_written(live, _TIFF_KEPT), orientation)
         if stored is None and loaded is not None:  # it was taken out of `image.info`
             return CurrentExif(None, orientation)
         if _facts(live) == _facts(_read(stored)):
@@ -159,11 +166,21 @@ def _current(image: Image.Image, stored: bytes | None, live: Image.Exif) -> Curr
 
 
 def _stated_by(block: bytes) -> CurrentExif:
-    """The same of a block alone. One that Pillow cannot read is read by other viewers: a plain orientation counts."""
+    """The same of a block alone."""
     try:
-        return CurrentExif(block or None, _read(block).get(ORIENTATION))
+        orientation = _read(block).get(ORIENTATION)
     except _RAISED:
-        return CurrentExif(block, _plain_orientation(block))
+        orientation = None
+    return CurrentExif(block or None, _unseen_orientation(block) if orientation is None else orientation)
+
+
+def _unseen_orientation(block: bytes) -> int | None:
+    """An orientation that Pillow does not see, as it stops at a damaged entry, and other viewers do."""
+    try:
+        seen = ORIENTATION in _read(block)
+    except _RAISED:
+        seen = False
+    return None if seen else _plain_orientation(block)
 
 
 def _plain_orientation(block: bytes) -> int | None:
@@ -219,7 +236,18 @@ def raw_profile(text: object) -> bytes | None:
 def _facts(exif: Image.Exif) -> list[Any]:
     """What an `Exif` states, its orientation aside, comparable: rational numbers of 0 / 0 do not equal themselves."""
     own = [_fact(exif, tag) for tag in sorted(exif) if tag != ORIENTATION]
-    return own + [sorted(_fact(exif.get_ifd(ifd), tag) for tag in exif.get_ifd(ifd)) for ifd in (EXIF_IFD, GPS_IFD)]
+    nested = (_nested(exif, ifd) for ifd in (EXIF_IFD, GPS_IFD))
+    return own + [sorted(_fact(directory, tag) for tag in directory) for directory in nested]
+
+
+def _nested(exif: Image.Exif, ifd: int) -> dict[int, Any]:
+    """A directory within, empty where there is none. One that was assigned Pillow's `get_ifd` cannot take."""
+    value = exif.get(ifd)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if value is None and ifd not in getattr(exif, "_ifds", ()):
+        return {}  # asked for, Pillow would note it as there
+    return dict(exif.get_ifd(ifd))
 
 
 def _fact(directory: Mapping[int, Any], tag: int) -> tuple[int, str]:
@@ -229,18 +257,17 @@ def _fact(directory: Mapping[int, Any], tag: int) -> tuple[int, str]:
         return tag, "unreadable"
 
 
-def _written(exif: Image.Exif) -> bytes | None:
-    """An `Exif` as a block; None where it states nothing."""
-    block = exif.tobytes()
-    return None if block[len(MARK) + _HEADER_BYTES :][:2] == b"\0\0" else block
-
-
-def _without_layout(found: Image.Exif) -> bytes | None:
-    """The block of a TIFF file's tags."""
+def _written(found: Image.Exif, tags: Container[int] = range(2**16)) -> bytes | None:
+    """Those `tags` of an `Exif`, and its directories, as a block; None where it states nothing."""
     kept = Image.Exif()
+    kept.endian = found.endian
     for tag, value in found.items():
-        if tag in _TIFF_KEPT:
+        if tag in tags and tag not in {EXIF_IFD, GPS_IFD}:
             kept[tag] = value
-        elif tag in {EXIF_IFD, GPS_IFD}:
-            kept[tag] = found.get_ifd(tag)
+    for ifd in (EXIF_IFD, GPS_IFD):
+        directory = _nested(found, ifd)
+        if _INTEROP_IFD in directory:
+            directory[_INTEROP_IFD] = found.get_ifd(_INTEROP_IFD)
+        if directory:
+            kept[ifd] = directory
     return kept.tobytes() if len(kept) else None

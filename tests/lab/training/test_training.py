@@ -16,13 +16,13 @@ from lichen.lab.losses.objective import Decorrelation
 from lichen.lab.models import zoo
 from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.lab.prior.families import Gaussian
-from lichen.lab.training import health, session
+from lichen.lab.training import health, recipe, session
 from lichen.lab.training.data import Crops
 from lichen.lab.training.health import GradientGuard
 from lichen.lab.training.log import NAMES, Log, NullSink, StepMetrics
 from lichen.lab.training.loop import Trainer
 from lichen.lab.training.processes import SingleProcess
-from lichen.lab.training.recipe import Quantiser, Recipe
+from lichen.lab.training.recipe import Bfloat16, Quantiser, Recipe
 from lichen.lab.training.session import Run, train_session
 from lichen.lab.training.state import facts, resume_run, save_run, start_from
 from tests.conftest import scene, small
@@ -92,7 +92,7 @@ def test_a_resumed_run_follows_the_recipe_as_it_is_now(folder, tmp_path):
 
 def test_steps_in_bfloat16(folder):
     """What is coded stays float32: the same latents' bits, to the precision of a coarser analysis."""
-    whole, half = (losses(trainer_on(folder, bfloat16=coarse), 2) for coarse in (False, True))
+    whole, half = (losses(trainer_on(folder, bfloat16=coarse), 2) for coarse in (Bfloat16.OFF, Bfloat16.ON))
     assert half == pytest.approx(whole, rel=0.1)
 
 
@@ -133,21 +133,21 @@ def test_the_session_writes_weights_that_code(folder, tmp_path, capsys):
     train_session(dataclasses.replace(run, valid=None, steps=6), console)
     assert "resumed at step 3" in capsys.readouterr().out
     lines = list(csv.DictReader((tmp_path / "run/log.csv").read_text().splitlines()))
-    assert [line["step"] for line in lines] == ["2", "4", "6"] and tuple(lines[0]) == NAMES
+    assert [line["step"] for line in lines] == ["1", "2", "4", "6"] and tuple(lines[0]) == NAMES
 
 
 @pytest.mark.parametrize("valid", [True, False])
 def test_long_trainings_are_validated_and_saved_now_and_then(valid, folder, tmp_path, monkeypatch):
-    """Not at each step: one without --valid once was, after the first quarter of an hour."""
+    """After the first step, and then not at each, with --valid or without."""
     saved: list[int] = []
     save = session.save_run
     monkeypatch.setattr(session, "VALID_SECONDS", 0)
     monkeypatch.setattr(session, "save_run", lambda trainer, *rest: saved.append(trainer.step) or save(trainer, *rest))
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text('model = "lichen"\nsteps = 2\ncrop = 64\nbatch = 1\n')
+    recipe.write_text('model = "lichen"\nsteps = 3\ncrop = 64\nbatch = 1\n')
     run = Run(recipe, folder, tmp_path / "run", valid=folder if valid else None, device="cpu")
     train_session(run, Console(width=200, quiet=True))
-    assert saved == ([1, 2, 2] if valid else [2])
+    assert saved == ([1, 2, 3, 3] if valid else [1, 3])
 
 
 def test_scores_follow_the_density_not_the_start(folder, tmp_path):
@@ -187,12 +187,22 @@ def test_only_the_parts_that_are_named_learn(folder):
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_it_says_where_bfloat16_is_only_emulated(native, folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(session, "native_bfloat16", lambda: native)
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text('model = "lichen"\nsteps = 1\ncrop = 64\nbatch = 1\nbfloat16 = true\n')
-    train_session(Run(recipe, folder, tmp_path / "run", device="cpu"), Console(width=200))
-    assert ("only emulates bfloat16" in capsys.readouterr().out) is not native
+@pytest.mark.parametrize("asked", ["true", "false", '"auto"'])
+def test_bfloat16_by_the_processor(native, asked, folder, tmp_path, capsys, monkeypatch):
+    """Asked for it is used, and said where it is only emulated; auto uses it where the processor has it."""
+    for module in (session, recipe):
+        monkeypatch.setattr(module, "native_bfloat16", lambda: native)
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'model = "lichen"\nsteps = 1\ncrop = 64\nbatch = 1\nbfloat16 = {asked}\n')
+    run = Run(path, folder, tmp_path / "run", device="cpu")
+    train_session(run, Console(width=200))
+    out = capsys.readouterr().out
+    assert ("only emulates bfloat16" in out) == (asked == "true" and not native)
+    assert ("transforms train in" in out) == (asked == '"auto"')
+    used = run.chosen().bfloat16.used_on(torch.device("cpu"))
+    assert used == (asked == "true" or (asked == '"auto"' and native))
+    if asked == '"auto"':
+        assert f"train in {'bfloat16' if native else 'float32'}" in out
 
 
 def test_tensorboard(folder, tmp_path):
@@ -298,20 +308,23 @@ def test_runs_of_other_models_and_damaged_ones_are_refused(folder, tmp_path):
 
 def test_the_log_of_a_resumed_run_has_the_same_lines(tmp_path):
     """Lines after the state are dropped, and the sums since the last line are kept."""
-    figures = [StepMetrics(i + 1, float(i * i), 1.0, 30.0, 0.1, 0, 8.0) for i in range(10)]
+    metrics = [StepMetrics(i + 1, float(i * i), 1.0, 30.0, 0.1, 0, 8.0) for i in range(10)]
     whole = log_in(tmp_path)
-    for f in figures[:6]:
-        whole.add(f)
-    state = whole.state()
-    for f in figures[6:]:
-        whole.add(f)
+    for m in metrics[:6]:
+        whole.add(m)
+    state, lines = whole.state(), [*whole.lines]
+    for m in metrics[6:]:
+        whole.add(m)
+    unwritten = log_in(tmp_path)
+    unwritten.restore(state, 6, lines)
     whole.save()
-    again = log_in(tmp_path)
-    again.restore(state, 6)
-    assert len(again.lines) == 1
-    for f in figures[6:]:
-        again.add(f)
-    assert again.lines == whole.lines and len(whole.lines) == 2
+    written = log_in(tmp_path)
+    written.restore(state, 6, [])
+    for again in (unwritten, written):
+        assert [line.split(",")[0] for line in again.lines] == ["1", "3", "4"]
+        for m in metrics[6:]:
+            again.add(m)
+        assert again.lines == whole.lines and whole.lines[-1].startswith("8,31.5,")
 
 
 def test_bad_data_and_batches(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""Training pictures: found in a folder, decoded once into memory or when needed, cropped and flipped."""
+"""Training pictures: found in a folder, decoded once into memory or for each crop, cropped and mirrored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VIMEO = {"sep_trainlist.txt": 7, "tri_trainlist.txt": 3}  # Vimeo-90k's lists: f
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """All picture files below `folder`, sorted. Raises `BadData` when there are none."""
+    """The paths of all picture files below `folder`, sorted. Raises `BadData` when there are none."""
     if not folder.is_dir():
         raise BadData(f"{folder}: no such folder; give a folder of pictures")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
@@ -36,7 +36,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def open_pictures(place: Path, limit: int) -> list[Picture]:
-    """A picture, or the first readable ones of a folder. Raises `BadData` when there are none, or `BadPicture`."""
+    """One picture file, or the first `limit` readable ones of a folder. Raises `BadPicture`, or `BadData` for none."""
     if place.is_file():
         return [open_picture(place)]
     found: list[Picture] = []
@@ -51,9 +51,9 @@ def open_pictures(place: Path, limit: int) -> list[Picture]:
 
 
 def list_training_pictures(folder: Path) -> list[Path]:
-    """The pictures of `folder` to train on, by its layout. Raises `BadData` when there are none.
+    """The paths of the pictures of `folder` to train on, by its layout. Raises `BadData` when there are none.
 
-    Vimeo-90k: the frames of the sequences in its training list. CLIC and others that keep a `train` folder
+    Vimeo-90k (Xue 2019): the frames of the sequences in its training list. CLIC, and others with a `train` folder
     beside `valid` or `test`: those in `train`. Otherwise all below it.
     """
     for name, frames in VIMEO.items():
@@ -66,20 +66,20 @@ def list_training_pictures(folder: Path) -> list[Path]:
 
 
 class Cache(enum.Enum):
-    """Where decoded pictures stay."""
+    """Where decoded training pictures are kept."""
 
     RAM = "ram"
     DEVICE = "device"  # on the GPU, where crops are cut too
-    NONE = "none"  # decoded anew for each crop, a step ahead: for sets larger than memory
+    NONE = "none"  # decoded for each crop, a step ahead: for sets larger than memory
 
 
 def _load(path: Path) -> Tensor | None:
-    """(3, H, W) uint8, read as a picture to be coded is, or None when it cannot be read."""
+    """(3, H, W) uint8, converted as a picture to be encoded is; None when it cannot be read."""
     return _read(path, lambda picture: torch.from_numpy(np.array(from_pil(picture).pixels)).permute(2, 0, 1))
 
 
 def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height from the file's head, or None when it cannot be read."""
+    """Width and height from the file's header; None when it cannot be read."""
     return _read(path, lambda picture: picture.size)
 
 
@@ -103,11 +103,12 @@ def _check_memory(folder: Path, need_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class Crops:
-    """Random crops of pictures, each a pure function of (seed, step, index): resuming needs no state.
+    """Random square crops of pictures, each a pure function of (seed, step, index): resuming needs no state.
 
-    Pictures are drawn in proportion to their area; those smaller than the crop are mirrored to fit.
-    `fetch(i)` gives the i-th as (3, H, W) uint8, or None if it cannot be read after all, when another is
-    drawn; `ends` are cumulated areas; `unreadable` counts files left out from the start.
+    Pictures are drawn in proportion to their area; those smaller than a crop are continued by their mirror image. Half
+    of the crops are mirrored and a quarter is transposed. `fetch(i)` gives the i-th picture as (3, H, W) uint8, or None
+    if it cannot be read after all: then another is drawn. `ends` are cumulated areas in pixels, `unreadable` is how
+    many files were left out.
     """
 
     fetch: Callable[[int], Tensor | None]
@@ -117,12 +118,12 @@ class Crops:
 
     @property
     def count(self) -> int:
-        """How many pictures there are."""
+        """How many pictures can be drawn."""
         return len(self.ends)
 
     @staticmethod
     def of_folder(folder: Path, cache: Cache = Cache.RAM, device: torch.device | None = None) -> Crops:
-        """The pictures of a folder. Raises `BadData` when none can be read, or they do not fit."""
+        """Crops of the pictures of a folder. Raises `BadData` when none can be read, or memory is too small."""
         device = device or torch.device("cpu")
         paths = list_training_pictures(folder)
         with ThreadPoolExecutor() as pool:
@@ -132,8 +133,8 @@ class Crops:
             if cache is Cache.NONE:
                 return Crops._of(lambda i: _load(readable[i]), areas, folder, len(paths), device)
             _check_memory(folder, 3 * sum(areas))
-            place = device if cache is Cache.DEVICE else torch.device("cpu")
-            loaded = [picture.to(place) for picture in pool.map(_load, readable) if picture is not None]
+            kept_on = device if cache is Cache.DEVICE else torch.device("cpu")
+            loaded = [picture.to(kept_on) for picture in pool.map(_load, readable) if picture is not None]
         return Crops._of(loaded.__getitem__, [p.shape[1] * p.shape[2] for p in loaded], folder, len(paths), device)
 
     @staticmethod
@@ -145,7 +146,7 @@ class Crops:
         return Crops(fetch, np.cumsum(areas, dtype=np.int64), found - len(areas), device)
 
     def batch(self, seed: int, step: int, indexes: Iterable[int], size: int) -> Tensor:
-        """Those of the step's crops as (n, 3, size, size) float32 in [0, 1] on the device, randomly mirrored."""
+        """The step's crops of these indexes: (n, 3, size, size) float32 in [0, 1] on the device. Raises `BadData`."""
         crops = [self._one(np.random.default_rng((seed, step, index)), size) for index in indexes]
         return torch.stack(crops).to(self.device).float() / 255
 
@@ -170,6 +171,6 @@ def _crop(picture: Tensor, size: int, rng: np.random.Generator) -> Tensor:
 
 
 def _mirrored(length: int, size: int) -> Tensor:
-    """Positions 0 ... size - 1 of a line of `length` pixels that runs forth and back."""
-    there = torch.arange(size) % (2 * length)
-    return torch.minimum(there, 2 * length - 1 - there)
+    """Indexes (size,) into a line of `length` pixels that is continued by its mirror image."""
+    place = torch.arange(size) % (2 * length)
+    return torch.minimum(place, 2 * length - 1 - place)

@@ -1,4 +1,4 @@
-"""Principal filters for trained weights, from the pictures that they were trained on (`lichen.lab.post_filter`)."""
+"""Principal filters of the adaptive post-filter, learned from training pictures after a training."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def learn_filters_of(
     device: str = "cpu",
     force: bool = False,
 ) -> None:
-    """Write the weights with filters learnt from pictures of `data`, coded at each trained level.
+    """Write the weights with principal filters learned from pictures of `data`, coded at each trained rate.
 
-    Raises `BadCheckpoint` for a model without filters, or not for MSE, `BadData` where there are no pictures.
+    Raises `BadCheckpoint` for a model without a post-filter, or one not trained for MSE; `BadData` for no pictures.
     """
     refuse_existing(output, force)
     engine = Engine.load(weights, find_device(device))
     checkpoint = engine.checkpoint
     principal, rates = checkpoint.model.post_filter, checkpoint.config.rates
     if principal is None or rates.distortion is not Distortion.MSE:
-        raise BadCheckpoint(f"{weights}: its model has no filters of pictures' own, or not MSE; train one that has")
+        raise BadCheckpoint(f"{weights}: its model has no filters (adaptive post-filter), or is not for MSE")
     examples: list[Example] = []
     for count, picture in enumerate(_some(data, pictures), 1):
         for level in range(rates.count):
             y, z = engine.latents(picture.pixels, level * LEVEL_STEPS)
             y_hat = engine.write(y, z, level * LEVEL_STEPS)[1]
             samples = engine.samples(y_hat, picture.pixels, level * LEVEL_STEPS)
-            found = functools.reduce(operator.add, (sums(*look, principal.side) for look in samples))
+            found = functools.reduce(operator.add, (sums(*sample, principal.side) for sample in samples))
             area, pixels = z.shape[2] * z.shape[3], picture.pixels.shape[0] * picture.pixels.shape[1]
             examples.append(Example(level, found, pixels, area))
         if count % _LINES == 0:
-            say(f"{count} pictures looked at")
+            say(f"{count} pictures coded")
     if not examples:
         raise BadData(f"{data}: none of its pictures can be read")
     learn(principal, examples, [rates.lam(level) for level in range(rates.count)])
@@ -65,7 +65,7 @@ def learn_filters_of(
 
 
 def _some(data: Path, count: int) -> Iterator[Picture]:
-    """So many pictures, evenly among all; those that cannot be read are left out."""
+    """`count` of the pictures, evenly among all; those that cannot be read are left out."""
     paths = list_training_pictures(data)
     for path in paths if count >= len(paths) else [paths[i * len(paths) // count] for i in range(count)]:
         with contextlib.suppress(BadInput):

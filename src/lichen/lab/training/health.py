@@ -1,4 +1,4 @@
-"""Which gradients to trust: steps that are not finite, or explode, are skipped and counted."""
+"""A guard against bad gradients: steps that are not finite, or whose gradient explodes, are skipped and counted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 
 from lichen.errors import TrainingDiverged
 
-BAD_STEPS_MAX = 50  # in a row, then the training stops
+BAD_STEPS_MAX = 50  # in a row; after more the training stops
 EXPLODED = 100.0  # times the usual norm of the gradient
-SETTLED = 100  # good steps before a norm counts as usual
-MEMORY = 0.99  # of the mean of the norms' logarithm
+SETTLED = 100  # good steps before there is a usual norm
+MEMORY = 0.99  # of the moving average of the norm's logarithm
 
 
 class GradientGuard:
-    """Judges each step by its loss and its gradient's norm; `skipped` counts the refused."""
+    """Decides for each step, by its loss and its gradient's norm, whether it is taken; `skipped` counts the others."""
 
     def __init__(self) -> None:
         self.skipped = 0
@@ -22,7 +22,7 @@ class GradientGuard:
         self._usual_log = 0.0
 
     def accepts(self, loss: float, norm: float) -> bool:
-        """Whether to take the step. Raises `TrainingDiverged` after too many refusals in a row."""
+        """Whether to take the step. Raises `TrainingDiverged` after too many bad steps in a row."""
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite and not self._exploded(norm):
             self._learn(norm)
@@ -44,10 +44,10 @@ class GradientGuard:
         self._bad_in_a_row = 0
 
     def state(self) -> list[float]:
-        """For a checkpoint."""
+        """The state for a checkpoint; `restore` takes it."""
         return [self.skipped, self._bad_in_a_row, self._good, self._usual_log]
 
     def restore(self, state: list[float]) -> None:
-        """The inverse of `state`."""
+        """Go on from a `state`."""
         skipped, bad_in_a_row, good, self._usual_log = state
         self.skipped, self._bad_in_a_row, self._good = int(skipped), int(bad_in_a_row), int(good)

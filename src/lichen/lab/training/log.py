@@ -1,4 +1,4 @@
-"""What a training says of itself: figures of each step, their means in a CSV file and for TensorBoard."""
+"""The log of a training: metrics of each step, and their means in a CSV file and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lichen.image.files import write_atomically
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What a step reports, of the whole batch.
+    """The metrics of a step, over the whole batch: estimates, not file sizes.
 
-    `correlation` is the mean of |C| of the 3 x 3 correlation map without its centre, nan for models
-    without a scale; `skipped` counts steps so far.
+    `correlation` is the mean of |C| of the 3 x 3 correlation map without its centre, nan for models without a scale;
+    `skipped` is how many steps were skipped so far.
     """
 
     step: int
@@ -28,7 +28,7 @@ class StepMetrics:
     images_per_s: float
 
     def line(self) -> str:
-        """For people."""
+        """One line of text."""
         return (
             f"loss {self.loss:.4f}, estimated {self.estimated_bpp:.3f} bpp, {self.psnr_db:.2f} dB, "
             f"correlation {self.correlation:.4f}, {self.images_per_s:.1f} images/s, {self.skipped} skipped"
@@ -36,24 +36,28 @@ class StepMetrics:
 
 
 NAMES = tuple(f.name for f in dataclasses.fields(StepMetrics))
+EARLY = (1, 3, 10, 30)  # steps with a line of their own, so that a slow training shows something soon
 _MEANS = tuple(name for name in NAMES if name not in {"step", "skipped"})
 
 
 class Sink(Protocol):
-    """Where mean figures go beside the CSV file."""
+    """Where means go beside the CSV file."""
 
-    def write(self, figures: StepMetrics) -> None: ...
+    def write(self, metrics: StepMetrics) -> None: ...
 
 
 class NullSink:
-    """No further log."""
+    """A sink that drops everything."""
 
-    def write(self, figures: StepMetrics) -> None:
+    def write(self, metrics: StepMetrics) -> None:
         return
 
 
 class TensorBoard:
-    """Events for TensorBoard in a folder; those after `step` are taken back, when a run is resumed."""
+    """Events for TensorBoard in a folder; those after `step` are withdrawn, for a run that is resumed.
+
+    Raises `UsageError` without TensorBoard.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
         try:
@@ -62,14 +66,14 @@ class TensorBoard:
             raise UsageError("TensorBoard is not installed: pip install 'lichen[train]'") from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(self, figures: StepMetrics) -> None:
+    def write(self, metrics: StepMetrics) -> None:
         for name in NAMES[1:]:
-            self._writer.add_scalar(f"train/{name}", getattr(figures, name), figures.step)
+            self._writer.add_scalar(f"train/{name}", getattr(metrics, name), metrics.step)
         self._writer.flush()
 
 
 class Log:
-    """`log.csv` of a run: a line of mean figures every `every` steps.
+    """`log.csv` of a run: a line of means every `every` steps, and a few before the first of these.
 
     The sums since the last line belong to the run's state, so that a resumed run writes the same lines.
     """
@@ -80,15 +84,15 @@ class Log:
         self._sums = dict.fromkeys(_MEANS, 0.0)
         self._count = 0
 
-    def add(self, figures: StepMetrics) -> StepMetrics | None:
-        """Take in a step; gives the means when a line is due."""
+    def add(self, metrics: StepMetrics) -> StepMetrics | None:
+        """Add a step; returns the means since the last line when a line is due."""
         for name in _MEANS:
-            self._sums[name] += getattr(figures, name)
+            self._sums[name] += getattr(metrics, name)
         self._count += 1
-        if figures.step % self.every:
+        if metrics.step % self.every and not (metrics.step in EARLY and metrics.step < self.every):
             return None
         averages: dict[str, Any] = {name: total / self._count for name, total in self._sums.items()}
-        means = dataclasses.replace(figures, **averages)
+        means = dataclasses.replace(metrics, **averages)
         values = [getattr(means, name) for name in NAMES]
         self.lines.append(",".join(str(v) if isinstance(v, int) else f"{v:.6g}" for v in values))
         self.sink.write(means)
@@ -100,12 +104,12 @@ class Log:
         write_atomically(self.path, ("\n".join([",".join(NAMES), *self.lines]) + "\n").encode(), overwrite=True)
 
     def state(self) -> list[float]:
-        """For a checkpoint: the sums since the last line."""
+        """The state for a checkpoint: the sums since the last line."""
         return [self._count, *self._sums.values()]
 
-    def restore(self, state: list[float], step: int) -> None:
-        """Take up the file of a run that is at `step`; lines after it are dropped."""
+    def restore(self, state: list[float], step: int, lines: list[str]) -> None:
+        """Go on with the file of a run that is at `step`, or with `lines` if there is none; later lines are dropped."""
         count, *sums = state
         self._count, self._sums = int(count), dict(zip(_MEANS, sums, strict=True))
-        stored = self.path.read_text().splitlines()[1:] if self.path.exists() else []
+        stored = self.path.read_text().splitlines()[1:] if self.path.exists() else lines
         self.lines = [line for line in stored if int(line.split(",", 1)[0]) <= step]

@@ -1,4 +1,4 @@
-"""The trainer: one loop for every model, on CPUs or GPUs, that can be killed at any step."""
+"""The training loop, the same for every model: on CPUs or GPUs, in one process or several."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ _BLOCKS = ("analysis.linear.weight", "synthesis.linear.weight")  # the default m
 
 
 class Trainer:
-    """A training and its state: model, its moving average (EMA), optimiser, step.
+    """A training and its state: model, moving average of its weights (EMA), optimiser, step.
 
-    Data, noise and quality levels are pure functions of (seed, step, index in the batch): a resumed run repeats
-    the very same steps as an uninterrupted one, and several processes train as one with the joint batch. Another
-    thread may save it while it holds `whole`: no step is half done then.
+    Crops, noise and rate levels are pure functions of (seed, step, index in the batch): a resumed run repeats the same
+    steps as an uninterrupted one, and several processes train as one with the joint batch. Another thread may save the
+    state while it holds `whole`: no step is half done then. Raises `UsageError` for a batch that processes cannot
+    share, or parts that the model lacks.
     """
 
     def __init__(self, recipe: Recipe, crops: Crops, processes: SingleProcess | DistributedProcesses) -> None:
@@ -47,6 +48,7 @@ class Trainer:
         self.ema: Model = copy.deepcopy(self.model).requires_grad_(False)
         self._parameters, self._averaged = list(self.model.parameters()), list(self.ema.parameters())
         self._freeze(recipe.only)
+        self.bfloat16 = recipe.bfloat16.used_on(self.device)
         self.objective = recipe.objective()
         self.optimiser = self._optimiser()
         self.health, self.whole = GradientGuard(), threading.Lock()
@@ -58,7 +60,7 @@ class Trainer:
         self._next: tuple[int, Future[Tensor]] | None = None
 
     def _freeze(self, learning: tuple[str, ...]) -> None:
-        """Let only these parts of the model learn, if any are named. Raises `UsageError` for one that it lacks."""
+        """Let only these parts of the model learn; all if none is named. Raises `UsageError` for one that it lacks."""
         parts = {name for name, _ in self.model.named_modules() if name}
         unknown = [name for name in learning if name not in parts]
         if unknown:
@@ -76,31 +78,31 @@ class Trainer:
         return torch.optim.Adam(filled, lr=self.recipe.learning_rate, fused=True)
 
     def digest(self) -> Tensor:
-        """The step and a sum over the bits of all weights, (2,) int64: what processes that train together share."""
+        """The step and a sum over the bits of all weights, (2,) int64: the same in processes that train together."""
         bits = sum(p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self._parameters)
         return torch.stack([torch.tensor(self.step, device=self.device), torch.as_tensor(bits, device=self.device)])
 
     def run(self, until: int, max_minutes: float, report: Callable[[StepMetrics], None]) -> None:
-        """Train to step `until`, or for so many minutes; calls `report` after each step."""
+        """Train to step `until`, or for so many minutes; `report` gets the metrics of each step."""
         start, late = time.monotonic(), False
         while self.step < until and not late:
             began = time.perf_counter()
             late = time.monotonic() - start >= 60 * max_minutes
             shared = self._gradients(late)
             with self.whole:
-                figures, late = self._update(*shared)
+                metrics, late = self._update(*shared)
                 seconds = time.perf_counter() - began
                 self.seconds += seconds
-                report(dataclasses.replace(figures, images_per_s=self.recipe.batch / seconds))
+                report(dataclasses.replace(metrics, images_per_s=self.recipe.batch / seconds))
 
     def _gradients(self, late: bool) -> list[float]:
-        """Those of a step; gives what `_shared` does. `late` is whether this process would stop."""
-        x, level, noise = self._inputs()
+        """Compute the gradients of a step; returns what `_shared` does. `late`: this process would stop."""
+        x, rate_level, noise = self._inputs()
         for group in self.optimiser.param_groups:
             group["lr"] = group["scale"] * self.recipe.rate_at(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            coded: Coded = self._parallel(x, level, noise)
-        terms = self.objective(coded, x, level, self.step, noise)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            coded: Coded = self._parallel(x, rate_level, noise)
+        terms = self.objective(coded, x, rate_level, self.step, noise)
         terms.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
         return self._shared(terms, coded, late, norm)
@@ -108,7 +110,7 @@ class Trainer:
     def _update(
         self, loss: float, bpp: float, psnr: float, correlation: float, stop: float, norm: float
     ) -> tuple[StepMetrics, bool]:
-        """The rest of the step; gives whether any process would stop."""
+        """The rest of the step; returns its metrics, and whether any process would stop."""
         if self.health.accepts(loss, norm):
             self.optimiser.step()
             self._average()
@@ -117,45 +119,45 @@ class Trainer:
         return StepMetrics(self.step, loss, bpp, psnr, correlation, self.health.skipped, 0.0), stop > 0
 
     def _inputs(self) -> tuple[Tensor, Tensor, Noise]:
-        """This process's part of the step's batch: pictures, levels and noise."""
+        """This process's part of the step's batch: crops (b, 3, s, s), rate levels (b,) and noise."""
         recipe, step = self.recipe, self.step
         if self._next is None or self._next[0] != step:
             self._next = step, self._crops_ahead(step)
         x = self._next[1].result()
         self._next = step + 1, self._crops_ahead(step + 1)
-        chance = torch.Generator().manual_seed(self._seed(recipe.batch))
+        generator = torch.Generator().manual_seed(self._seed(recipe.batch))
         strata = (
-            torch.randperm(recipe.batch, generator=chance) + torch.rand(recipe.batch, generator=chance)
+            torch.randperm(recipe.batch, generator=generator) + torch.rand(recipe.batch, generator=generator)
         ) / recipe.batch
-        level = (strata * (self.config.rates.count - 1))[self.mine.start : self.mine.stop].to(self.device)
+        rate_level = (strata * (self.config.rates.count - 1))[self.mine.start : self.mine.stop].to(self.device)
         seeds, how = [self._seed(i) for i in self.mine], recipe.quantiser
         noise = Noise(seeds, self.device, how is Quantiser.NOISE, how is Quantiser.ROUNDED_SCALES)
-        return x.contiguous(memory_format=torch.channels_last), level, noise
+        return x.contiguous(memory_format=torch.channels_last), rate_level, noise
 
     def _crops_ahead(self, step: int) -> Future[Tensor]:
         side = self.recipe.crop_at(step)
         return self._ahead.submit(self.crops.batch, self.recipe.seed, step, self.mine, side)
 
     def _seed(self, index: int) -> int:
-        """Of the chance that belongs to a picture of this step's batch; the index after the last is the batch's own."""
+        """The seed of a picture of this step's batch; the index after the last is that of the batch."""
         return ((self.recipe.seed * 1_000_003 + self.step) * 1_000_003 + index) % 2**63
 
     @torch.no_grad()
     def _shared(self, terms: LossTerms, coded: Coded, late: bool, norm: Tensor) -> list[float]:
-        """Loss, bpp, PSNR, correlation, whether to stop, norm: over all processes."""
+        """Loss, bpp, PSNR in dB, correlation, whether to stop, norm: over all processes."""
         how = Correlation()
         if coded.latents is None:
             correlation = torch.full((how.window, how.window), math.nan, device=self.device)
         else:
             correlation = correlation_map(coded.latents, how)
-        figures = [terms.loss, terms.estimated_bpp.mean(), psnr_db(terms.mse).mean()]
+        means = [terms.loss, terms.estimated_bpp.mean(), psnr_db(terms.mse).mean()]
         flags = torch.tensor([float(late)], device=self.device)
-        joined = self.processes.mean(torch.cat([torch.stack(figures), flags, norm[None], correlation.flatten()]))
+        joined = self.processes.mean(torch.cat([torch.stack(means), flags, norm[None], correlation.flatten()]))
         loss, bpp, psnr, stop, norm_ = joined[:5].tolist()
         return [loss, bpp, psnr, float(off_centre(joined[5:].view_as(correlation))), stop, norm_]
 
     @torch.no_grad()
     def _average(self) -> None:
-        """EMA, with a shorter memory at the start so that the first steps do not linger."""
+        """Update the EMA; its memory is shorter at the start, so that the first weights are soon forgotten."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._averaged, self._parameters, 1 - decay)

@@ -1,4 +1,4 @@
-"""One process or many: what a training needs to know of them. Many are started by `accelerate launch`."""
+"""The processes of a training: one, or several that `accelerate launch` has started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lichen.lab.engine.engine import find_device
 
 
 class SingleProcess:
-    """One process."""
+    """A training in one process: `index` 0 of `count` 1, on `device`."""
 
     index, count = 0, 1
 
@@ -21,23 +21,26 @@ class SingleProcess:
         self.device = device
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model as it is called in training, so that gradients are averaged over processes."""
+        """The model as training calls it; gradients are then averaged over processes."""
         return model
 
     def mean(self, figures: Tensor) -> Tensor:
-        """The average over processes, without gradient."""
+        """The average over processes of a tensor of any shape, without gradient."""
         return figures
 
     def agree(self, state: Tensor) -> bool:
-        """Whether this is the same in all processes."""
+        """Whether a tensor of any shape is the same in all processes."""
         return True
 
     def finish(self) -> None:
-        """Wait for all, and part."""
+        """Wait for all processes, and end their communication."""
 
 
 class DistributedProcesses:
-    """One of several processes, by Hugging Face Accelerate (DDP); its methods are those of `SingleProcess`."""
+    """One of several processes that train as one, by Hugging Face Accelerate (DDP); methods as of `SingleProcess`.
+
+    Raises `UsageError` without Accelerate.
+    """
 
     def __init__(self, on_cpu: bool) -> None:
         try:
@@ -70,7 +73,7 @@ class DistributedProcesses:
 
 
 def find_processes(device: str) -> SingleProcess | DistributedProcesses:
-    """Those that a launcher has announced in the environment, else this one. Raises `DeviceError`, `UsageError`."""
+    """Those that a launcher has put into the environment, else one. Raises `DeviceError`, `UsageError`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return DistributedProcesses(on_cpu=find_device(device).type == "cpu")
     return SingleProcess(find_device(device))

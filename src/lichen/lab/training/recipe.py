@@ -1,15 +1,22 @@
-"""Recipes: one TOML file a training, checked by the types below (`training.schema`)."""
+"""Recipes: all that decides a training apart from its data, one TOML file each, checked by the types below.
+
+`lichen train --explain` prints every key with its default; what it says of a key is in the docstrings below.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lichen.errors import UnknownWeights, UsageError
+from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.losses.correlation import Estimate
 from lichen.lab.losses.distortion import MS_SSIM_SIDE_MIN
 from lichen.lab.losses.objective import Decorrelation, Objective, StageWeights
@@ -17,20 +24,41 @@ from lichen.lab.models.checkpoint import Unfilled
 from lichen.lab.models.config import Distortion, ModelConfig, MsSsimRates, OneMsSsimRate, OneRate
 from lichen.lab.models.prior_configs import FactorizedContext
 from lichen.lab.models.zoo import row
-from lichen.lab.training.schema import InvalidEntry, load_toml, located, override, read
+from lichen.lab.training.schema import Change, InvalidEntry, load_toml, located, override, read
 
 
 class Quantiser(enum.Enum):
     """What stands in for rounding in training."""
 
     MIXED = "mixed"  # noise for the rate, straight-through for the synthesis (Minnen & Singh 2020)
-    NOISE = "noise"  # noise for both (Balle 2017)
-    ROUNDED_SCALES = "rounded-scales"  # as mixed, but a scale learns from rounded latents, as files have them
+    NOISE = "noise"  # uniform noise for both (Balle 2017; Ali 2023, section 3.1)
+    ROUNDED_SCALES = "rounded-scales"  # as mixed, but scales learn from rounded latents, as files have them
+
+
+class Bfloat16(enum.Enum):
+    """Whether transforms train in bfloat16 under autocast; prior and losses never do."""
+
+    OFF = False
+    ON = True
+    AUTO = "auto"  # where the processor or the GPU multiplies in it
+
+    def used_on(self, device: torch.device) -> bool:
+        """Whether it is used on a device."""
+        if self is not Bfloat16.AUTO:
+            return self is Bfloat16.ON
+        if device.type == "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return native_bfloat16()
 
 
 @dataclass(frozen=True)
 class Halving:
-    """The learning rate is halved at step `start`, then every `every` steps before step `end`."""
+    """A learning rate that is halved again and again (Ali 2023, section 4.1). Raises `UsageError`.
+
+    start: the step of the first halving.
+    every: steps from one halving to the next.
+    end: the step from which it is halved no more.
+    """
 
     start: int
     every: int
@@ -51,19 +79,36 @@ class Halving:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training, apart from the data.
+    """A training: model, length, crops, learning rate, losses. Raises `UsageError` for values out of range.
 
-    `crop` are sides in pixels: each step takes one of them. `lambdas` is a set of models with one rate each,
-    of which a training makes one (`--lambda`); without it the rates are those of the row's config, and
-    `balance` weighs them (`losses.objective`). `distortion` is what lambda weighs; for MS-SSIM the row's rates become
-    those of its kind. `config` overrides parts of the row's config.
+    The learning rate warms up, stays, and falls along a cosine over the last steps, or is halved instead. Clipped
+    gradients, and crops that are mirrored (half of them) and transposed (a quarter), are not in the papers.
 
-    The learning rate warms up, stays, and falls along a cosine over the last `cooldown` share of the steps,
-    or by `halving` instead. `block_rate` scales it for the default model's block transform, whose start is
-    already good: jitter there shows as noise at high rates. `clip` bounds the gradient's norm, `ema` is the
-    moving average's memory. `start` are weights to begin with, or only their parts `start_with` (`analysis`,
-    `prior.synthesis` ...), for another model around a trained transform. With `only` (`thumbnail`, `prior.context` ...)
-    those parts of the model learn and the others stay as they are. `bfloat16` autocasts the transforms.
+    model: the row of the zoo that is trained (`lichen models` lists them).
+    steps: how many training steps.
+    crop: the side of the square crops in pixels, a multiple of 64; of several, each step takes one in turn.
+    batch: crops of a step, over all processes.
+    learning_rate: of Adam, at its highest.
+    block_rate: what it is multiplied by for the block transform of the default model, whose start is good already.
+    warmup: steps over which the learning rate rises.
+    cooldown: share of the steps, at the end, over which it falls along a cosine to a hundredth.
+    halving: a table: halve the learning rate at given steps, in place of the cooldown.
+    ema: memory of the moving average of the weights, which is what is saved for use; 0 saves the weights themselves.
+    clip: the largest norm of the gradient; a larger gradient is scaled down to it.
+    balance: for many rates at once: rates weigh (lambda / lambda_mid)^-balance; at 0.5 about equally in relative terms.
+    lambdas: weights of the distortion, for models of one rate each; a training makes one of them (`--lambda`). Without
+        them the rates are those of the row, many at once.
+    distortion: what lambda weighs: mse (in units of 1/255) or ms-ssim (1 - MS-SSIM).
+    quantiser: what stands in for rounding: mixed (noise for the rate, straight-through for the synthesis), noise (for
+        both), or rounded-scales (as mixed, but scales learn from rounded latents).
+    correlation: a table: the correlation loss.
+    stages: a table: weights of the rates of a prior's stages (Global Reference).
+    start: weights to begin with, relative to the recipe; `--start` takes its place.
+    start_with: the parts of these weights to begin with, such as ["analysis", "prior.synthesis"]; all if empty.
+    only: the parts of the model that learn, such as ["thumbnail", "prior.context"]; all if empty.
+    seed: of the start, crops, noise and rates; another seed sees other crops.
+    bfloat16: transforms in bfloat16: true, false, or "auto" where the processor or the GPU multiplies in it.
+    config: a table: changes to the row's config, at any depth; `kind` names another class of a part.
     """
 
     model: str
@@ -87,7 +132,7 @@ class Recipe:
     start_with: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     seed: int = 1
-    bfloat16: bool = False
+    bfloat16: Bfloat16 = Bfloat16.OFF
     config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -125,11 +170,11 @@ class Recipe:
         return warm
 
     def crop_at(self, step: int) -> int:
-        """The side of a step's crops: its `crop`, or one of them in turn."""
+        """The side of a step's crops in pixels: of several, each step takes one in turn."""
         return self.crop[step % len(self.crop)]
 
     def shared_by(self, processes: int) -> int:
-        """How many pictures of a batch each process takes. Raises `UsageError`."""
+        """The pictures of a batch that each process takes. Raises `UsageError` where they cannot be equal."""
         if self.batch % processes:
             raise UsageError(f"a batch of {self.batch} cannot be shared evenly by {processes} processes; change batch")
         return self.batch // processes
@@ -158,14 +203,16 @@ class Recipe:
         return config
 
     def objective(self) -> Objective:
-        """What is minimised."""
+        """The loss that is minimised."""
         return Objective(self.model_config().rates, self.balance, self.correlation, self.stages)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; `start` is relative to it. Raises `BadRecipe`, with the line."""
+def load_recipe(path: Path, changes: Sequence[Change] = ()) -> Recipe:
+    """Read and check a recipe, with some values changed; `start` is relative to it. Raises `BadRecipe`, with a line."""
     text, data = load_toml(path)
     try:
+        for change in changes:
+            change.apply(data)
         recipe = read(Recipe, data)
         if "halving" in data and "cooldown" in data:
             raise InvalidEntry(("cooldown",), "cooldown and [halving] exclude each other; leave one out")
@@ -173,14 +220,14 @@ def load_recipe(path: Path) -> Recipe:
             raise InvalidEntry(("balance",), "balance is for many rates at once; leave it or lambdas out")
         _check_model(recipe)
     except InvalidEntry as wrong:
-        raise located(path, text, wrong) from wrong
+        raise located(path, text, wrong, changes) from wrong
     if recipe.start is not None:
         recipe = dataclasses.replace(recipe, start=path.parent / recipe.start)
     return recipe
 
 
 def _check_model(recipe: Recipe) -> None:
-    """The row exists, takes the overrides, and is a network with them. Raises `InvalidEntry`."""
+    """Check that the row exists, takes the changes, and can be built with them. Raises `InvalidEntry`."""
     try:
         config = recipe.model_config()
     except UnknownWeights as error:

@@ -1,4 +1,4 @@
-"""A run on disk: `state.pt` to go on from, `NAME.safetensors` (the moving average) to use. Written atomically."""
+"""A run on disk: `state.pt` to resume from, `NAME.safetensors` (the moving average) to use; written atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATE = "state.pt"
 
 
 def facts(trainer: Trainer) -> dict[str, Any]:
-    """What a checkpoint says of its training."""
+    """The facts of a training that its weights file keeps: recipe, steps, hours, device, origin."""
     return {
         "recipe": plain(trainer.recipe),
         "steps": trainer.step,
@@ -36,12 +36,12 @@ def facts(trainer: Trainer) -> dict[str, Any]:
 
 
 def weights_of(trainer: Trainer, folder: Path) -> Path:
-    """Where a run keeps the weights to use."""
+    """The path of the weights file of a run."""
     return folder / f"{trainer.recipe.model}.safetensors"
 
 
 def refuse_others(trainer: Trainer, log: Log, folder: Path) -> None:
-    """Raises `OutputExists` where a run would write over files that no run left to be gone on with."""
+    """Raises `OutputExists` where a run would write over files that are not those of a run to resume."""
     if (folder / STATE).exists():
         return
     for path in (weights_of(trainer, folder), log.path):
@@ -50,15 +50,25 @@ def refuse_others(trainer: Trainer, log: Log, folder: Path) -> None:
 
 
 def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
-    """Write the log, then the weights, then the state, each atomically: killed anywhere, the state is whole.
+    """Write the log, then the weights, then the state, each atomically: wherever this is killed, the run can go on.
 
-    Raises `TrainingDiverged`, and keeps what was saved before, if a weight is not finite.
+    The first time the state comes first, with the log's lines in it: without a state the other files would be in the
+    way of a new start. Raises `TrainingDiverged` if a weight is not finite, and leaves the older files.
     """
     if not _finite([*trainer.model.state_dict().values(), *trainer.ema.state_dict().values()]):
         raise TrainingDiverged(f"weights are not finite after step {trainer.step}: not saved; lower learning_rate")
+    first = not (folder / STATE).exists()
+    if first:
+        _write_state(trainer, log, log.lines, folder)
     log.save()
     weights = weights_of(trainer, folder)
     save_checkpoint(weights, trainer.recipe.model, trainer.config, trainer.ema.state_dict(), facts(trainer))
+    if not first:
+        _write_state(trainer, log, [], folder)
+
+
+def _write_state(trainer: Trainer, log: Log, lines: list[str], folder: Path) -> None:
+    """Write all that a run needs to go on; `lines` are those of a log that is not written yet."""
     state = {
         "recipe": plain(trainer.recipe),
         "config": to_json(trainer.config),
@@ -70,6 +80,7 @@ def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
         "lineage": trainer.lineage,
         "health": trainer.health.state(),
         "log": log.state(),
+        "lines": lines,
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -77,7 +88,7 @@ def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
 
 
 def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
-    """Take up the run in `folder`, if there is one. Raises `BadCheckpoint` for another model's or a damaged one."""
+    """Resume the run in `folder`; false where there is none. Raises `BadCheckpoint` for another model's, or damage."""
     path = folder / STATE
     if not path.exists():
         return False
@@ -101,7 +112,7 @@ def resume_run(trainer: Trainer, log: Log, folder: Path) -> bool:
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BadCheckpoint(f"{path} is damaged or of an older version; use another --output") from error
     try:
-        log.restore(state["log"], trainer.step)
+        log.restore(state["log"], trainer.step, state.get("lines", []))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadCheckpoint(f"{log.path} cannot be gone on with ({error}); mend it, or move it away") from error
     return True
@@ -112,13 +123,16 @@ def _finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def start_from(trainer: Trainer, path: Path) -> list[str]:
-    """Begin with the weights of a file, or the recipe's parts of them, and a new optimiser.
+    """Begin with the weights of a file, or with the parts of them that the recipe names, and a new optimiser.
 
-    Gives the parameters that start afresh. Raises `BadCheckpoint` when there are parameters that the model lacks, or of
-    other sizes, or none of a part, or those of a prior with another schedule, where they would mean something else.
+    Returns the names of the parameters that the file lacks: they start afresh. Raises `BadCheckpoint` for parameters
+    that the model lacks, or of other sizes, for a part that the file lacks, and for a prior of another schedule, whose
+    parameters have another meaning.
     """
     checkpoint = load_checkpoint(path)
-    own = "post_filter."  # filters are those of other networks: learnt at the end of a training
+    own = (
+        "post_filter."  # filters belong to the networks that they were learned with: they are learned after a training
+    )
     stored = {key: value for key, value in checkpoint.model.state_dict().items() if not key.startswith(own)}
     if parts := trainer.recipe.start_with:
         of = {part: [key for key in stored if f"{key}.".startswith(f"{part}.")] for part in parts}

@@ -54,7 +54,8 @@ were run by `lichen eval --peers`, those from VTM on are as published.
 * {meaning}
 * Text, screenshots and line art were not trained on; other codecs are better there. The table gives
   {goal} in dB; the other codecs have their largest file of no more bytes, or their smallest
-  (difference in brackets). It is made by {command}.
+  (difference in brackets). Made by
+  {command}.
 
 {weaknesses}
 

@@ -38,6 +38,7 @@ from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice
 from lichen.lab.tensors import to_float
 from lichen.lab.transforms.blocks import RateIndependent
+from tests.laws.laws import calm
 
 M = 24  # latents of every small model
 
@@ -187,25 +188,19 @@ def widen(prior: Prior) -> None:
     """Scales of about 5, so that latents are rarely beyond the tables: escapes are not what is measured."""
     last = [layer for layer in prior.synthesis.modules() if isinstance(layer, nn.Conv2d)][-1]
     half = 0 if isinstance(prior.context, ParallelModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
-    calm(last, half, 5)
+    calm(last, slice(half, None), 5)
     for module in prior.context.modules():
         if isinstance(module, HyperOnly | HyperAndLocal):
-            calm(module.predict, M, 2.5)
+            calm(module.predict, slice(M, None), 2.5)
         elif isinstance(module, Neighbourhood):
             layer = module.aggregate[-1]
-            calm(layer, len(layer.bias) // 2, 6)
+            calm(layer, slice(len(layer.bias) // 2, None), 6)
         elif isinstance(module, Slice):
-            calm(module.raw_scale[-1], 0, 6)
+            calm(module.raw_scale[-1], slice(None), 6)
         elif isinstance(module, ReferenceModel):
             for stage in filter(None, (module.first, module.second, module.third)):
-                calm(stage[-1], M, 2.5)
+                calm(stage[-1], slice(M, None), 2.5)
 
 
 def sees_scales_alone(context: ParallelModel) -> bool:
     return any(isinstance(source, Direct) and source.zero_mean for source in context.sources)
-
-
-def calm(layer: nn.Module, start: int, level: float) -> None:
-    """Let the outputs of a layer from `start` on vary little about `level`."""
-    layer.weight[start:] *= 0.2
-    layer.bias[start:] = level

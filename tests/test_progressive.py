@@ -15,7 +15,7 @@ from lichen.lab.prior.schedules import ranges
 from lichen.options import FirstGroups
 from lichen.runtime import tiles
 from tests.conftest import scene, small_checkpoint
-from tests.laws.test_laws import threads
+from tests.laws.laws import threads
 
 
 @pytest.fixture(scope="module", params=["elic", "cheng-charm"])

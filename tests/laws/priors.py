@@ -1,4 +1,4 @@
-"""Small priors of every context model, with random weights, and the laws as functions that a test can apply."""
+"""Small priors of every context model, with random weights, and the laws applied to them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lichen.lab.models.prior_configs import (
 )
 from lichen.lab.prior.adaptation import Adaptation
 from lichen.lab.prior.context import HyperAndLocal, HyperOnly
+from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.families import Logistic
 from lichen.lab.prior.file_coder import FileReader, FileWriter
@@ -32,7 +33,8 @@ from lichen.lab.prior.sources import Neighbourhood, Slice
 from lichen.lab.prior.staged import StagedModel
 from lichen.lab.prior.walk import merge
 from lichen.lab.transforms.hyper import FastHyperSynthesis
-from tests.laws.test_laws import Given, mask_of
+from tests.laws import laws
+from tests.laws.laws import Given, calm, distance_from_grid
 
 M, Z, SIZE = 16, 5, (12, 8)
 LEVEL = torch.zeros(1)
@@ -140,12 +142,6 @@ def widen(prior: Prior) -> None:
                 calm(mixed[-1], slice(None), 0)
 
 
-def calm(layer: nn.Module, rows: slice, level: float) -> None:
-    """Let these outputs of a layer vary little about `level`."""
-    layer.weight[rows] *= 0.2
-    layer.bias[rows] = level
-
-
 def latents(name: str, seed: int = 1) -> tuple[Tensor, Tensor]:
     """y (1, M, 12, 8) and z (1, Z, 3, 2); no z for a model without hyper-latents."""
     torch.manual_seed(seed)
@@ -154,26 +150,22 @@ def latents(name: str, seed: int = 1) -> tuple[Tensor, Tensor]:
     return y, (y[:, :0] if name in WITHOUT_HYPER else z)
 
 
-def leaks(prior: Prior, name: str) -> float:
-    """The largest gradient of a part's belief with respect to latents of its own or a later part."""
+def parameters_of(prior: Prior, name: str) -> tuple[EntropyParameters, Tensor]:
+    """Those of all steps, (1, M, 12, 8), and y, of which they are made, with a gradient."""
     y, z = latents(name)
     y.requires_grad_()
-    parameters = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y)
-    masks = [mask_of(part, y.shape) for part in prior.context.schedule.steps(*SIZE, y.device)]
-    worst = 0.0
-    for step, mask in enumerate(masks):
-        forbidden = torch.stack(masks[step:]).sum(dim=0)
-        weights = [torch.randn(parameters.mean.shape) * mask for _ in range(2)]
-        value = (weights[0] * parameters.mean + weights[1] * parameters.raw_scale).sum()
-        if value.requires_grad:
-            (grad,) = torch.autograd.grad(value, y, retain_graph=True, allow_unused=True)
-            worst = max(worst, 0.0 if grad is None else float((grad.abs() * forbidden).max()))
-    return worst
+    return merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y), y
+
+
+def leaks(prior: Prior, name: str) -> float:
+    """`laws.leaks` of a prior: more than 0 where a step sees its own latents or later ones."""
+    parameters, y = parameters_of(prior, name)
+    return laws.leaks(parameters, prior.context.schedule.steps(*SIZE, y.device), y)
 
 
 @torch.no_grad()
 def sees_ahead(prior: Prior, name: str, position: int) -> bool:
-    """Whether a change of the latents at `position` changes what is believed there or before, in raster order.
+    """Whether a change of the latents at `position` changes entropy parameters there or before, in raster order.
 
     For what gradients do not see: the choice of a reference.
     """
@@ -186,14 +178,8 @@ def sees_ahead(prior: Prior, name: str, position: int) -> bool:
 
 
 def uses_context(prior: Prior, name: str) -> bool:
-    """Whether any belief depends on y."""
-    y, z = latents(name)
-    y.requires_grad_()
-    parameters = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y)
-    if not parameters.mean.requires_grad:
-        return False
-    (grad,) = torch.autograd.grad((parameters.mean + parameters.raw_scale).sum(), y, allow_unused=True)
-    return grad is not None and bool((grad != 0).any())
+    """`laws.uses_context` of a prior: whether any entropy parameter depends on y."""
+    return laws.uses_context(*parameters_of(prior, name))
 
 
 def disagreement(prior: Prior, name: str) -> float:
@@ -228,20 +214,14 @@ def estimated_bytes(prior: Prior, name: str, seed: int = 1) -> float:
 
 def off_the_grid(exact: Prior, name: str) -> float:
     """How far anything that a layer takes or gives, and the coder's parameters, lie from multiples of 2^-12 at most."""
-    worst = 0.0
-
-    def look(*tensors: object) -> None:
-        nonlocal worst
-        for tensor in tensors:
-            if isinstance(tensor, Tensor) and tensor.numel():
-                units = tensor.double() * 2**12
-                worst = max(worst, float((units - units.round()).abs().max()))
-
+    seen = [0.0]
     leaves = [module for module in exact.modules() if next(module.children(), None) is None]
-    hooks = [leaf.register_forward_hook(lambda _, inputs, out: look(*inputs, out)) for leaf in leaves]
+    hooks = [
+        leaf.register_forward_hook(lambda _, inputs, out: seen.append(distance_from_grid(*inputs, out)))
+        for leaf in leaves
+    ]
     y, z = latents(name)
     walked = exact.walk(Given(), LEVEL.double(), z.shape[2:], torch.round(y).double(), z.double().round())
-    look(*(tensor for _, own in walked.predicted for tensor in (own.mean, own.raw_scale)))
     for hook in hooks:
         hook.remove()
-    return worst
+    return max(*seen, *(distance_from_grid(own.mean, own.raw_scale) for _, own in walked.predicted))

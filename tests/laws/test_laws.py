@@ -1,9 +1,6 @@
-"""The laws of the design (section 4), for every row of the zoo, at small widths."""
+"""The laws for every row of the zoo, at small widths."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -20,34 +17,10 @@ from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.file_coder import FileWriter
 from lichen.lab.prior.schedules import Cell, Step
 from lichen.lab.prior.walk import ContextModel, merge, walk_latents
-from tests.conftest import scene, small
+from tests.laws.laws import Given, leaks, mask_of, threads, uses_context
+from tests.small import scene, small
 
 LEVEL = 700  # between two trained levels
-
-
-class Given:
-    """A coder that codes nothing: y_hat is the given latent itself, so that gradients pass."""
-
-    sequential = False
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def code(self, parameters: EntropyParameters, y: Tensor | None, group: int = 0) -> Tensor:
-        assert y is not None
-        self.calls += 1
-        return y - parameters.centre
-
-    def quantize(self, y: Tensor) -> Tensor:
-        return y
-
-
-def mask_of(step: Step, shape: tuple[int, ...]) -> Tensor:
-    """(1, M, h, w) int: how often the cells of a step hold each latent."""
-    count = torch.zeros(1, *shape[-2:], shape[-3], dtype=torch.int32).permute(0, 3, 1, 2)
-    for cell in step.cells:
-        cell.put_(count, cell.of(count) + 1)
-    return count
 
 
 def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -61,31 +34,6 @@ def levels_of(codec: Codec) -> list[int]:
     return [0, 1024, LEVEL] if codec.engine.levels > 1 else [0]
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def leaks(context: ContextModel, features: Tensor, y: Tensor) -> float:
-    """The largest gradient of a step's entropy parameters with respect to latents y of its own or a later part."""
-    y.requires_grad_()
-    parameters = merge(walk_latents(context, Given(), features, torch.ones(1), y).predicted, y)
-    masks = [mask_of(part, y.shape) for part in context.schedule.steps(y.shape[2], y.shape[3], y.device)]
-    worst = 0.0
-    for step, mask in enumerate(masks):
-        forbidden = torch.stack(masks[step:]).sum(dim=0)
-        weight = torch.randn(parameters.mean.shape) * mask
-        value = (weight * parameters.mean + weight * parameters.raw_scale).sum() + 0 * y.sum()
-        (grad,) = torch.autograd.grad(value, y, retain_graph=True)
-        worst = max(worst, float((grad.abs() * forbidden).max()))
-    return worst
-
-
 def lively(context: ContextModel) -> ContextModel:
     """Random weights in place of the zeros that a context model starts with."""
     for parameter in context.parameters():
@@ -93,12 +41,9 @@ def lively(context: ContextModel) -> ContextModel:
     return context
 
 
-def uses_context(context: ContextModel, features: Tensor, y: Tensor) -> bool:
-    """Whether the last step's parameters depend on the steps before it."""
-    y = y.detach().requires_grad_()
-    parameters = merge(walk_latents(context, Given(), features, torch.ones(1), y).predicted, y)
-    (grad,) = torch.autograd.grad(parameters.mean.sum() + 0 * y.sum(), y)
-    return bool((grad != 0).any())
+def parameters_of(context: ContextModel, features: Tensor, y: Tensor) -> EntropyParameters:
+    """Those of all steps, (1, M, h, w), given y itself."""
+    return merge(walk_latents(context, Given(), features, torch.ones(1), y).predicted, y)
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
@@ -113,10 +58,11 @@ def test_causal_by_gradient(row):
     torch.manual_seed(1)
     config = small(row.config)
     context = lively(config.build().prior.context)
-    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8)
-    assert leaks(context, features, y) == 0
+    features, y = torch.randn(1, config.features, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
+    parameters = parameters_of(context, features, y)
+    assert leaks(parameters, context.schedule.steps(6, 8, y.device), y) == 0
     alone = isinstance(config.context, FactorizedContext | DirectContext) or row.name == "lichen-hp"
-    assert uses_context(context, features, y) != alone
+    assert uses_context(parameters, y) != alone
 
 
 def test_a_planted_leak_is_caught():
@@ -132,10 +78,10 @@ def test_a_planted_leak_is_caught():
     honest = config.build().prior.context
     leaky = lively(Leaky(honest.schedule, list(honest.sources), 24, honest.base_raw_scale.table.detach()))
     features, leaky.peek = torch.randn(1, config.features, 6, 8), torch.zeros(1, 24, 6, 8)
-    y = torch.randn(1, 24, 6, 8)
-    assert leaks(leaky, features, y) == 0  # it peeks at something else
+    y, steps = torch.randn(1, 24, 6, 8, requires_grad=True), honest.schedule.steps(6, 8, torch.device("cpu"))
+    assert leaks(parameters_of(leaky, features, y), steps, y) == 0  # it peeks at something else
     leaky.peek = y
-    assert leaks(leaky, features, y) > 0
+    assert leaks(parameters_of(leaky, features, y), steps, y) > 0
 
 
 def test_a_shifted_mask_is_caught():

@@ -1,4 +1,4 @@
-"""The laws of the design (section 4) for every kind of context model, on priors alone."""
+"""The laws for every kind of context model, on priors alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lichen.lab.prior.centroids import SHIFT_MAX
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileReader
 from tests.laws import priors
+from tests.laws.laws import mask_of, threads
 from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, WITHOUT_HYPER, M
-from tests.laws.test_laws import mask_of, threads
 
 # How far floats may be; in single precision from weights of nine bits, of few channels, where deviations are about 6.
 NEAR = {name: 0.4 if name == priors.SINGLE else 0.02 for name in CONTEXTS}

@@ -16,7 +16,7 @@ from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.fixed_point.float32 import MAX, Float32Depthwise, Float32Pointwise, careful_sums, coarse, stepped
 from lichen.lab.fixed_point.grid import round_to_grid
 from lichen.lab.transforms.blocks import LevelTable, Pointwise, zero_
-from tests.laws.test_laws import threads
+from tests.laws.laws import threads
 
 
 class Net(nn.Sequential):

@@ -10,6 +10,7 @@ from lichen.lab.fixed_point.convert import to_fixed_point
 from lichen.lab.fixed_point.grid import round_to_grid
 from lichen.lab.models.transform_configs import SwinHyper
 from lichen.lab.transforms.swin import ChannelNorm, WindowAttention
+from tests.laws.laws import threads
 
 
 def lively(module: nn.Module) -> nn.Module:
@@ -55,12 +56,8 @@ def test_a_whole_hyper_synthesis_is_the_same_in_any_order():
     z = torch.round(torch.randn(1, 64, 3, 2) * 4).double()
     out = exact(z, level)
     assert float((out - synthesis.double()(z, level)).abs().max()) < 0.02 * float(out.abs().max())
-    threads = torch.get_num_threads()
-    try:
-        for count in (2, 7):
-            torch.set_num_threads(count)
+    for count in (2, 7):
+        with threads(count):
             assert torch.equal(exact(z, level), out)
-    finally:
-        torch.set_num_threads(threads)
     assert torch.equal(exact(torch.cat([z + 1, z]), level)[1], out[0])
     assert torch.equal(exact(z.contiguous(memory_format=torch.channels_last), level), out)

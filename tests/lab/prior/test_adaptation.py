@@ -30,6 +30,7 @@ from lichen.lab.prior.noise import Noise
 from lichen.lab.prior.schedules import AllAtOnce, Cell, Quadtree, Step
 from lichen.runtime.migration import migrate_name
 from tests.laws import priors
+from tests.laws.laws import Given
 
 SHAPE = Logistic()
 WIDTH, HEIGHT, M = 12, 8, 8
@@ -161,7 +162,7 @@ def test_no_part_sees_itself_or_what_comes_later():
     steps = prior.context.schedule.steps(*priors.SIZE, y.device)
 
     def raw_scales(latents: torch.Tensor) -> list[torch.Tensor]:
-        walked = prior.walk(priors.Given(), priors.LEVEL, z.shape[2:], latents, z)
+        walked = prior.walk(Given(), priors.LEVEL, z.shape[2:], latents, z)
         return [parameters.raw_scale for _, parameters in walked.predicted]
 
     plain = raw_scales(y)

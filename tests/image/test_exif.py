@@ -108,7 +108,7 @@ def test_any_number_of_marks_before_a_block(marks):
     assert kept(picture)[0x010F] == "Abc" and kept(picture)[ORIENTATION] == 1
 
 
-@pytest.mark.parametrize("block", [b"", b"nonsense", b"II*\0", b"II*\0\xff\xff\xff\xff\0\0", b"II*\0\x08\0\0\0\0\0"])
+@pytest.mark.parametrize("block", [b"", b"nonsense", b"II*\0", b"II*\0\xff\xff\xff\xff\0\0", b"II*\0\x08\0\0\0\2\0"])
 def test_a_block_without_a_directory_is_left_out_and_said(block):
     data = rgb_png(PIXELS, (b"eXIf", block)) if block else rgb_png(PIXELS)
     picture = open_picture(data)
@@ -128,6 +128,11 @@ def test_a_value_outside_of_the_block_hides_nothing(tag):
 def test_types_of_newer_standards_are_kept():
     text = entry(0x010E, 129, "für".encode(), count=4)
     assert open_picture(with_exif(exif_block(text))).exif == exif_block(text)
+
+
+def test_a_block_of_no_entries_is_no_loss():
+    picture = open_picture(with_exif(exif_block()))
+    assert picture.exif is None and picture.notices == ()
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged values

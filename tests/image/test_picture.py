@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from lichen.image.picture import Picture, from_pil, open_picture, to_pil
 from lichen.image.rendering import render
 from lichen.image.sections import pack_extras, unpack_extras
 from tests.conftest import scene
+from tests.image.by_hand import png, saved
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6">b\xc3\xa4r</a></x:xmpmeta>'
 UPRIGHT_XMP = XMP.replace(b'"6"', b'"1"')
@@ -36,24 +36,6 @@ def exif_of(**tags: object) -> Image.Exif:
     for tag, value in tags.items():
         exif[int(tag.removeprefix("t"))] = value
     return exif
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png(depth: int, colour: int, rows: list[bytes], width: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG file by hand, for what Pillow does not write."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    parts = [chunk(b"IHDR", header), *(chunk(*c) for c in chunks), chunk(b"IDAT", body), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def through_a_file(picture: Picture) -> Picture:
@@ -100,24 +82,6 @@ def test_orientation(turn):
     assert kept[274] == 1 and kept.get_ifd(0x8769)[0x927C] == b"maker's own" * 3
 
 
-@pytest.mark.parametrize(("kind", "code"), [(3, "H"), (4, "I")])
-def test_orientation_as_either_whole_number(kind, code):
-    """Pillow turns the picture for both, so none may be left to turn it again."""
-    value = struct.pack("<" + code, 6).ljust(4, b"\0")
-    block = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 274, kind, 1) + value + bytes(4)
-    picture = open_picture(saved(scene(24, 16), "JPEG", exif=block))
-    kept = Image.Exif()
-    kept.load(picture.exif)
-    assert picture.pixels.shape == (24, 16, 3) and kept[274] == 1
-
-
-def test_odd_information_is_a_bad_picture():
-    image = scene(8, 8)
-    image.info["transparency"] = 0  # of a palette: means nothing here
-    with pytest.raises(BadPicture):
-        Codec().encode(image)
-
-
 def test_pillow_s_limit_is_not_ours(monkeypatch):
     """A picture's alpha is as large as the picture, which our own limits have let pass."""
     image = scene(64, 64).convert("RGBA")
@@ -142,22 +106,6 @@ def test_exif_of_tiff_is_that_of_the_picture_not_of_the_file():
     assert not {256, 257, 259, 273, 279} & set(kept)
 
 
-@pytest.mark.parametrize(("depth", "scale"), [(1, 255), (2, 85), (4, 17), (8, 1)])
-def test_transparent_grey_of_few_bits(depth, scale):
-    samples = np.arange(16).reshape(2, 8) % 2**depth
-    bits = ["".join(f"{v:0{depth}b}" for v in row) for row in samples]
-    rows = [int(row, 2).to_bytes(len(row) // 8, "big") for row in bits]
-    picture = open_picture(png(depth, 0, rows, 8, (b"tRNS", b"\0\1")))
-    assert np.array_equal(picture.alpha == 0, samples == 1)
-    assert picture.grey and np.array_equal(picture.pixels[:, :, 0], samples * scale)
-
-
-def test_transparent_colour():
-    row = bytes([1, 2, 3, 4, 5, 6])
-    picture = open_picture(png(8, 2, [row], 2, (b"tRNS", b"\0\1\0\2\0\3")))
-    assert picture.alpha.tolist() == [[0, 255]] and picture.pixels[0].tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
 def test_16_bits():
     row = struct.pack(">4H", 0, 128, 129, 65535)
     grey = open_picture(png(16, 0, [row], 4, (b"tRNS", b"\0\x81")))
@@ -169,27 +117,6 @@ def test_16_bits():
     assert [p.notices for p in (grey, colour, both)] == [("16 bits a sample became 8",)] * 3
     with pytest.raises(BadPicture, match="32-bit"):
         from_pil(Image.fromarray(np.full((2, 2), 70000, np.int32)))
-
-
-def test_cmyk_goes_by_its_profile():
-    picture = from_pil(scene(8, 8).convert("CMYK"))
-    assert picture.notices == ("CMYK became RGB",) and picture.icc is None
-    assert np.abs(picture.pixels.astype(int) - np.asarray(scene(8, 8))).mean() < 3
-    odd = scene(8, 8).convert("CMYK")
-    odd.info["icc_profile"] = b"no profile"
-    assert np.array_equal(from_pil(odd).pixels, picture.pixels)
-    lab = ImageCms.profileToProfile(
-        scene(8, 8), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
-    )
-    assert np.abs(from_pil(lab).pixels.astype(int) - np.asarray(scene(8, 8))).mean() < 3
-
-
-def test_of_several_frames_the_first_is_kept_and_said():
-    frames = [scene(16, 16, seed) for seed in range(3)]
-    data = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    picture = open_picture(data)
-    assert picture.notices == ("of 3 frames the first is kept",)
-    assert np.array_equal(picture.pixels, np.asarray(frames[0]))
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def upright(block: bytes, turned: bool) -> tuple[bytes | None, tuple[str, ...]]:
         notices.append(f"its EXIF block is damaged: {len(entries)} of {stated} entries were kept")
         following = following if are_all else 0
     if not entries:
-        return None, (DAMAGED,)
+        return None, (DAMAGED,) if stated else ()
     if turned and following and _blank_thumbnail(body, following, order):
         notices.append("its EXIF thumbnail, which was not turned, was left out")
         following = 0

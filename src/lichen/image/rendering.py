@@ -93,6 +93,10 @@ def _with_fitting_profile(
 
 def _written(image: Image.Image, name: str, blocks: dict[str, bytes]) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file, without EXIF where Pillow cannot write that, and notices. Raises `OutputError`."""
+    left_out = [key for key in _BLOCKS if key in image.info and key not in blocks]
+    if left_out:  # some writers fall back on `info`
+        image = image.copy()
+        image.info = {key: value for key, value in image.info.items() if key not in left_out}
     buffer = io.BytesIO()
     try:
         image.save(buffer, name, **_options(name, blocks))

@@ -1,4 +1,4 @@
-"""The command line, called in this process."""
+"""The command line, called in this process, and what it prints for people."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def run(*arguments: str) -> int:
         except SystemExit as stop:
             return int(stop.code or 0)
     return 0
+
+
+def errors_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed for people since the last call; never a traceback."""
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    return text

@@ -11,12 +11,10 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.lab.models.zoo import ZOO
+from tests.helpers import SHARED
 from tests.small import scene, small, small_checkpoint
 
 __all__ = ["SHARED", "scene", "small", "small_checkpoint"]
-
-# Beside the checkout, or above a folder of worktrees.
-SHARED = next((p / "shared" for p in Path(__file__).parents[2:] if (p / "shared").is_dir()), Path("shared"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ from lichen.errors import (
 from lichen.image.picture import from_pil, open_picture
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
-from tests.conftest import scene, small_checkpoint
+from tests.small import scene, small_checkpoint
 
 
 def reheaded(data: bytes, **changes: object) -> bytes:

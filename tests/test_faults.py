@@ -19,10 +19,9 @@ from PIL import Image
 from lichen.codec import Codec
 from lichen.image import files
 from lichen.lab.models.zoo import ZOO
-from tests.cli.test_cli import errors_of
-from tests.command import run
-from tests.conftest import scene, small_checkpoint
-from tests.lab.training.test_processes import RECIPE
+from tests.command import errors_of, run
+from tests.helpers import RECIPE
+from tests.small import scene, small_checkpoint
 
 COUNT, SIZE = 8, (700, 500)
 

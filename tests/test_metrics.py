@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from lichen.errors import UsageError
 from lichen.lab.evaluation.curves import find_points
 from lichen.metrics import decibels, ms_ssim, psnr_db
-from tests.conftest import SHARED, scene
+from tests.helpers import SHARED
+from tests.small import scene
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003
 

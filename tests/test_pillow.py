@@ -11,7 +11,7 @@ from PIL import Image
 
 import lichen
 import lichen.pillow
-from tests.conftest import scene
+from tests.small import scene
 
 
 def test_open_is_lazy_and_load_decodes(sample, tmp_path):

@@ -14,8 +14,8 @@ from lichen.lab.models.zoo import row
 from lichen.lab.prior.schedules import ranges
 from lichen.options import FirstGroups
 from lichen.runtime import tiles
-from tests.conftest import scene, small_checkpoint
 from tests.laws.laws import threads
+from tests.small import scene, small_checkpoint
 
 
 @pytest.fixture(scope="module", params=["elic", "cheng-charm"])

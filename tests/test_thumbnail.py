@@ -23,8 +23,8 @@ from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import load_recipe
 from lichen.lab.training.state import save_run, start_from
 from lichen.options import FirstGroups
-from tests.cli.test_cli import size_of
 from tests.command import run
+from tests.helpers import size_of
 from tests.small import scene, small, small_checkpoint
 
 RECIPE = Path(__file__).parents[1] / "recipes/elic-2022/thumbnail.toml"
@@ -73,7 +73,7 @@ def test_the_command(trained, tmp_path):
     (tmp_path / "a.lic").write_bytes(Codec(weights=trained[1]).encode(scene(50, 70)))
     command = ["decode", str(tmp_path / "a.lic"), "--weights", str(trained[1]), "--thumbnail"]
     assert run(*command, "--groups", "4", "-o", str(tmp_path / "small.png")) == 0
-    assert size_of(str(tmp_path / "small.png")) == (13, 18)
+    assert size_of(tmp_path / "small.png") == (13, 18)
     assert run(*command, "--crop", "0,0,5,5") == 2
 
 

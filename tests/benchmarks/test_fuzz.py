@@ -16,7 +16,7 @@ from lichen.bitstream.fields import Header, write_header
 from lichen.codec import Codec
 from lichen.errors import LichenError
 from lichen.lab.models.zoo import ZOO
-from tests.conftest import small_checkpoint
+from tests.small import small_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,9 @@ from lichen.codec import Codec
 from lichen.lab.models.zoo import ZOO, row
 from lichen.options import Tune
 from lichen.version import __version__
-from tests.command import run
-from tests.conftest import SHARED, scene, small_checkpoint
+from tests.command import errors_of, run
+from tests.helpers import SHARED, size_of
+from tests.small import scene, small_checkpoint
 
 
 @pytest.fixture
@@ -36,17 +37,6 @@ def folder(tmp_path, monkeypatch):
     scene(60, 40).save("in/a.png")
     scene(50, 70, 1).save("in/deep/b.jpg")
     return tmp_path
-
-
-def size_of(path: str) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
-
-
-def errors_of(capsys) -> str:
-    text = capsys.readouterr().err
-    assert "Traceback" not in text
-    return text
 
 
 def test_encode_and_decode_one_file(folder, capsys):

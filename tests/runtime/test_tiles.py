@@ -14,7 +14,7 @@ from lichen.lab.prior.file_coder import FileWriter
 from lichen.runtime import tiles
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.tiles import Tile, evenly, split
-from tests.conftest import scene
+from tests.small import scene
 
 LEVEL = 900
 SIZE = (700, 390)  # 11 x 7 hyper-latents

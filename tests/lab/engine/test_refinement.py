@@ -17,7 +17,7 @@ from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.families import OURS
 from lichen.metrics import psnr_db
 from lichen.runtime.memory import MemoryEstimate
-from tests.conftest import scene
+from tests.small import scene
 
 LEVEL = 900
 LESS = 0.995  # weights that are trained for longer leave less to find: 0.991 and 0.993 are seen of c033301d

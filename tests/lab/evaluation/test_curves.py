@@ -16,7 +16,7 @@ from lichen.lab.evaluation.bdrate import delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve, Points, find_points, load_points, published_names
 from lichen.lab.evaluation.data_set import KODAK, DataSet
 from lichen.lab.evaluation.results_table import ResultsTable
-from tests.conftest import SHARED
+from tests.helpers import SHARED
 
 RESULTS = Path(__file__).parents[3] / "results"
 

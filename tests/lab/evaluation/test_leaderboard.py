@@ -5,7 +5,7 @@ from __future__ import annotations
 from lichen.lab.evaluation.leaderboard import Origin, read_leaderboard
 from lichen.lab.reporting.palette import styles_of
 from lichen.lab.reporting.report import report
-from tests.lab.reporting.test_report import KODAK, data_of, kodak_results, results
+from tests.lab.reporting.made_up import KODAK, data_of, kodak_results, results
 
 
 def test_published_models_say_what_they_were_trained_for(tmp_path):

@@ -21,7 +21,7 @@ from lichen.lab.losses.correlation import channel_maps
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.zoo import row
 from lichen.lab.training.data import open_pictures
-from tests.conftest import scene, small_checkpoint
+from tests.small import scene, small_checkpoint
 
 
 @pytest.fixture(scope="module")

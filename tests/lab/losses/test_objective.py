@@ -15,7 +15,7 @@ from lichen.lab.losses.objective import Decorrelation, Objective, StageWeights
 from lichen.lab.models.config import Distortion, OneMsSsimRate, OneRate, Rates
 from lichen.lab.prior.latents import Coded, Latents
 from lichen.metrics import ms_ssim
-from tests.conftest import scene
+from tests.small import scene
 
 X = torch.zeros(2, 3, 4, 4)
 

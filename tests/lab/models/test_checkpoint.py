@@ -6,7 +6,7 @@ import torch
 
 from lichen.lab.models import checkpoint
 from lichen.lab.models.zoo import ZOO
-from tests.conftest import small_checkpoint
+from tests.small import small_checkpoint
 
 
 def test_weights_that_are_replaced_while_they_are_read(tmp_path, monkeypatch):

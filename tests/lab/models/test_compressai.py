@@ -15,7 +15,8 @@ from lichen.errors import LichenError, UnknownCheckpoint
 from lichen.lab.models import compressai
 from lichen.lab.models.config import from_json, to_json
 from lichen.lab.prior.families import gaussian_bits
-from tests.conftest import SHARED, scene
+from tests.helpers import SHARED
+from tests.small import scene
 
 VECTORS = SHARED / "vectors"
 ROWS = {

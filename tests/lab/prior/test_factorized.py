@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lichen.lab.prior.factorized import TOTAL, LearnedDensity, imported_density
-from tests.conftest import SHARED
+from tests.helpers import SHARED
 
 
 @pytest.fixture

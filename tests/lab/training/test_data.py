@@ -11,7 +11,7 @@ from lichen.errors import BadData
 from lichen.image.picture import Picture, from_pil
 from lichen.lab.training import data
 from lichen.lab.training.data import Cache, Crops, list_training_pictures
-from tests.conftest import scene
+from tests.small import scene
 
 
 @pytest.fixture

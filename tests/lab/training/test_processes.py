@@ -19,29 +19,8 @@ from rich.console import Console
 
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.training.session import Run, train_session
-from tests.conftest import scene
-
-STEPS = 10
-RECIPE = f"""
-model = "lichen-hp"
-steps = {STEPS}
-crop = 64
-batch = 4
-warmup = 2
-[correlation]
-alpha = 1
-map.source = "noisy"
-[config]
-transform.latents = 24
-transform.fine = 8
-transform.coarse = 8
-transform.encoder_depth = [1, 1]
-transform.decoder_depth = [1, 1]
-hyper.width = 12
-hyper.features = 16
-hyper.hyper_latents = 6
-rates.count = 3
-"""
+from tests.helpers import RECIPE, RECIPE_STEPS
+from tests.small import scene
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +42,7 @@ def whole(place):
     """A run that nothing happened to."""
     run = run_in(place, "whole")
     train_session(run, Console(quiet=True))
-    assert len(curve(run)) == STEPS
+    assert len(curve(run)) == RECIPE_STEPS
     return run
 
 
@@ -117,7 +96,7 @@ def test_interrupted_and_resumed_it_draws_the_same_curve(place, whole):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"stopped: saved at step " in errors and b"Traceback" not in errors
-    assert 2 <= len(curve(stopped)) < STEPS
+    assert 2 <= len(curve(stopped)) < RECIPE_STEPS
     train_session(stopped, Console(quiet=True))
     assert curve(stopped) == curve(whole) and same_weights(whole, stopped)
 
@@ -152,7 +131,7 @@ def test_two_processes_train_like_one_with_the_joint_batch(place, whole):
     train_session(dataclasses.replace(together, max_minutes=0), Console(quiet=True))
     assert b"resumed at step 1" in launch("-m", *arguments(together))
     first, second = curve(whole), curve(together)
-    assert len(first) == len(second) == STEPS
+    assert len(first) == len(second) == RECIPE_STEPS
     for one, two in zip(first, second, strict=True):
         assert [float(v) for v in two] == pytest.approx([float(v) for v in one], rel=1e-4)
     assert load_checkpoint(together.output / "lichen-hp.safetensors").facts["processes"] == 2

@@ -25,8 +25,7 @@ from lichen.lab.training.processes import SingleProcess
 from lichen.lab.training.recipe import Bfloat16, Quantiser, Recipe
 from lichen.lab.training.session import Run, train_session
 from lichen.lab.training.state import facts, resume_run, save_run, start_from
-from tests.conftest import scene, small
-from tests.small import learned
+from tests.small import learned, scene, small
 
 RECIPE = Recipe(model="lichen", steps=12, crop=(64,), batch=2, learning_rate=1e-3, warmup=2)
 

@@ -138,7 +138,9 @@ def evaluate(
     from lichen.lab.evaluation.evaluate import evaluate as run
 
     entries = _entries(models or [], peers, peer or [], quality, device, refine)
-    outcome = _with_progress(lambda report: run(entries, data, output, jobs, threads, replace, report))
+    outcome = _with_progress(
+        lambda report: run(entries, data, output, jobs=jobs, threads=threads, replace=replace, report=report)
+    )
     for reason in outcome.skipped:
         console.print(f"lichen: {reason}", markup=False)
     for reason in outcome.failed:

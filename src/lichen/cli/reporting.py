@@ -147,8 +147,8 @@ def reproduce(
     Example: `lichen reproduce table1 --scale small --data photos/ --test kodak/ --device cuda`
     """
     from lichen.lab.papers import experiments
-    from lichen.lab.papers.reproduce import plan, write_recipes
     from lichen.lab.papers.reproduce import reproduce as run
+    from lichen.lab.papers.training_plan import plan, write_recipes
 
     if listed:
         named = (*experiments.EXPERIMENTS, *experiments.COST_TABLES)
@@ -169,7 +169,8 @@ def reproduce(
         return
     if data is None or test is None:
         raise UsageError(f"{name} needs --data to train on and --test to measure on (--recipes: only the recipes)")
-    typer.echo(run(chosen, how, data, test, target, _trainer(device), lambda line: console.print(line, markup=False)))
+    say = lambda line: console.print(line, markup=False)  # noqa: E731
+    typer.echo(run(chosen, how, data=data, test=test, output=target, train=_trainer(device), say=say))
 
 
 def _count(table: CostTable, scale: TrainingScale, output: Path, device: str, recipes_only: bool) -> None:

@@ -51,7 +51,7 @@ def pictures(tmp_path) -> Path:
 
 
 def run(entries, data: Path, output: Path, jobs: int = 1, replace: bool = False) -> Outcome:
-    return evaluate(entries, data, output, jobs, 0, replace, lambda done, total: None)
+    return evaluate(entries, data, output, jobs=jobs, replace=replace)
 
 
 def model(weights: Path, *qualities: float) -> ModelEntry:

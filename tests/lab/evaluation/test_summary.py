@@ -32,7 +32,7 @@ def pictures(tmp_path) -> Path:
 
 
 def run(entries, data: Path, output: Path) -> None:
-    evaluate(entries, data, output, 1, 0, False, lambda done, total: None)
+    evaluate(entries, data, output)
 
 
 def row(picture: str, setting: float, encode_s: float = 1.0) -> Measurement:

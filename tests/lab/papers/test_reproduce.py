@@ -8,26 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from lichen.errors import OutputExists, UnknownWeights, UsageError
+from lichen.errors import OutputExists, UsageError
 from lichen.lab.evaluation.curves import Points
 from lichen.lab.models import zoo
-from lichen.lab.papers.experiments import EXPERIMENTS, SCALES, Reprint, experiment, scale
-from lichen.lab.papers.reproduce import _psnr_at, _reprint, _train, as_text, plan, write_recipes
+from lichen.lab.models.config import Distortion
+from lichen.lab.papers import correlation_2023, global_reference_2021
+from lichen.lab.papers.beside_print import psnr_at, reprint_line
+from lichen.lab.papers.experiments import EXPERIMENTS, SCALES, experiment, scale
+from lichen.lab.papers.markdown import as_text
+from lichen.lab.papers.protocol import MS_SSIM_LAMBDAS, Reprint
+from lichen.lab.papers.training_plan import plan, train_missing, write_recipes
 from lichen.lab.reporting.report import GAINS, read_gains
-from lichen.lab.training.recipe import load_recipe
+from lichen.lab.training.recipe import Quantiser, Recipe, load_recipe
 from tests.command import run
 from tests.conftest import scene, small
 
-HERE = {row.name for row in zoo.ZOO}
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch) -> Path:
-    """Small rows, two pictures to train on and two to measure on."""
+    """Small rows, two pictures to train on and two to measure on, large enough for MS-SSIM."""
     rows = tuple(dataclasses.replace(r, config=small(r.config)) for r in zoo.ZOO)
     monkeypatch.setattr(zoo, "ZOO", rows)
-    for name, side in (("train", 80), ("test", 100)):
+    for name, side in (("train", 80), ("test", 176)):
         (tmp_path / name).mkdir()
         for i in range(2):
             scene(side, side, i).save(tmp_path / name / f"{i}.png")
@@ -44,19 +48,37 @@ def smoke(folders: Path, name: str) -> dict:
 @pytest.mark.parametrize("how", SCALES, ids=lambda s: s.name)
 @pytest.mark.parametrize("what", EXPERIMENTS, ids=lambda e: e.name)
 def test_every_recipe_is_one_that_the_trainer_reads(what, how, tmp_path):
-    if not {v.model for v in what.variants} <= HERE:
-        with pytest.raises(UnknownWeights):
-            plan(what, how, tmp_path)
-        return
     how = what.at(how)
-    jobs = plan(what, how, tmp_path)
-    assert len(jobs) == len(what.variants) * len(how.lambdas)
-    assert len({job.folder for job in jobs}) == len(jobs)
-    for job in jobs:
-        (tmp_path / "recipe.toml").write_text(job.recipe)
+    trainings = plan(what, how, tmp_path)
+    assert len({training.folder for training in trainings}) == len(trainings)
+    for variant in what.variants:
+        lambdas = tuple(training.lam for training in trainings if training.variant is variant)
+        assert lambdas == what.lambdas(variant, how)
+        first, *others = (training for training in trainings if training.variant is variant)
+        (tmp_path / "recipe.toml").write_text(first.recipe)
         recipe = load_recipe(tmp_path / "recipe.toml")
-        assert (recipe.model, recipe.steps, recipe.lambdas) == (job.variant.model, how.steps, (job.lam,))
-        assert (recipe.correlation is None) == (job.variant.decorrelated is None)
+        assert (recipe.model, recipe.steps, recipe.lambdas) == (variant.model, how.steps, (first.lam,))
+        assert (recipe.quantiser, recipe.distortion) == (variant.quantiser, variant.distortion)
+        assert (recipe.correlation is None) == (variant.decorrelated is None)
+        for other in others:
+            assert other.recipe == first.recipe.replace(f"lambdas = [{first.lam}]", f"lambdas = [{other.lam}]")
+
+
+def test_lambdas_are_those_of_the_papers():
+    high, similar = experiment("elic-fig1-2"), experiment("elic-fig4")
+    assert high.lambdas(high.variants[0], scale("paper")) == (0.0009, 0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.08, 0.16)
+    assert max(high.lambdas(high.variants[0], scale("small"))) == 0.0067
+    assert similar.lambdas(similar.variants[0], scale("smoke")) == MS_SSIM_LAMBDAS == (3, 12, 40, 120)
+    full, for_ms_ssim = experiment("global-reference-fig6").variants
+    assert full.distortion is Distortion.MSE and for_ms_ssim.distortion is Distortion.MS_SSIM
+
+
+def test_quantisers_are_those_of_the_papers():
+    """The correlation paper trains with noise (section 3.1), Global Reference mixed, but for its Figure 13."""
+    for what in correlation_2023.EXPERIMENTS:
+        assert {variant.quantiser for variant in what.variants} == {Quantiser.NOISE}, what.name
+    noisy = [v.name for e in global_reference_2021.EXPERIMENTS for v in e.variants if v.quantiser is Quantiser.NOISE]
+    assert noisy == ["context + hyperprior, noise"]
 
 
 @pytest.mark.parametrize(
@@ -69,18 +91,20 @@ def test_every_recipe_is_one_that_the_trainer_reads(what, how, tmp_path):
 )
 def test_the_paper_scale_trains_as_the_recipes_do(what, variant, file, tmp_path):
     how = experiment(what).at(scale("paper"))
-    job = next(job for job in plan(experiment(what), how, tmp_path) if job.variant.name == variant)
-    (tmp_path / "recipe.toml").write_text(job.recipe)
+    training = next(training for training in plan(experiment(what), how, tmp_path) if training.variant.name == variant)
+    (tmp_path / "recipe.toml").write_text(training.recipe)
     ours, theirs = load_recipe(tmp_path / "recipe.toml"), load_recipe(ROOT / f"recipes/{file}.toml")
-    for name in ("model", "crop", "batch", "learning_rate", "warmup", "ema", "halving", "steps"):
+    chosen = {"lambdas", "cooldown"}  # one of them is trained; where the rate is halved nothing cools down
+    for name in {field.name for field in dataclasses.fields(Recipe)} - chosen:
         assert getattr(ours, name) == getattr(theirs, name), name
     assert ours.halving or ours.cooldown == theirs.cooldown
+    assert set(ours.lambdas) <= set(theirs.lambdas)
 
 
 def test_elic_is_recomputed_by_ms_ssim_too():
     """Its points by MS-SSIM are in another file, of the same models: the paper prints -12.73 for those of MSE."""
     line = next(r for r in experiment("elic-table3").reprints if r.name == "ELIC")
-    found = _reprint(line, 1.0)
+    found = reprint_line(line, 1.0)
     assert (found["percent"], found["ms_ssim_percent"]) == (
         pytest.approx(-7.15, abs=0.01),
         pytest.approx(-12.88, abs=0.01),
@@ -108,6 +132,8 @@ def test_smoke_of_a_pair(folders):
     assert facts["meaningless"] and facts["budget"]["trainings"] == 8
     assert better["over"] == plain["name"] and better["paper_percent"] == -6.84
     assert (better["percent"] is None) == ("percent_refused" in better)
+    bits = {(rate["variant"], rate["lambda"]): rate for rate in facts["rates"]}
+    assert len(bits) == 8 and all(0 < rate["z_bpp"] < rate["y_bpp"] < rate["bpp"] for rate in bits.values())
     text = (folders / "out/fig10.md").read_text()
     assert "meaningless" in text and "| -6.84 |" in text and "10.37 and 16.5 %, whose difference is 6.13." in text
     table = (folders / "out/results/table.tsv").read_text()
@@ -152,6 +178,12 @@ def test_smoke_of_the_correlation_maps(folders):
     assert len(first["map"]) == len(first["map"][0]) == 5
     off = [abs(v) for i, row in enumerate(first["map"]) for j, v in enumerate(row) if (i, j) != (2, 2)]
     assert first["off_centre"] == pytest.approx(sum(off) / 24, abs=1e-4)
+    assert first["normalised_off_centre"] == pytest.approx(sum(off) / 24 / first["map"][2][2], rel=1e-2)
+    rate = next(r for r in facts["rates"] if (r["variant"], r["lambda"]) == (first["variant"], first["lambda"]))
+    assert (
+        f"{rate['bpp']:.4f} | {rate['y_bpp']:.4f} | {rate['z_bpp']:.4f} |"
+        in (folders / "out/supplement-maps.md").read_text()
+    )
     assert all((folders / f"out/maps.{ending}").stat().st_size > 5000 for ending in ("png", "svg"))
     assert (folders / "out/report/index.html").is_file()
     assert {g["name"] for g in read_gains(folders / "out/results" / GAINS)} == {"Cheng HP", "Cheng checkerboard"}
@@ -164,6 +196,32 @@ def test_smoke_of_global_reference_s_figure(folders):
     assert [line["paper_percent"] for line in facts["comparisons"]] == [-21.0, -5.3, -2.0, -6.1]
     text = (folders / "out/global-reference-fig7.md").read_text()
     assert "-5.3 at the low bit rates" in text and "meaningless" in text
+
+
+@pytest.mark.slow
+def test_smoke_of_stages_without_a_reference(folders):
+    facts = smoke(folders, "global-reference-fig13")
+    names = [line["name"] for line in facts["variants"]]
+    assert names[:3] == [f"context + hyperprior, {how}" for how in ("noise", "mixed quantisation", "in stages")]
+    assert all(rate["y_bpp"] > 0 for rate in facts["rates"])
+    assert {line["over"] for line in facts["variants"]} == {"bpg_444_x265_ycbcr"}
+
+
+@pytest.mark.slow
+def test_smoke_of_models_for_ms_ssim(folders):
+    facts = smoke(folders, "elic-fig4")
+    assert [rate["lambda"] for rate in facts["rates"]] == [*MS_SSIM_LAMBDAS] * 2 and facts["budget"]["crop"] == "192"
+    (said,) = facts["comparisons"]
+    assert said["by_ms_ssim"] and "ms_ssim_percent" in said
+    assert "| ELIC | vtm | MS-SSIM |" in (folders / "out/elic-fig4.md").read_text()
+
+
+@pytest.mark.slow
+def test_smoke_on_clic(folders):
+    """Its published curves stand beside ours, though the pictures that were measured are others here."""
+    smoke(folders, "elic-fig3")
+    page = (folders / "out/report/index.html").read_text()
+    assert "clic2020-professional/vtm" in page and '"compressai-mbt2018_mse_cuda"' not in page
 
 
 @pytest.mark.parametrize("name", ["global-reference-table2", "global-reference-table3"])
@@ -201,14 +259,14 @@ def test_lines_of_elic_s_table_come_out_of_published_points(curve, percent, with
     table = experiment("elic-table3")
     line = next(r for r in table.reprints if r.curve == curve)
     assert isinstance(line, Reprint) and line.paper_percent == percent
-    found = _reprint(line, table.bpp_max)
+    found = reprint_line(line, table.bpp_max)
     assert found["percent"] == pytest.approx(percent, abs=within)
 
 
 def test_gains_are_read_at_equal_rate():
     points = Points("x", (0.1, 0.4), (30.0, 34.0))
-    assert _psnr_at(points, 0.2) == pytest.approx(32)
-    assert _psnr_at(points, 0.05) != _psnr_at(points, 0.05)  # nan: outside
+    assert psnr_at(points, 0.2) == pytest.approx(32)
+    assert psnr_at(points, 0.05) != psnr_at(points, 0.05)  # nan: outside
 
 
 def test_a_refusal_is_in_the_text():
@@ -216,8 +274,8 @@ def test_a_refusal_is_in_the_text():
     budget |= {"training_pictures": 1, "device": ["cpu"]}
     line = {"name": "a", "over": "b", "percent": None, "percent_refused": "a and b have nothing in common"}
     facts = {"meaningless": False, "scale": "small", "budget": budget, "variants": [line]}
-    facts |= {"published": [], "comparisons": [], "correlation": []}
-    text = as_text(experiment("fig10"), facts)
+    facts |= {"published": [], "comparisons": [], "correlation": [], "rates": []}
+    text = as_text("Figure 10", facts)
     assert "nothing in common" in text and "meaningless" not in text
 
 
@@ -227,11 +285,11 @@ def test_recipes_alone(tmp_path):
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path):
-    jobs = plan(experiment("table1"), scale("smoke"), tmp_path)
-    write_recipes(jobs)
-    jobs[0].folder.joinpath("recipe.toml").write_text(jobs[0].recipe.replace("batch = ", "batch = 1"))
+    trainings = plan(experiment("table1"), scale("smoke"), tmp_path)
+    write_recipes(trainings)
+    trainings[0].folder.joinpath("recipe.toml").write_text(trainings[0].recipe.replace("batch = ", "batch = 1"))
     with pytest.raises(OutputExists, match="another recipe"):
-        _train(jobs, scale("smoke"), tmp_path, lambda *arguments: None, print)
+        train_missing(trainings, scale("smoke"), tmp_path, lambda *arguments: None, print)
 
 
 def test_wrong_calls(capsys, tmp_path):

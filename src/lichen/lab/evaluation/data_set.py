@@ -1,4 +1,4 @@
-"""Which pictures a result is a mean over: figures of different ones cannot be compared."""
+"""The pictures that a result is a mean over: results of different pictures cannot be compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DataSet:
 
     @staticmethod
     def of_meta(meta: object) -> DataSet:
-        """What a summary says of it: nothing where it is by other tools, the number alone in older ones of ours."""
+        """What a summary's `meta` says: nothing in files of other tools, the number alone in older ones of ours."""
         said: dict[str, Any] = meta if isinstance(meta, dict) else {}
         pictures, digest = said.get("pictures"), said.get("data_set")
         return DataSet(pictures if isinstance(pictures, int) else None, digest if isinstance(digest, str) else None)
@@ -42,4 +42,4 @@ class DataSet:
 
 UNKNOWN = DataSet()
 KODAK = DataSet(24, "d025acdb9bbba7a8")
-PUBLISHED_SETS = {"kodak": KODAK, "clic2020-professional": DataSet(41, "clic2020-professional")}  # by their folder
+PUBLISHED_SETS = {"kodak": KODAK, "clic2020-professional": DataSet(41)}  # by their folder; CLIC's pixels are not known

@@ -29,6 +29,7 @@ from lichen.lab.training.data import list_pictures
 from lichen.runtime.memory import machine_bytes
 
 TABLE = "table.tsv"
+Progress = Callable[[int, int], None]  # called with (files measured, files in all)
 _JOB_BYTES = 2_000_000_000  # what a process may need
 
 
@@ -72,17 +73,19 @@ def evaluate(
     entries: Sequence[Entry],
     data: Path,
     output: Path,
-    jobs: int,
-    threads: int,
-    replace: bool,
-    report: Callable[[int, int], None],
+    *,
+    jobs: int = 1,
+    threads: int = 0,
+    replace: bool = False,
+    report: Progress = lambda done, total: None,
 ) -> Outcome:
     """Fill `output`/table.tsv, and write the summaries NAME.json when all rows are there.
 
-    `report` is called with (rows done, rows in all). `jobs` 0 takes as many processes as memory allows. A peer that
-    cannot code a picture gets no summary; the others go on. Raises `BadData` for a folder without pictures, `BadInput`
-    when the table holds results of other weights under the same names and `replace` is false, or of other pictures,
-    `OutputError` when another evaluation fills the folder or it has a summary that is not of its table.
+    `jobs` processes of `threads` threads work: 0 jobs stands for as many as memory allows, 0 threads for a share of
+    the machine's. `report` is told of the progress. A peer that cannot code a picture gets no summary; the others go
+    on. Raises `BadData` for a folder without pictures, `BadInput` when the table holds results of other weights under
+    the same names and `replace` is false, or of other pictures, `OutputError` when another evaluation fills the folder
+    or it has a summary that is not of its table.
     """
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is not a folder; give another --output")
@@ -107,7 +110,7 @@ def evaluate(
 
 
 def _fill(
-    table: ResultsTable, tasks: Sequence[EvaluationTask], run: dict[str, int], report: Callable[[int, int], None]
+    table: ResultsTable, tasks: Sequence[EvaluationTask], run: dict[str, int], report: Progress
 ) -> tuple[int, dict[str, str]]:
     """Do the tasks; gives how many rows came to the table, and a line for each peer that failed, by its name."""
     total, done, new = sum(len(task.settings) for task in tasks), 0, 0

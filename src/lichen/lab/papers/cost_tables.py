@@ -14,7 +14,8 @@ from lichen.image.files import write_atomically
 from lichen.lab.evaluation.summary import machine
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.models.zoo import row
-from lichen.lab.papers.experiments import GLOBAL_REFERENCE, CostTable, PictureSize, System, TrainingScale
+from lichen.lab.papers.global_reference_2021 import MODULE_GFLOPS
+from lichen.lab.papers.protocol import CostTable, PictureSize, System, TrainingScale
 from lichen.lab.papers.reference_costs import module_seconds, modules, size_seconds, sizes
 from lichen.lab.training.schema import override
 
@@ -74,7 +75,7 @@ def _modules(system: System, scale: TrainingScale, device: torch.device) -> list
     counted, seconds = modules(config), module_seconds(config, scale.repeats, device)
     return [
         CostLine(system.name, name, round(counted[name], 3), system.paper_gflops[name], round(seconds[name], 5))
-        for name in GLOBAL_REFERENCE
+        for name in MODULE_GFLOPS
         if name in counted
     ]
 

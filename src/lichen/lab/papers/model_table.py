@@ -1,17 +1,33 @@
-"""The table of all models: parameters and multiply-adds of each part, beside published figures."""
+"""`lichen models --table`: parameters and multiply-adds of each row's parts, beside printed figures."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lichen.lab.evaluation.counts import count
 from lichen.lab.models.prior_configs import ReferenceContext
 from lichen.lab.models.zoo import Row
 from lichen.lab.papers import reference_costs
-from lichen.lab.papers.published import PUBLISHED
 
-# Column -> its width; the order is fixed, so that scripts may rely on it.
+
+@dataclass(frozen=True)
+class PrintedSize:
+    """What a paper or its followers print of a model: parameters in millions, thousands of multiply-adds per pixel to
+    decode, counted as `evaluation.counts` does.
+    """
+
+    parameters_m: float
+    decode_kmac: float
+
+
+PRINTED = {
+    "minnen-hp": PrintedSize(7.03, 42),
+    "swint-hp": PrintedSize(24.65, 265),
+    "elic-library": PrintedSize(32.1, 328),
+}  # by row
+
+# The table's columns and their widths, in a fixed order, so that scripts may rely on it.
 _COLUMNS = {
     "total M": 8,
     "analysis": 10,
@@ -31,8 +47,8 @@ _NAME = 20
 
 
 def facts(row: Row) -> dict[str, Any]:
-    """What is counted and published of a row, as plain data."""
-    counts, published = count(row.config), PUBLISHED.get(row.name)
+    """What is counted and printed of a row, as plain data for JSON."""
+    counts, published = count(row.config), PRINTED.get(row.name)
     return {
         "name": row.name,
         "id": row.id,
@@ -46,12 +62,12 @@ def facts(row: Row) -> dict[str, Any]:
 
 
 def _paper_lines(row: Row) -> list[reference_costs.PaperCost]:
-    """Tables of the row's own paper, where it has some."""
+    """The operations that the row's own paper prints, where it does."""
     return reference_costs.lines(row.config) if isinstance(row.config.context, ReferenceContext) else []
 
 
 def paper_tables(row: Row) -> str:
-    """Those tables as text, empty where there are none."""
+    """The operations that the row's own paper prints beside ours, as text; empty where it prints none."""
     found = _paper_lines(row)
     shares = [
         f"{f'{line.paper_share:.2f} %':>10}{f'{line.our_share:.2f} %':>10}" if line.our_share else "" for line in found
@@ -78,7 +94,7 @@ def head() -> str:
 
 def line(row: Row) -> str:
     """A row of the table."""
-    counts, published = count(row.config), PUBLISHED.get(row.name)
+    counts, published = count(row.config), PRINTED.get(row.name)
     parts = (counts.analysis, counts.synthesis, counts.hyper, counts.prior)
     millions = [counts.parameters / 1e6, *(part.parameters / 1e6 for part in parts)]
     kmac = [*(part.mac_per_pixel / 1e3 for part in parts), counts.encode / 1e3, counts.decode / 1e3]

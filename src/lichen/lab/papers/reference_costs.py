@@ -17,17 +17,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lichen.lab.prior.estimator import Estimator
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.models.model import Model
-from lichen.lab.papers.experiments import GLOBAL_REFERENCE, TABLE_3, PictureSize
+from lichen.lab.papers.global_reference_2021 import MODULE_GFLOPS, TABLE_3
+from lichen.lab.papers.protocol import PictureSize
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.reference import SEARCHED_AT_ONCE, ReferenceModel
 from lichen.lab.prior.reference_search import Search
 from lichen.lab.prior.serial import SerialModel
 
 _PATCH = 4  # causal positions of a 3 x 3 patch
 _SIDES = (512, 768)  # of Table 2's picture
-_ENTROPY_MODEL = tuple(GLOBAL_REFERENCE)[2:]
+_ENTROPY_MODEL = tuple(MODULE_GFLOPS)[2:]
 
 Calls = list[tuple[nn.Module, tuple[Tensor, ...]]]  # networks, each with what it is given
 
@@ -100,7 +101,7 @@ def _search(height: int, width: int, latents: int) -> float:
 def lines(config: ModelConfig) -> list[PaperCost]:
     """Tables 2 and 3 of the paper beside ours."""
     ours = modules(config)
-    return [PaperCost(name, paper, ours[name]) for name, paper in GLOBAL_REFERENCE.items()] + sizes(config, TABLE_3)
+    return [PaperCost(name, paper, ours[name]) for name, paper in MODULE_GFLOPS.items()] + sizes(config, TABLE_3)
 
 
 def sizes(config: ModelConfig, wanted: Sequence[PictureSize]) -> list[PaperCost]:

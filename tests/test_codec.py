@@ -72,7 +72,7 @@ def test_palette_with_transparency(tiny):
 
 def test_other_modes_are_refused_with_the_remedy(tiny):
     with pytest.raises(BadPicture, match="convert"):
-        tiny.encode(Image.new("F", (8, 8)))
+        tiny.encode(Image.new("F", (8, 8), 100))
 
 
 def test_what_is_changed_to_read_a_picture_is_said(tiny):

@@ -210,7 +210,9 @@ def test_damaged_files_leave_no_output(folder, capsys):
 
 
 def test_alpha_does_not_go_into_jpeg(folder, capsys):
-    scene(20, 20).convert("RGBA").save("alpha.png")
+    image = scene(20, 20).convert("RGBA")
+    image.putalpha(100)
+    image.save("alpha.png")
     run("encode", "alpha.png")
     assert run("decode", "alpha.lic", "-o", "alpha.jpg") == 3
     assert "transparency" in errors_of(capsys) and not Path("alpha.jpg").exists()

@@ -22,8 +22,9 @@ from lichen.lab.models.transform_configs import FastHyper
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileReader, FileWriter
+from lichen.lab.prior.walk import merge, walk_latents
 from tests.command import run
-from tests.laws.test_laws import leaks, lively, mask_of, uses_context
+from tests.laws.laws import Given, leaks, mask_of, uses_context
 from tests.small import scene
 
 ROOT = Path(__file__).parents[1]
@@ -138,9 +139,12 @@ def test_the_added_schedule_holds_every_latent_once(added: Model, size: tuple[in
 
 
 def test_the_added_model_does_not_see_ahead(added: Model):
-    context = lively(added.prior.context)
-    features, y = torch.randn(1, FEATURES, 6, 8), torch.randn(1, 24, 6, 8)
-    assert leaks(context, features, y) == 0 and uses_context(context, features, y)
+    context = added.prior.context
+    for parameter in context.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    features, y = torch.randn(1, FEATURES, 6, 8), torch.randn(1, 24, 6, 8, requires_grad=True)
+    parameters = merge(walk_latents(context, Given(), features, torch.ones(1), y).predicted, y)
+    assert leaks(parameters, context.schedule.steps(6, 8, y.device), y) == 0 and uses_context(parameters, y)
 
 
 @torch.no_grad()

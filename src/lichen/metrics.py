@@ -29,7 +29,7 @@ def _squares(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """MS-SSIM of two (H, W, 3) uint8 pictures, 0 ... 1; nan when a side is below 161 pixels.
 
-    MemoryEstimate the `eval` extra (pytorch-msssim).
+    Needs the `eval` extra (pytorch-msssim).
     """
     import torch
     from pytorch_msssim import ms_ssim as reference

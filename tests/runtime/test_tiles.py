@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lichen.errors import UsageError
+from lichen.lab.engine.activations import estimate_memory
 from lichen.lab.engine.halos import _reach, prior_halos, transform_halos
 from lichen.lab.models.zoo import row
 from lichen.lab.prior.file_coder import FileWriter
@@ -142,5 +143,5 @@ def test_halos_of_the_default_model():
 
 
 def test_wide_models_have_smaller_windows():
-    sides = [MemoryEstimate(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
+    sides = [estimate_memory(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
     assert sides[0] == 64 and 16 <= sides[1] < 64

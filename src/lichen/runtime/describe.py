@@ -7,10 +7,9 @@ from typing import Any
 
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
-from lichen.errors import BadInput, UnknownWeights
+from lichen.errors import BadInput
 from lichen.image.files import read_whole
-from lichen.lab.models.checkpoint import WeightsInfo, find_by_hash, listed
-from lichen.lab.models.zoo import name_of
+from lichen.runtime.engines import info_of_weights, model_name
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -23,13 +22,13 @@ def describe_file(path: Path) -> dict[str, Any]:
     header = container.header
     groups = [len(payload) for payload in container.groups]
     payload_bytes = sum(map(len, container.latents))
-    found = _weights(header.weights)
+    found = info_of_weights(header.weights)
     extras = {Kind(k).name.lower(): len(v) for k, v in container.sections.items() if k != Kind.LATENTS}
     return {
         "file": str(path),
         "format": VERSION,
         **describe_header(header),
-        "model": name_of(header.model) or header.model,
+        "model": model_name(header.model) or header.model,
         "weights_at": found and str(found.path),
         "trained_for": found and found.trained_for.value,
         "grey": bool(header.flags & GREY),
@@ -41,10 +40,3 @@ def describe_file(path: Path) -> dict[str, Any]:
         "extras_bytes": extras,
         "overhead_bytes": len(data) - payload_bytes - sum(extras.values()),
     }
-
-
-def _weights(wanted: bytes) -> WeightsInfo | None:
-    try:
-        return listed(find_by_hash(wanted))
-    except UnknownWeights:
-        return None

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lichen.bitstream.fields import Header
-from lichen.errors import BadFile, UnsupportedFile
+from lichen.errors import BadFile, UnknownWeights, UnsupportedFile
 from lichen.runtime.memory import typed_memory_errors
 
 if TYPE_CHECKING:
     from lichen.lab.engine.engine import Engine
+    from lichen.lab.models.checkpoint import WeightsInfo
     from lichen.options import Tune
 
 
@@ -119,3 +120,13 @@ def weights_with(wanted: bytes, extra: Path | None) -> Path:
     from lichen.lab.models.checkpoint import find_by_hash
 
     return find_by_hash(wanted, extra)
+
+
+def info_of_weights(wanted: bytes) -> WeightsInfo | None:
+    """What the weights with this hash say of themselves; None where they are not found."""
+    from lichen.lab.models.checkpoint import find_by_hash, listed
+
+    try:
+        return listed(find_by_hash(wanted))
+    except UnknownWeights:
+        return None

@@ -9,75 +9,53 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 from lichen.errors import OutOfMemory
-from lichen.lab.models.model import Model
 from lichen.runtime.tiles import TRANSFORM_SIDE
 
 PROGRAM_BYTES = 290_000_000  # Python and PyTorch
 _COPIES = 4  # of the weights: as read, as floats, in fixed point, and what was freed between
 _MAPS = 5  # of the largest size that a transform holds at once, or leaves in pieces too small for the next
-_WINDOW_BYTES = 1_000_000_000  # of a transform's maps in one tile, without its halo
+_TILE_BYTES = 1_000_000_000  # of a transform's maps in one tile, without its halo
 _SIDE_MIN = 16
 _REFINED_MIN = 4
 _MAPS_KEPT = 5  # how much smaller the sides of tiles are when every map is kept
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
 _KEPT_BYTES = (2**27, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
+_TORCH_ERROR, _TORCH_MESSAGE = "OutOfMemoryError", "allocate memory"  # of a graphics card, of the machine
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_PROBE = 128  # pixels: the side of the picture on which activations are measured
 
 
+@dataclass(frozen=True)
 class MemoryEstimate:
     """What a built model needs of memory.
 
-    An estimate from the sizes of its weights, its latents and its largest activation, above what was measured
-    (docs/decisions/0011-allocator-and-convolutions.md), and no promise. Freed memory is kept, so phases add up.
+    `widest` and `latents` are numbers for each pixel: of the largest map in the transforms, and of y; `weights_bytes`
+    is the size of its weights. An estimate above what was measured (docs/decisions/0011-allocator-and-convolutions.md),
+    and no promise. Freed memory is kept, so phases add up.
     """
 
-    def __init__(self, model: Model) -> None:
-        widest, latents = _widest(model)
-        self.held = 3 + 8 + 2 * 4 * latents + 2 * latents  # pixels, Pillow's copy and the file, y, y_hat, features
-        self.widest, self.walk = 4 * widest, 8 * 10 * latents  # maps that pass, for each pixel worked on
-        self.weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    widest: float
+    latents: float
+    weights_bytes: int
 
     def bytes(self, pixels: int, transformed: int, walked: int, refined: int = 0) -> int:
         """For a picture of which so many pixels are transformed, walked and refined at once."""
-        maps = _MAPS * self.widest
-        passing = max(maps * transformed + self.walk * walked, _MAPS_KEPT**2 * maps * refined)
-        return round(PROGRAM_BYTES + _COPIES * self.weights + self.held * pixels + passing)
+        held = 3 + 8 + 2 * 4 * self.latents + 2 * self.latents  # pixels, Pillow's copy and the file, y, y_hat, features
+        maps, walk = _MAPS * 4 * self.widest, 8 * 10 * self.latents  # maps that pass, for each pixel worked on
+        passing = max(maps * transformed + walk * walked, _MAPS_KEPT**2 * maps * refined)
+        return round(PROGRAM_BYTES + _COPIES * self.weights_bytes + held * pixels + passing)
 
     def transform_side(self, stride: int) -> int:
         """The side of the transforms' tiles, in hyper-latents: smaller for wide models, whatever the machine."""
-        fitting = math.isqrt(int(_WINDOW_BYTES / (3 * self.widest * stride**2))) // 4 * 4
+        fitting = math.isqrt(int(_TILE_BYTES / (3 * 4 * self.widest * stride**2))) // 4 * 4
         return max(_SIDE_MIN, min(fitting, TRANSFORM_SIDE))
 
     def refinement_side(self, stride: int) -> int:
         """The side of the tiles in which latents are refined, which keep all maps for the gradient."""
         return max(_REFINED_MIN, self.transform_side(stride) // _MAPS_KEPT)
-
-
-@torch.inference_mode()
-def _widest(model: Model) -> tuple[float, float]:
-    """Numbers for each pixel: of the largest map in the transforms, and of y."""
-    widest = 0
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal widest
-        widest = max(widest, output.numel())
-
-    device = next(model.parameters()).device
-    leaves = [m for part in (model.analysis, model.synthesis) for m in part.modules() if not list(m.children())]
-    handles = [leaf.register_forward_hook(note) for leaf in leaves]
-    level = torch.zeros(1, device=device)
-    y = model.analyse(torch.zeros(1, 3, _PROBE, _PROBE, device=device), level)
-    model.synthesise(y, level, _PROBE, _PROBE)
-    for handle in handles:
-        handle.remove()
-    return widest / _PROBE**2, y.numel() / _PROBE**2
 
 
 def keep_freed_memory() -> None:
@@ -144,9 +122,8 @@ def typed_memory_errors() -> Iterator[None]:
     """An allocation that fails, in Python or in PyTorch, becomes `OutOfMemory`."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise OutOfMemory("the machine has too little memory for this picture; free some, or split it") from error
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        ours = isinstance(error, MemoryError) or type(error).__name__ == _TORCH_ERROR or _TORCH_MESSAGE in str(error)
+        if not ours:
             raise
         raise OutOfMemory("the machine has too little memory for this picture; free some, or split it") from error

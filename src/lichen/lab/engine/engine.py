@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lichen.errors import BadFile, DeviceError, UsageError
+from lichen.lab.engine.activations import estimate_memory
 from lichen.lab.engine.halos import prior_halos, transform_halos
 from lichen.lab.engine.precision import coding_precision
 from lichen.lab.engine.refinement import HALO, refine
@@ -27,6 +28,7 @@ from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
 from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
+from lichen.options import Crop, FirstGroups
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate, keep_freed_memory
 from lichen.runtime.tiles import (
@@ -41,24 +43,6 @@ from lichen.runtime.tiles import (
     sample_tiles,
     split,
 )
-
-
-Crop = tuple[int, int, int, int]  # x, y, width, height in pixels
-
-
-@dataclass(frozen=True)
-class FirstGroups:
-    """Progressive decoding: only the first channel groups; the others are their means, or 0 (ELIC supplement 5).
-
-    Without a `count` those that arrived whole. The file may be cut behind them.
-    """
-
-    count: int | None = None
-    fill_mean: bool = True
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise UsageError(f"a picture needs one channel group at least, not {self.count}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,7 @@ class Engine:
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
         engine = Engine(checkpoint, checkpoint.model.fixed_point_prior(), device)
-        engine._needs  # noqa: B018 - measured while no other thread uses the model
+        engine._memory  # noqa: B018 - measured while no other thread uses the model
         return engine
 
     @property
@@ -98,8 +82,8 @@ class Engine:
         return prior_halos(self.checkpoint.model)
 
     @functools.cached_property
-    def _needs(self) -> MemoryEstimate:
-        return MemoryEstimate(self.checkpoint.model)
+    def _memory(self) -> MemoryEstimate:
+        return estimate_memory(self.checkpoint.model)
 
     def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
         """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
@@ -109,17 +93,17 @@ class Engine:
         transformed = max(tile.grown(halo, whole).area for tile in transforms.tiles) * area
         walked = (whole if tiling.prior is None else tiling.prior.tiles[0]).area * area
         search = max(part.grown(HALO, whole).area for part in self._refined_parts(whole)) * area
-        return self._needs.bytes(height * width, transformed, walked, search if refined else 0)
+        return self._memory.bytes(height * width, transformed, walked, search if refined else 0)
 
     def _refined_parts(self, whole: Tile) -> list[Tile]:
-        side = self._needs.refinement_side(self.checkpoint.model.hyper_stride)
+        side = self._memory.refinement_side(self.checkpoint.model.hyper_stride)
         return split(*whole.shape, side, side)
 
     def tiling(self, height: int, width: int) -> Tiling:
         """How a picture of this many pixels is worked on."""
         stride = self.checkpoint.model.hyper_stride
         whole = Tile(0, 0, -(-height // stride), -(-width // stride))
-        tiles = tuple(evenly(*whole.shape, self._needs.transform_side(stride)))
+        tiles = tuple(evenly(*whole.shape, self._memory.transform_side(stride)))
         if len(tiles) == 1 or self._transform_halos is None:
             transforms = TransformTiling(whole, (whole,), TransformHalos(0, 0, 0))
         else:

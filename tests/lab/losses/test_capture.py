@@ -1,4 +1,4 @@
-"""Capture: the latents of models that know nothing of Lichen, by a stand-in and by CompressAI itself."""
+"""Capture: latents of models of other libraries, with a stand-in and with CompressAI."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ OPTIONS = [
 
 def latents_of(pictures: int = 4, channels: int = 3, height: int = 8, width: int = 7) -> Latents:
     """Correlated residuals whose size, and so whose rate, differs between channels."""
-    chance = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(5)
     shape = (pictures, channels, height, width)
-    scale = 0.2 + torch.rand(shape, generator=chance, dtype=torch.float64)
+    scale = 0.2 + torch.rand(shape, generator=generator, dtype=torch.float64)
     scale = scale * torch.tensor([0.7, 1.0, 4.0], dtype=torch.float64)[:channels, None, None]
-    mean = torch.randn(shape, generator=chance, dtype=torch.float64)
-    white = torch.randn(pictures, channels, height + 1, width, generator=chance, dtype=torch.float64)
+    mean = torch.randn(shape, generator=generator, dtype=torch.float64)
+    white = torch.randn(pictures, channels, height + 1, width, generator=generator, dtype=torch.float64)
     return Latents(mean + scale * (white[:, :, 1:] + 0.6 * white[:, :, :-1] + 0.2), mean, scale)
 
 
@@ -93,7 +93,7 @@ def test_options_matter():
 
 @pytest.mark.parametrize("how", OPTIONS, ids=str)
 def test_gradients_are_those_of_finite_differences(how, monkeypatch):
-    """Weights have no gradient: here they are held where they are, as they are by definition."""
+    """Weights have no gradient by definition, so finite differences hold them fixed."""
     latents = latents_of(3, 2, 6, 5)
     fixed = channel_bits(latents.y, latents.mean, latents.scale)
     inputs = [t.requires_grad_() for t in (latents.y, latents.mean, latents.scale)]
@@ -136,9 +136,9 @@ def test_the_unbiased_estimate_is_the_mean_of_all_halvings():
     assert float(correlation_loss(latents, how)) == pytest.approx(float(wanted.sum(dim=(1, 2)).mean()), rel=1e-12)
 
 
-def moving_average(pictures: int, chance: torch.Generator, share: float = 0.5) -> Latents:
+def moving_average(pictures: int, generator: torch.Generator, share: float = 0.5) -> Latents:
     """Two channels of unit variance whose horizontal neighbours correlate by share / (1 + share^2), one negatively."""
-    white = torch.randn(pictures, 2, 6, 7, generator=chance, dtype=torch.float64)
+    white = torch.randn(pictures, 2, 6, 7, generator=generator, dtype=torch.float64)
     sign = torch.tensor([1.0, -1.0], dtype=torch.float64)[:, None, None]
     u = (white[..., 1:] + sign * share * white[..., :-1]) / math.sqrt(1 + share**2)
     return Latents(u, torch.zeros_like(u), torch.ones_like(u))
@@ -148,9 +148,9 @@ def moving_average(pictures: int, chance: torch.Generator, share: float = 0.5) -
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_the_unbiased_estimate_has_the_mean_c_squared_and_the_plain_one_has_not(pictures, per_channel):
     """Over 2000 batches. With one map over both channels C is 0: their correlations cancel."""
-    rho, chance = 0.5 / 1.25, torch.Generator().manual_seed(1)
+    rho, generator = 0.5 / 1.25, torch.Generator().manual_seed(1)
     wanted = 2 * rho**2 if per_channel else 0.0
-    batches = [moving_average(pictures, chance) for _ in range(2000)]
+    batches = [moving_average(pictures, generator) for _ in range(2000)]
     found = {}
     for estimate in Estimate:
         how = Correlation(per_channel=per_channel, estimate=estimate)

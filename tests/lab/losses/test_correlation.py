@@ -184,12 +184,12 @@ def test_the_scale_is_bounded_like_the_coders():
     assert torch.allclose(correlation_map(small, Correlation()), torch.full((3, 3), (0.05 / SCALE_MIN) ** 2))
 
 
-@pytest.mark.parametrize("believed", [LogScale(), LinearScale()])
-def test_a_scale_at_its_bound_can_be_raised(believed):
+@pytest.mark.parametrize("scales", [LogScale(), LinearScale()])
+def test_a_scale_at_its_bound_can_be_raised(scales):
     y = white(1, 2, 5, 5).float().abs() + 1  # equal signs correlate: a larger scale would lower the loss
-    raw = torch.full_like(y, -10.0, requires_grad=True)
-    correlation_loss(Latents(y, torch.zeros_like(y), believed.scale(raw))).backward()
-    assert raw.grad is not None and (raw.grad < 0).any()
+    raw_scale = torch.full_like(y, -10.0, requires_grad=True)
+    correlation_loss(Latents(y, torch.zeros_like(y), scales.scale(raw_scale))).backward()
+    assert raw_scale.grad is not None and (raw_scale.grad < 0).any()
 
 
 def test_small_latents_give_zero_and_one_warning():

@@ -36,16 +36,16 @@ def test_crops_are_a_function_of_seed_step_and_index(folder, cache):
 
 
 def test_crops_are_cut_out_of_the_pictures(folder):
-    """Each is, up to mirroring and transposing, a window of one of the pictures."""
+    """Each is, up to mirroring and transposing, a part of one of the pictures."""
     pictures = [np.asarray(scene(100 + 10 * i, 90, i)) for i in range(3)]
-    windows = [np.lib.stride_tricks.sliding_window_view(p[:, :, 0], (64, 64)) for p in pictures]
+    parts = [np.lib.stride_tricks.sliding_window_view(p[:, :, 0], (64, 64)) for p in pictures]
     found = set()
     for crop in Crops.of_folder(folder).batch(0, 0, range(12), 64)[:, 0]:
         pixels = (crop * 255).round().numpy().astype(np.uint8)
         variants = (pixels, pixels[:, ::-1], pixels.T, pixels.T[:, ::-1])
         matches = [
             (i, v)
-            for i, view in enumerate(windows)
+            for i, view in enumerate(parts)
             for v, variant in enumerate(variants)
             if (view == variant).all(axis=(2, 3)).any()
         ]
@@ -110,7 +110,7 @@ def test_files_that_break_later_are_passed_over(folder):
 
 
 def test_whatever_a_damaged_file_makes_pillow_raise(folder, monkeypatch):
-    """TypeError and IndexError were seen: such a file is unreadable, and stops no training."""
+    """Such a file counts as unreadable and does not stop a training (Pillow raises TypeError and IndexError too)."""
 
     def read(picture: Image.Image) -> Picture:
         if picture.filename.endswith("1.png"):

@@ -1,4 +1,4 @@
-"""Real processes: killed at any step and resumed, and several that train as one."""
+"""Trainings in processes of their own: killed at any step and resumed, and several that train as one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(place):
-    """A run that nothing happened to."""
+    """A run from start to end in one process."""
     run = run_in(place, "whole")
     train_session(run, Console(quiet=True))
     assert len(curve(run)) == RECIPE_STEPS
@@ -56,7 +56,7 @@ def arguments(run: Run) -> list[str]:
 
 
 def curve(run: Run) -> list[tuple[str, ...]]:
-    """All that the log says but the speed."""
+    """The lines of the log without the speed."""
     lines = csv.DictReader((run.output / "log.csv").read_text().splitlines())
     return [tuple(value for name, value in line.items() if name != "images_per_s") for line in lines]
 
@@ -84,7 +84,7 @@ def test_killed_and_resumed_it_draws_the_same_curve(place, whole):
 
 
 def test_interrupted_and_resumed_it_draws_the_same_curve(place, whole):
-    """Ctrl-C at any time saves whole steps: here seldom checkpoints, so that what it saves is all there is."""
+    """Ctrl-C saves whole steps at any time; checkpoints are rare in this run, so the resumed state is that one."""
     stopped = run_in(place, "stopped")
     command = [sys.executable, "-m", *arguments(stopped)]
     command[command.index("--save-minutes") + 1] = "100"
@@ -104,15 +104,15 @@ def test_interrupted_and_resumed_it_draws_the_same_curve(place, whole):
 @pytest.mark.slow
 def test_killed_again_and_again(place, whole):
     broken = run_in(place, "broken-often")
-    chance = random.Random(1)
+    delays = random.Random(1)
     for step in (1, 2, 4, 6, 8):
-        assert killed_at(broken, step, chance.uniform(0, 0.3)) == -signal.SIGKILL
+        assert killed_at(broken, step, delays.uniform(0, 0.3)) == -signal.SIGKILL
     train_session(broken, Console(quiet=True))
     assert curve(broken) == curve(whole) and same_weights(whole, broken)
 
 
 def launch(*arguments: str) -> bytes:
-    """Two processes on this machine, to their end; what they said."""
+    """Run two processes on this machine to their end; returns what they wrote to standard error."""
     with socket.socket() as free:  # --multi_gpu means several processes: with --device cpu they train on CPUs, by gloo
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

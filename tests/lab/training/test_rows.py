@@ -23,7 +23,7 @@ from tests.small import scene, small
 
 @pytest.fixture(autouse=True)
 def small_rows(monkeypatch):
-    """Full widths are for trainings; the same composition is enough here."""
+    """The same composition at small widths."""
     monkeypatch.setattr(zoo, "ZOO", tuple(dataclasses.replace(r, config=small(r.config)) for r in zoo.ZOO))
 
 

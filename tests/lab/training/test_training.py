@@ -1,4 +1,4 @@
-"""The trainer: it learns, it can be stopped and resumed, and says what is wrong with its input."""
+"""The trainer: it learns, can be stopped and resumed, and names what is wrong with its input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPE = Recipe(model="lichen", steps=12, crop=(64,), batch=2, learning_rate=1e-
 
 @pytest.fixture(autouse=True)
 def small_rows(monkeypatch):
-    """The trainer on small models: the same loop at a hundredth of the cost."""
+    """Small models: the same loop at a hundredth of the cost."""
     rows = tuple(dataclasses.replace(r, config=small(r.config)) for r in zoo.ZOO[:3])
     monkeypatch.setattr(zoo, "ZOO", rows)
 
@@ -90,7 +90,7 @@ def test_a_resumed_run_follows_the_recipe_as_it_is_now(folder, tmp_path):
 
 
 def test_steps_in_bfloat16(folder):
-    """What is coded stays float32: the same latents' bits, to the precision of a coarser analysis."""
+    """Only transforms run in bfloat16: losses agree to the precision of a coarser analysis."""
     whole, half = (losses(trainer_on(folder, bfloat16=coarse), 2) for coarse in (Bfloat16.OFF, Bfloat16.ON))
     assert half == pytest.approx(whole, rel=0.1)
 
@@ -150,7 +150,7 @@ def test_long_trainings_are_validated_and_saved_now_and_then(valid, folder, tmp_
 
 
 def test_scores_follow_the_density_not_the_start(folder, tmp_path):
-    """An adaptation's table is of one density: that of other weights would be wrong."""
+    """The score table of an adaptation belongs to a family of densities: that of other weights is not taken over."""
     trainer = trainer_on(folder)
     own = trainer.model.prior.context.adaptation.scores.table.clone()
     context = dataclasses.replace(trainer.config.context, family=Gaussian())
@@ -162,8 +162,8 @@ def test_scores_follow_the_density_not_the_start(folder, tmp_path):
     assert torch.equal(trainer.model.prior.context.adaptation.scores.table, own)
 
 
-def test_filters_are_not_taken_on(folder, tmp_path):
-    """They were found for what other networks decode."""
+def test_filters_are_not_taken_over(folder, tmp_path):
+    """Filters were learned for what other networks decode."""
     trainer = trainer_on(folder)
     model = trainer.config.build()
     learned(model.post_filter)
@@ -173,7 +173,7 @@ def test_filters_are_not_taken_on(folder, tmp_path):
 
 
 def test_only_the_parts_that_are_named_learn(folder):
-    """At any depth; a part that is not there is an error."""
+    """Parts may be at any depth; one that the model lacks is an error."""
     part = "prior.context.adaptation"
     trainer = trainer_on(folder, only=(part,), steps=3)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -188,7 +188,7 @@ def test_only_the_parts_that_are_named_learn(folder):
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("asked", ["true", "false", '"auto"'])
 def test_bfloat16_by_the_processor(native, asked, folder, tmp_path, capsys, monkeypatch):
-    """Asked for it is used, and said where it is only emulated; auto uses it where the processor has it."""
+    """true always uses it, with a line where it is only emulated; auto uses it where the processor has it."""
     for module in (session, recipe):
         monkeypatch.setattr(module, "native_bfloat16", lambda: native)
     path = tmp_path / "recipe.toml"
@@ -281,19 +281,19 @@ def test_steps_that_are_not_finite_are_skipped_then_stop(folder, monkeypatch):
 
 
 def test_exploding_steps_are_skipped_and_counted():
-    judge = GradientGuard()
-    assert all(judge.accepts(1.0, 2.0) for _ in range(100))
-    assert not judge.accepts(1.0, 500.0) and judge.accepts(1.0, 20.0)
+    guard = GradientGuard()
+    assert all(guard.accepts(1.0, 2.0) for _ in range(100))
+    assert not guard.accepts(1.0, 500.0) and guard.accepts(1.0, 20.0)
     other = GradientGuard()
-    other.restore(judge.state())
-    assert other.state() == judge.state() and other.skipped == 1
+    other.restore(guard.state())
+    assert other.state() == guard.state() and other.skipped == 1
     with pytest.raises(TrainingDiverged, match="exploded"):
         for _ in range(51):
             other.accepts(1.0, 1e6)
     assert GradientGuard().accepts(1.0, 1e6)  # nothing is usual yet
 
 
-def test_runs_of_other_models_and_damaged_ones_are_refused(folder, tmp_path):
+def test_runs_of_other_models_and_damaged_runs_are_refused(folder, tmp_path):
     save_run(trainer_on(folder), log_in(tmp_path), tmp_path / "run")
     for changes in ({"model": "lichen-hp"}, {"config": {"transform": {"latents": 16}}}):
         with pytest.raises(BadCheckpoint, match=r"another model.*another --output"):

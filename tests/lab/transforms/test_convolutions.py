@@ -1,4 +1,4 @@
-"""Layers in inference mode give what they give in training, but for rounding."""
+"""Layers in inference mode have the results that they have in training, up to rounding."""
 
 from __future__ import annotations
 

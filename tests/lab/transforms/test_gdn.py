@@ -27,14 +27,14 @@ def test_formula(kind):
     norm, u = lively(kind(3)), torch.randn(2, 3, 4, 5, dtype=torch.float64)
     out = norm(u)
     for i in range(3):
-        here = u[1, :, 2, 3]
-        energy = energy_of(norm, here, i)
-        shift = norm.nu[i] + norm.tau[i] @ here if kind in (GSDN, IGSDN) else 0
+        at = u[1, :, 2, 3]
+        energy = energy_of(norm, at, i)
+        shift = norm.nu[i] + norm.tau[i] @ at if kind in (GSDN, IGSDN) else 0
         wanted = {
-            GDN: here[i] / energy**0.5,
-            IGDN: here[i] * energy**0.5,
-            GSDN: (here[i] - shift) / energy**0.5,  # Qian 2021, eq. 5
-            IGSDN: here[i] * energy**0.5 + shift,  # eq. 6
+            GDN: at[i] / energy**0.5,
+            IGDN: at[i] * energy**0.5,
+            GSDN: (at[i] - shift) / energy**0.5,  # Qian 2021, eq. 5
+            IGSDN: at[i] * energy**0.5 + shift,  # eq. 6
         }[kind]
         assert float(out[1, i, 2, 3]) == pytest.approx(float(wanted), rel=1e-12)
 

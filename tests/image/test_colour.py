@@ -185,6 +185,11 @@ def test_profiles_of_other_samples_are_left_out_and_said():
     assert fits(grey, True) and fits(b"of another kind", False)
 
 
+def test_a_damaged_profile_is_said():
+    picture = open_picture(rgb_png(PIXELS, (b"iCCP", b"name\0\0of another kind")))
+    assert picture.icc is None and picture.notices == ("its ICC profile is damaged and was left out",)
+
+
 def grey_picture(exponent: float) -> Image.Image:
     icc = make_profile(SRGB_PRIMARIES, Gamma(exponent), True)
     return to_pil(Picture(np.repeat(PIXELS[:, :, :1], 3, axis=2), True, icc=icc))

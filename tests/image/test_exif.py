@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from lichen.image.exif import DAMAGED, upright
 from lichen.image.picture import Picture, from_pil, open_picture
@@ -130,9 +130,21 @@ def test_types_of_newer_standards_are_kept():
     assert open_picture(with_exif(exif_block(text))).exif == exif_block(text)
 
 
-def test_a_block_of_no_entries_is_no_loss():
-    picture = open_picture(with_exif(exif_block()))
+@pytest.mark.parametrize("block", [b"Exif\0\0", exif_block()])
+def test_a_block_that_says_nothing_is_no_loss(block):
+    picture = open_picture(saved(Image.fromarray(PIXELS), "WEBP", exif=b"Exif\0\0" + block))
     assert picture.exif is None and picture.notices == ()
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_the_orientation_of_avif_is_its_container_s():
+    """The specification says that EXIF only repeats it."""
+    plain = saved(scene(24, 16), "AVIF", exif=exif_block(short(ORIENTATION + 1, 6)))
+    exif_alone = plain.replace(short(ORIENTATION + 1, 6), short(ORIENTATION, 6))
+    both = saved(scene(24, 16), "AVIF", exif=exif_block(short(ORIENTATION, 6)))
+    assert exif_alone != plain and b"irot" in both
+    assert open_picture(exif_alone).pixels.shape == (16, 24, 3) and open_picture(both).pixels.shape == (24, 16, 3)
+    assert kept(open_picture(exif_alone))[ORIENTATION] == kept(open_picture(both))[ORIENTATION] == 1
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged values

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageFile, features
 
 from lichen.errors import BadInput, BadPicture
+from lichen.image.peeking import bits_of
 from lichen.image.picture import from_pil, open_picture
 from tests.image.by_hand import png, png_chunk, saved
 from tests.small import scene
@@ -263,6 +264,36 @@ def test_damage_of_any_byte_is_ours_to_report():
                 open_picture(bytes(damaged), max_pixels=10**6)
             except BadInput:
                 continue
+
+
+def test_an_alpha_of_0_everywhere_in_tga_means_none():
+    """Many programs write 32 bits and leave the fourth byte alone."""
+    rgba = np.dstack([colours(), np.zeros(SIZE[::-1], int)]).astype(np.uint8)
+    picture = open_picture(saved(Image.fromarray(rgba), "TGA"))
+    assert picture.alpha is None and np.array_equal(picture.pixels, colours())
+    assert picture.notices == ("its alpha of 0 everywhere was left out",)
+    rgba[0, 0, 3] = 1
+    assert np.array_equal(open_picture(saved(Image.fromarray(rgba), "TGA")).alpha, rgba[:, :, 3])
+
+
+def test_jpeg_of_red_green_and_blue_planes():
+    assert mean_error(saved(scene(*SIZE), "JPEG", quality=95, subsampling=0, keep_rgb=True)) < 2
+
+
+def test_deep_samples_of_heif_and_avif_are_said():
+    heif = pytest.importorskip("pillow_heif", reason="without pillow-heif")
+    buffer = io.BytesIO()
+    heif.from_bytes("RGB;16", (64, 48), np.full((48, 64, 3), 30000, np.uint16).tobytes()).save(buffer)
+    picture = open_picture(buffer.getvalue())
+    assert picture.notices == ("10 bits a sample became 8",) and abs(int(picture.pixels.mean()) - 117) <= 1
+
+
+@pytest.mark.parametrize(("flags", "bits"), [(0x00, 8), (0x20, 8), (0x40, 10), (0x60, 12)])
+def test_the_depth_that_avif_states(flags, bits):
+    image = Image.new("RGB", (2, 2))
+    image.format, image.fp = "AVIF", io.BytesIO(b"\0\0\0\x20ftypavif" + b"....av1C\x81\x05" + bytes([flags]) + bytes(9))
+    image.fp.seek(3)
+    assert bits_of(image) == bits and image.fp.tell() == 3
 
 
 def test_an_odd_chunk_is_no_harm():

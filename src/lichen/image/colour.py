@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from lichen.image.peeking import head_of, png_chunk_of
 from lichen.image.profiles import D65, SRGB_PRIMARIES, Chromaticities, Curve, Gamma, SrgbCurve, make_profile
 
 _ILLUMINANT_C, _DCI_WHITE = (0.310, 0.316), (0.314, 0.351)
@@ -31,7 +32,6 @@ _CURVES: dict[int, Curve] = {**_VIDEO, 4: Gamma(2.2), 5: Gamma(2.8), 8: Gamma(1.
 _HDR = {16: "PQ", 18: "HLG"}
 _SRGB_GAMMA, _GAMMA_TOLERANCE = 1 / 2.2, 0.03  # of the exponent, relative: as libpng compares
 _XY_TOLERANCE = 0.005
-_PNG_START, _HEAD_BYTES = 8, 2**16
 
 
 @dataclass(frozen=True)
@@ -100,40 +100,13 @@ def _is_near(chromaticity: tuple[float, ...]) -> bool:
 
 def _cicp_of_png(image: Image.Image) -> tuple[int, int, bool] | None:
     """Primaries, transfer and whether the range is full, of a PNG file's cICP chunk, which Pillow does not read."""
-    body = _chunk(image, b"cICP")
+    body = png_chunk_of(image, b"cICP")
     return (body[0], body[1], body[3] != 0) if body is not None and len(body) == 4 else None
-
-
-def _chunk(image: Image.Image, name: bytes) -> bytes | None:
-    """The body of the first chunk of this name before the samples; None also where the file is closed."""
-    file = getattr(image, "fp", None)
-    if file is None or file.closed:
-        return None
-    before = file.tell()
-    try:
-        file.seek(_PNG_START)
-        while len(head := file.read(8)) == 8:
-            length, found = struct.unpack(">I4s", head)
-            if found in {b"IDAT", b"IEND"}:
-                return None
-            if found == name:
-                body: bytes = file.read(min(length, _HEAD_BYTES))
-                return body
-            file.seek(length + 4, 1)
-        return None
-    finally:
-        file.seek(before)
 
 
 def _nclx_of_avif(image: Image.Image) -> tuple[int, int] | None:
     """Primaries and transfer of the first colour box in an AVIF file's head, which Pillow does not give."""
-    file = getattr(image, "fp", None)
-    if file is None or file.closed:
-        return None
-    before = file.tell()
-    file.seek(0)
-    head: bytes = file.read(_HEAD_BYTES)
-    file.seek(before)
+    head = head_of(image)
     at = head.find(b"colrnclx")
     if at < 0 or at + 12 > len(head):
         return None

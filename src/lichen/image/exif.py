@@ -59,7 +59,7 @@ def upright(block: bytes, turned: bool) -> tuple[bytes | None, tuple[str, ...]]:
     body = bytearray(without_marks(block))
     order = _ORDERS.get(bytes(body[:4]))
     if order is None or len(body) < _HEADER_BYTES + 2:
-        return None, (DAMAGED,)
+        return None, (DAMAGED,) if body else ()
     body[:4] = _HEADERS[order]
     at = struct.unpack_from(order + "I", body, 4)[0]
     if not _HEADER_BYTES <= at <= len(body) - 2:

@@ -9,21 +9,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from lichen.errors import BadPicture
-from lichen.image.samples import refuse_signed_bytes, to_grey
+from lichen.image.samples import deep_notice, refuse_signed_bytes, to_grey
 
 _AS_THEY_ARE = {"L", "LA", "RGB", "RGBA", "1", "P", "PA"}
 _BY_PILLOW = {"YCbCr": "RGB", "HSV": "RGB", "RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}  # Pillow's conversion is right
 _KEY_SCALES = {"L;2": 85, "L;4": 17}  # PNG: Pillow widens the samples but not the transparent key
 
 
-def plain(image: Image.Image, raw: str) -> tuple[Image.Image, tuple[str, ...]]:
+def plain(image: Image.Image, raw: str, bits: int = 8) -> tuple[Image.Image, tuple[str, ...]]:
     """A loaded image in mode L, LA, RGB or RGBA, and notices for the user.
 
-    `raw` is the `raw_mode` that it had. Raises `BadPicture` for modes and samples without a meaning as colour.
+    `raw` is the `raw_mode` that it had, `bits` what its file says of them where Pillow does not, else 8. Raises
+    `BadPicture` for modes and samples without a meaning as colour.
     """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return to_grey(image, raw)
-    notices = ("16 bits a sample became 8",) if ";16" in raw else ()
+        return to_grey(image, raw, bits)
+    bits = 16 if ";16" in raw else bits
+    notices = (deep_notice(bits),) if bits > 8 else ()
     if image.mode in {"CMYK", "LAB"}:
         return _managed(image), (*notices, f"{image.mode} became RGB")
     if image.mode in _BY_PILLOW:
@@ -33,6 +35,8 @@ def plain(image: Image.Image, raw: str) -> tuple[Image.Image, tuple[str, ...]]:
     refuse_signed_bytes(image)
     if raw.startswith("LA;16"):  # Pillow has no LA of 16 bits
         return image.convert("LA"), notices
+    if image.format == "TGA" and image.mode in {"LA", "RGBA"} and image.getchannel("A").getextrema()[1] == 0:
+        return image.convert(image.mode[:-1]), (*notices, "its alpha of 0 everywhere was left out")  # means none there
     return _with_alpha(image, raw), notices
 
 

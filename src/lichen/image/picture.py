@@ -17,6 +17,7 @@ from lichen.image.colour import ColourDescription, describe_colour
 from lichen.image.formats import register_plugins, what_it_is
 from lichen.image.metadata import Metadata, read_metadata
 from lichen.image.modes import frames_notice, plain
+from lichen.image.peeking import bits_of
 from lichen.image.profiles import fits, space_of
 from lichen.image.reading import reading
 from lichen.image.samples import mend_tiles, raw_mode, refuse_unreadable
@@ -130,10 +131,10 @@ def _read(image: Image.Image, given: Mapping[str, bytes]) -> Picture:
         raise BadPicture("the picture is empty: it needs at least one pixel")
     refuse_unreadable(image)
     mend_tiles(image)
-    raw, colour = raw_mode(image), describe_colour(image)
+    raw, bits, colour = raw_mode(image), bits_of(image), describe_colour(image)
     image.load()  # some formats have their metadata at the end
     found = read_metadata(image, given)
-    upright, notices = plain(image, raw)
+    upright, notices = plain(image, raw, bits)
     upright = upright.transpose(found.turn) if found.turn is not None else upright
     grey = upright.mode in {"L", "LA"}
     icc, said = _profile(image, found.metadata.icc, colour, "icc_profile" in given, grey)
@@ -151,6 +152,8 @@ def _profile(
         return None, ()
     notices = () if is_given else colour.notices
     chosen = icc if is_given else colour.icc or icc
+    if chosen is None and not is_given and "icc_profile" in image.info:  # Pillow could not read it
+        notices = (*notices, "its ICC profile is damaged and was left out")
     if isinstance(chosen, bytes) and not fits(chosen, grey):
         lost = f"its profile for {space_of(chosen)}, which does not fit, was left out"
         return None, (*notices, lost)
@@ -186,7 +189,7 @@ def from_array(array: NDArray[Any]) -> Picture:
 
 def _from_float(array: NDArray[Any]) -> Bytes:
     if not np.issubdtype(array.dtype, np.floating):
-        raise BadPicture(f"an array must be uint8 or float in [0, 1], not {array.dtype}")
+        raise BadPicture(f"an array must be uint8 or float in [0, 1], not {array.dtype}; divide it by its white")
     if not np.isfinite(array).all():
         raise BadPicture("the array has NaN or infinite values; replace them first")
     if array.min() < 0 or array.max() > 1:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from lichen.errors import BadPicture
+from lichen.image.peeking import head_of
 
 _BITS, _PHOTOMETRIC, _SUBFILE, _SUB_DIRECTORIES, _PLANAR, _FORMAT, _DNG = 258, 262, 254, 330, 284, 339, 50706
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
@@ -46,14 +47,7 @@ def refuse_unreadable(image: Image.Image) -> None:
 
 
 def _is_canon_raw(image: Image.Image) -> bool:
-    file = getattr(image, "fp", None)
-    if file is None or file.closed:
-        return False
-    before = file.tell()
-    file.seek(8)
-    mark = file.read(2)
-    file.seek(before)
-    return bool(mark == b"CR")
+    return head_of(image, 10)[8:] == b"CR"
 
 
 def mend_tiles(image: Image.Image) -> None:
@@ -101,10 +95,11 @@ def _set_raw_modes(image: Image.Image, modes: list[str]) -> None:
     ]
 
 
-def to_grey(image: Image.Image, raw: str) -> tuple[Image.Image, tuple[str, ...]]:
+def to_grey(image: Image.Image, raw: str, bits: int = 8) -> tuple[Image.Image, tuple[str, ...]]:
     """A loaded image of mode I, I;16 or F -> L, or LA with a transparent key; and notices.
 
-    Raises `BadPicture` for samples whose black and white are not known.
+    `raw` is the `raw_mode` that it had, `bits` what its file says of them where Pillow does not, else 8. Raises
+    `BadPicture` for samples whose black and white are not known.
     """
     samples = np.asarray(image)
     white_is_zero = tag_of(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
@@ -118,7 +113,12 @@ def to_grey(image: Image.Image, raw: str) -> tuple[Image.Image, tuple[str, ...]]
     key = image.info.get("transparency")
     if isinstance(key, int):
         result.putalpha(Image.fromarray(np.where(samples == key, 0, 255).astype(np.uint8)))
-    return result, (notice,)
+    return result, (deep_notice(bits) if bits > 8 else notice,)
+
+
+def deep_notice(bits: int) -> str:
+    """What is said of samples of more than 8 bits."""
+    return f"{bits} bits a sample became 8"
 
 
 def _top(image: Image.Image, raw: str, samples: NDArray[Any]) -> tuple[int, str]:
@@ -127,10 +127,10 @@ def _top(image: Image.Image, raw: str, samples: NDArray[Any]) -> tuple[int, str]
     if lowest < 0:
         raise BadPicture("negative samples have no black and white of their own; scale them to 0 ... 255 first")
     if raw.startswith("I;12") or tag_of(image, _BITS) == (12,):
-        return 4095, "12 bits a sample became 8"
+        return 4095, deep_notice(12)
     signed = tag_of(image, _FORMAT, (1,))[0] == _SIGNED
     if not signed and (image.mode.startswith("I;16") or raw.startswith("I;16") or image.format == "PPM"):
-        return _16_BITS, "16 bits a sample became 8"
+        return _16_BITS, deep_notice(16)
     if highest <= 255:
         return 255, f"samples of mode {image.mode} were taken for 0 ... 255"
     if highest > _16_BITS or (signed and tag_of(image, _BITS) == (16,)):

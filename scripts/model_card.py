@@ -101,7 +101,7 @@ def facts(path: Path, checkpoint: Checkpoint, tune: Tune) -> str:
     """What these weights are."""
     said, model = checkpoint.facts, checkpoint.model
     filters = f"; principal filters from {said['filters_from']} of them" if "filters_from" in said else ""
-    steps, parameters = model.prior.context.schedule.steps, sum(p.numel() for p in model.parameters())
+    steps, parameters = model.prior.context.schedule.count, sum(p.numel() for p in model.parameters())
     about = f"block transform beside a small network, hyperprior, {steps} coding steps; all rates"
     return table(
         ["", ""],
@@ -203,15 +203,14 @@ def sources(path: Path) -> str:
     return table(["collection", "pictures", "licence"], rows)
 
 
-def main() -> None:
-    tune = Tune(sys.argv[2]) if len(sys.argv) > 2 else Tune.PSNR
-    path = find_tuned("lichen", tune, PACKAGED)
+def card(path: Path, tune: Tune, data: Path) -> str:
+    """The model card of a weights file, trained for a measure on the pictures that `data` lists."""
     checkpoint = load_checkpoint(path)
     board = read_leaderboard(ROOT / "results/kodak")
     ours = next((codec for codec in board.codecs if codec.key == path.stem and codec.run), None)
     if ours is None or ours.run is None or ours.run.versions != (checkpoint.hash.hex(),):
         sys.exit("results/kodak is of other weights: run lichen eval --replace first")
-    text = CARD.format(
+    return CARD.format(
         stem=path.stem,
         facts=facts(path, checkpoint, tune),
         kodak=len(board.pictures),
@@ -226,9 +225,14 @@ def main() -> None:
         top=ours.points.psnr_db[-1],
         history=history(checkpoint.name, tune),
         recipe=recipe(checkpoint.facts["recipe"]),
-        sources=sources(Path(sys.argv[1])),
+        sources=sources(data),
     )
-    write_atomically(path.with_suffix(".md"), text.encode(), overwrite=True)
+
+
+def main() -> None:
+    tune = Tune(sys.argv[2]) if len(sys.argv) > 2 else Tune.PSNR
+    path = find_tuned("lichen", tune, PACKAGED)
+    write_atomically(path.with_suffix(".md"), card(path, tune, Path(sys.argv[1])).encode(), overwrite=True)
 
 
 if __name__ == "__main__":

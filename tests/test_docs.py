@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lichen.lab.models.checkpoint import PACKAGED
 from lichen.lab.models.model import Model
 from lichen.lab.models.transform_configs import FastHyper
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.walk import merge, walk_latents
+from lichen.options import Tune
 from tests.command import run
 from tests.laws.laws import Given, leaks, mask_of, uses_context
 from tests.small import scene
@@ -139,6 +142,7 @@ def test_the_added_schedule_holds_every_latent_once(added: Model, size: tuple[in
 
 
 def test_the_added_model_does_not_see_ahead(added: Model):
+    torch.manual_seed(1)
     context = added.prior.context
     for parameter in context.parameters():
         nn.init.normal_(parameter, std=0.1)
@@ -184,6 +188,16 @@ def test_modules_that_pages_run_exist():
     for page in PAGES:
         for module in re.findall(r"python -m (benchmarks\.\w+)", page.read_text()):
             assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), f"{page.name}: {module}"
+
+
+@pytest.mark.parametrize("tune", Tune)
+def test_a_model_card_is_what_its_script_gives(tune: Tune, tmp_path: Path):
+    """But for the data, whose list is not in the repository."""
+    script = runpy.run_path(str(ROOT / "scripts/model_card.py"))
+    (tmp_path / "SOURCES.csv").write_text("from_repository,licence\n")
+    weights = PACKAGED / f"{tune.weights('lichen')}.safetensors"
+    made = script["card"](weights, tune, tmp_path / "SOURCES.csv")
+    assert made.partition("## Data")[0] == weights.with_suffix(".md").read_text().partition("## Data")[0]
 
 
 def test_the_readme_is_short():

@@ -138,6 +138,10 @@ def test_smoke_of_a_pair(folders):
     assert "meaningless" in text and "| -6.84 |" in text and "10.37 and 16.5 %, whose difference is 6.13." in text
     table = (folders / "out/results/table.tsv").read_text()
     assert len(table.splitlines()) == 1 + 8  # one picture of the two
+    assert (
+        not list((folders / "out/runs").rglob("state.pt"))
+        and len([*(folders / "out/runs").rglob("*.safetensors")]) == 8
+    )
     assert smoke(folders, "fig10") == facts  # nothing is trained or measured again
     assert (folders / "out/results/table.tsv").read_text() == table
 

@@ -137,10 +137,11 @@ def test_the_session_writes_weights_that_code(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("valid", [True, False])
 def test_long_trainings_are_validated_and_saved_now_and_then(valid, folder, tmp_path, monkeypatch):
-    """After the first step, and then not at each, with --valid or without."""
+    """Soon after the start, and then not at each step, with --valid or without."""
     saved: list[int] = []
     save = session.save_run
     monkeypatch.setattr(session, "VALID_SECONDS", 0)
+    monkeypatch.setattr(session, "LOG_SECONDS", 0)
     monkeypatch.setattr(session, "save_run", lambda trainer, *rest: saved.append(trainer.step) or save(trainer, *rest))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('model = "lichen"\nsteps = 3\ncrop = 64\nbatch = 1\n')

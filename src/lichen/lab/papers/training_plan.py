@@ -14,6 +14,7 @@ from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.config import Distortion
 from lichen.lab.models.zoo import row
 from lichen.lab.papers.protocol import MS_SSIM_CROP, Experiment, TrainingScale, Variant
+from lichen.lab.training.state import STATE
 
 Train = Callable[[Path, Path, Path], None]  # recipe, data, output: a run, resumed if there is one
 
@@ -86,7 +87,7 @@ def write_recipes(trainings: Sequence[Training]) -> None:
 def train_missing(
     trainings: Sequence[Training], scale: TrainingScale, data: Path, train: Train, say: Callable[[str], None]
 ) -> None:
-    """Run those trainings that are not finished; `say` hears of each.
+    """Run those trainings that are not finished; `say` hears of each. Finished smoke runs keep no state to resume.
 
     Raises `OutputExists` when a folder holds a training by another recipe.
     """
@@ -97,6 +98,8 @@ def train_missing(
         if not _finished(training, scale):
             say(f"training {number} of {len(trainings)}: {training.variant.name}, lambda {training.lam:g}")
             train(training.folder / "recipe.toml", data, training.folder)
+        if scale.meaningless and _finished(training, scale):  # nobody goes on with it, and it is the largest file
+            (training.folder / STATE).unlink(missing_ok=True)
 
 
 def _refuse_other_recipe(training: Training) -> None:

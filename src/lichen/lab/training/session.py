@@ -31,7 +31,7 @@ from lichen.runtime.memory import keep_freed_memory
 VALID_SECONDS = 900  # from one validation to the next
 VALID_PICTURES = 8
 VALID_QUALITIES = (15, 40, 65, 90)
-LOG_SECONDS = 10  # between two writings of log.csv
+LOG_SECONDS = 10  # between two writings of log.csv, and until the first checkpoint
 STOP_SECONDS = 0.5  # after Ctrl-C, for the step at work to be between two updates
 
 
@@ -171,7 +171,8 @@ class _Session:
         if means:
             self.progress.console.print(f"step {means.step}: {means.line()}; {self.clock.left(means.step)}")
         check = bool(self.checks) and now - self.validated > VALID_SECONDS
-        if check or self.saved_step == 0 or now - self.saved > 60 * self.options.save_minutes:
+        pause = 60 * self.options.save_minutes
+        if check or now - self.saved > (pause if self.saved_step else min(pause, LOG_SECONDS)):
             self.save()
         elif means and now - self.logged > LOG_SECONDS:
             self.log.save()

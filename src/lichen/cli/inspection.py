@@ -23,9 +23,10 @@ def inspect(
     as_json: Json = False,
     threads: Threads = 0,
 ) -> None:
-    """Look at a model's latents: correlation map, mean, scale, rates, energies; two or more models side by side.
+    """Look at a model's latents: correlation maps, mean, scale, rates; two or more models side by side.
 
-    Of Global Reference also OUTPUT-references.png: matched regions, S and U maps, what each stage brings.
+    OUTPUT-channels.png has magnitudes, histograms, energies and correlations by channel. Of Global Reference also
+    OUTPUT-references.png: matched regions, S and U maps, what each stage brings.
     --json prints numbers instead of drawing.
 
     Examples: `lichen inspect a.safetensors kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
@@ -43,9 +44,7 @@ def inspect(
         typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
         return
     for i in inspections:
-        console.print(
-            f"{i.name}: off-centre correlation {i.off_centre:.4f}, spatial saving {i.saving_bpp:.4f} bpp", markup=False
-        )
+        console.print(i.summary(), markup=False)
     shown = f"{_counted(len(inspections), 'model')} on {_counted(inspections[0].pictures, 'picture')}"
     for path in _draw(inspections, output, force):
         console.print(f"{path} shows {shown}", markup=False)
@@ -53,19 +52,15 @@ def inspect(
 
 def _draw(inspections: list[Any], output: Path, force: bool) -> list[Path]:
     """Write the sheets; gives their files."""
-    from lichen.image.files import refuse_existing, write_atomically
-    from lichen.lab.inspection.latent_figures import draw
-    from lichen.lab.inspection.lookup_figures import draw_lookups
+    from lichen.image.files import write_atomically
+    from lichen.lab.inspection.sheets import sheets
 
-    references = output.with_name(f"{output.stem}-references.png")
-    looked = any(i.lookup for i in inspections)
-    if looked:
-        refuse_existing(references, force)
-    write_atomically(output, draw(inspections), force)
-    if not looked:
-        return [output]
-    write_atomically(references, draw_lookups(inspections), force)
-    return [output, references]
+    wanted = {output.with_stem(f"{output.stem}{more}"): draw for more, draw in sheets(inspections).items()}
+    for path in wanted:
+        refuse_existing(path, force)
+    for path, draw in wanted.items():
+        write_atomically(path, draw(inspections), force)
+    return list(wanted)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""What a model's latents look like on some pictures: the papers' correlation maps, energies and rates, as numbers."""
+"""`lichen inspect`: a model's latents on some pictures, as the papers show them, in numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from torch import Tensor
 
 from lichen.errors import BadData, UsageError
 from lichen.image.picture import Picture
-from lichen.lab.inspection import lookups
-from lichen.lab.inspection.lookups import Lookup, LookupSums
-from lichen.lab.losses.correlation import Correlation, channel_maps, correlation_map, normalised, off_centre
+from lichen.lab.inspection.latent_statistics import (
+    WINDOW,
+    CodedLatents,
+    Spread,
+    neighbours_mean,
+    rate_weighted,
+    relative,
+    saving_bits,
+    spread_of,
+)
+from lichen.lab.inspection.references import References, ReferenceSums, reference_numbers, references_of
 from lichen.lab.models.checkpoint import Checkpoint
 from lichen.lab.models.model import Model
 from lichen.lab.prior.entropy_parameters import EntropyParameters, LearnedEntropyParameters
@@ -23,10 +31,8 @@ from lichen.lab.prior.walk import merge
 from lichen.lab.tensors import to_float
 from lichen.runtime.level import Level
 
-WINDOW = 5  # of the estimated maps; neighbours within 3 x 3 then have all their correlations known
-BINS, RANGE = 81, 4.0  # of the histogram of normalised latents
-_CAUSAL = ((-1, -1), (-1, 0), (-1, 1), (0, -1))  # rows and columns of the neighbours coded before a latent
-_NOISE = 1 / 12  # variance of rounding
+TOP_CHANNELS = 8  # of highest energy, whose magnitudes are shown (ELIC's Figure 2)
+HISTOGRAM_CHANNELS = 4  # of highest entropy, whose latents' histograms are shown (Qian 2021, Figure 11)
 
 
 @dataclass(frozen=True)
@@ -42,172 +48,207 @@ class Planes:
 
 
 @dataclass(frozen=True)
+class Magnitudes:
+    """The first picture's channels of highest energy, in falling order (ELIC supplement, eq. 1 and 2).
+
+    `maps` (n, h, w) are f = abs(y_hat) / max(abs(y_hat)), the maximum over all channels; `energy` (n,) the mean of
+    y_hat^2. The paper writes max(y_hat), which gives values above 1 where the largest latent is negative.
+    """
+
+    channels: tuple[int, ...]
+    maps: Tensor
+    energy: Tensor
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A model's latents over a data set.
 
-    `correlation` (5, 5) is C of the correlation loss (eq. 10), `off_centre` the mean of |C| of its inner 3 x 3
-    without the centre. `saving_bpp` is what a Gaussian that knows its four causal neighbours of the same channel
-    would still save, by the estimated correlations: how much spatial dependence is left. `energy` (M,) is the mean
-    of y_hat^2, `channel_bpp` (M,) the rate of each channel by its Gaussian (skipped latents too); `histogram` (81,)
-    counts normalised latents evenly in [-4, 4]. `lookup` are the first picture's references and `referred` sums of
-    all pictures', where the model is Global Reference.
+    * `correlation` (5, 5): C of the correlation loss (eq. 10), of all channels; `rho` (5, 5): C / C(0).
+      `off_centre` and `rho_off_centre`: the means of their absolute values at the eight neighbours.
+    * `channel_rho` (M, 5, 5): C / C(0) of each channel; `weighted_rho`: the mean of its absolute values at the
+      eight neighbours, channels weighed by their rates.
+    * `saving_bpp`: what a Gaussian that knows its four causal neighbours of the same channel would still save, by the
+      estimated correlations: how much spatial dependence is left.
+    * `estimated_y_bpp`, `estimated_z_bpp`: latents and hyper-latents.
+    * `energy` (M,): means of y_hat^2; `channel_bpp` (M,): rates by the channels' distributions (skipped latents too);
+      `channel_mean` (M,): means of y.
+    * `histogram` (81,): counts of normalised latents, evenly in [-4, 4]; `latent_histograms` (M, 512): of each
+      channel's y, in bins of half a step from -128 to 128.
+    * `first`, `magnitudes`, `references`: of the first picture; the last of Global Reference only, with the sums
+      `referred` of each picture.
     """
 
     name: str
     pictures: int
     correlation: Tensor
-    off_centre: float
+    channel_rho: Tensor
     saving_bpp: float
-    estimated_bpp: float
+    estimated_y_bpp: float
+    estimated_z_bpp: float
     energy: Tensor
     channel_bpp: Tensor
+    channel_mean: Tensor
     histogram: Tensor
+    latent_histograms: Tensor
     first: Planes
-    lookup: Lookup | None
-    referred: tuple[LookupSums, ...]
+    magnitudes: Magnitudes
+    references: References | None
+    referred: tuple[ReferenceSums, ...]
+
+    @property
+    def estimated_bpp(self) -> float:
+        """Latents and hyper-latents together."""
+        return self.estimated_y_bpp + self.estimated_z_bpp
+
+    @property
+    def rho(self) -> Tensor:
+        """C / C(0), (5, 5)."""
+        return relative(self.correlation)
+
+    @property
+    def off_centre(self) -> float:
+        """Mean of abs(C) at the eight neighbours."""
+        return float(neighbours_mean(self.correlation))
+
+    @property
+    def rho_off_centre(self) -> float:
+        """Mean of abs(C / C(0)) at the eight neighbours."""
+        return float(neighbours_mean(self.rho))
+
+    @property
+    def weighted_rho(self) -> float:
+        """Mean of abs(rho) at the eight neighbours in each channel, weighed by the channels' rates."""
+        return rate_weighted(self.channel_rho, self.channel_bpp)
+
+    @property
+    def most_bits(self) -> list[int]:
+        """The channels of highest entropy over all pictures, in falling order."""
+        return self.channel_bpp.argsort(descending=True)[:HISTOGRAM_CHANNELS].tolist()
+
+    def summary(self) -> str:
+        """One line for a terminal."""
+        return (
+            f"{self.name}: {self.estimated_bpp:.4f} bpp estimated, y {self.estimated_y_bpp:.4f} and z "
+            f"{self.estimated_z_bpp:.4f}; off-centre correlation C {self.off_centre:.4f}, C/C(0) "
+            f"{self.rho_off_centre:.4f}, by channel and rate {self.weighted_rho:.4f}; spatial saving "
+            f"{self.saving_bpp:.4f} bpp"
+        )
 
     def numbers(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        more = {"global_reference": lookups.numbers(self.lookup, self.referred)} if self.lookup else {}
+        more = {"global_reference": reference_numbers(self.references, self.referred)} if self.references else {}
         return more | {
             "model": self.name,
             "pictures": self.pictures,
             "estimated_bpp": round(self.estimated_bpp, 5),
+            "estimated_y_bpp": round(self.estimated_y_bpp, 5),
+            "estimated_z_bpp": round(self.estimated_z_bpp, 5),
             "mean_off_centre_correlation": round(self.off_centre, 6),
+            "mean_off_centre_rho": round(self.rho_off_centre, 6),
+            "rate_weighted_rho": round(self.weighted_rho, 6),
             "spatial_saving_bpp": round(self.saving_bpp, 6),
-            "correlation_map": [[round(v, 6) for v in row] for row in self.correlation.tolist()],
-            "energy": [round(v, 6) for v in self.energy.tolist()],
-            "channel_bpp": [round(v, 7) for v in self.channel_bpp.tolist()],
+            "correlation_map": _rounded(self.correlation, 6),
+            "rho_map": _rounded(self.rho, 6),
+            "channel_rho_maps": _rounded(self.channel_rho[:, 1:4, 1:4], 4),
+            "energy": _rounded(self.energy, 6),
+            "channel_bpp": _rounded(self.channel_bpp, 7),
+            "channel_mean": _rounded(self.channel_mean, 5),
             "highest_entropy_channel": self.first.channel,
+            "highest_entropy_channels": self.most_bits,
+            "highest_energy_channels": list(self.magnitudes.channels),
         }
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What one picture contributes; sums over positions unless said otherwise."""
-
-    centres: int
-    pixels: int
-    positions: int
-    correlation: Tensor  # (5, 5), mean over centres
-    noisy: Tensor  # (M, 5, 5), the same of latents with the noise of rounding, for each channel
-    energy: Tensor
-    bits: Tensor  # (M,)
-    estimated_bits: float
-    histogram: Tensor
+def _rounded(values: Tensor, places: int) -> list[Any]:
+    """Nested lists of a tensor, rounded."""
+    if values.dim() == 1:
+        return [round(v, places) for v in values.tolist()]
+    return [_rounded(inner, places) for inner in values]
 
 
-def saving_bits(maps: Tensor, count: int) -> Tensor:
-    """Bits a latent would cost less if predicted from its four causal neighbours: (C, 5, 5) maps -> (C,).
-
-    The Gaussian's -1/2 log2(1 - R^2), R^2 = r' S^-1 r from the maps normalised by their centres, less what
-    chance gives four predictors with `count` samples.
-    """
-    rho = (maps + maps.flip(1, 2)) / (2 * maps[:, 2, 2].clamp(min=1e-12)[:, None, None])
-    between = [[(a[0] - b[0] + 2, a[1] - b[1] + 2) for b in _CAUSAL] for a in _CAUSAL]
-    system = torch.stack([torch.stack([rho[:, r, c] for r, c in line], dim=1) for line in between], dim=1)
-    target = torch.stack([rho[:, r + 2, c + 2] for r, c in _CAUSAL], dim=1)
-    solved = torch.linalg.solve(system + 1e-6 * torch.eye(4, dtype=maps.dtype), target)
-    explained = 1 - (1 - (target * solved).sum(dim=1)) * (count - 1) / max(count - 5, 1)
-    return -0.5 * torch.log2(1 - explained.clamp(0, 1 - 1e-6))
-
-
-@dataclass(frozen=True)
-class _Walked:
-    """A picture's latents as a file has them: `coded` is the belief as the walk gave it, with its stages."""
-
-    latents: Latents
-    y_hat: Tensor
-    coded: EntropyParameters
-    bits: float
-
-
-def _walk(checkpoint: Checkpoint, x: Tensor, level: Tensor) -> _Walked:
-    """One estimating pass. Raises `UsageError` for a model without a scale."""
+def _walk(checkpoint: Checkpoint, x: Tensor, rate_level: Tensor) -> tuple[CodedLatents, EntropyParameters]:
+    """One estimating pass, and the parameters that were coded, with their stages. Raises `UsageError` without scale."""
     model: Model = checkpoint.model
-    y = model.analyse(x, level)
-    z = model.hyper_analyse(y, level)
-    estimator = Estimator(None)
-    walked = model.prior.walk(estimator, level, (z.shape[2], z.shape[3]), y, z)
+    y, estimator = model.analyse(x, rate_level), Estimator(None)
+    walked = model.walk(estimator, y, rate_level)
     coded = walked.predicted[0][1]
     if isinstance(coded, LearnedEntropyParameters):
         raise UsageError(f"{checkpoint.name} has no scale to normalise its latents by: there is nothing to inspect")
     whole = merge(walked.predicted, y)
-    return _Walked(Latents(y, whole.mean, whole.scale), walked.y_hat, coded, float(torch.stack(estimator.bits).sum()))
+    bits_z, *bits_y = (float(bits) for bits in estimator.bits)
+    return CodedLatents(Latents(y, whole.mean, whole.scale), walked.y_hat, coded.family, sum(bits_y), bits_z), coded
 
 
-def _look(walked: _Walked, pixels: int) -> tuple[_Seen, Planes]:
-    latents, y_hat, how = walked.latents, walked.y_hat, Correlation(WINDOW)
-    residual, u = latents.y - latents.mean, normalised(latents, how)
-    shape, away = walked.coded.family, y_hat - latents.mean
-    bits = shape.bits(away if shape.mean_in_cdf else torch.round(away), latents.scale)[0]
-    spread = torch.sqrt(latents.scale.square() + _NOISE)
-    noisy = channel_maps(residual / spread, WINDOW)
-    noisy[:, WINDOW // 2, WINDOW // 2] += (_NOISE / spread.square()).mean(dim=(0, 2, 3))
-    height, width = u.shape[2:]
-    seen = _Seen(
-        centres=(height - WINDOW + 1) * (width - WINDOW + 1),
-        pixels=pixels,
-        positions=height * width,
-        correlation=correlation_map(latents, how).double(),
-        noisy=noisy.double(),
-        energy=y_hat.square().sum(dim=(0, 2, 3)).double(),
-        bits=bits.sum(dim=(1, 2)).double(),
-        estimated_bits=walked.bits,
-        histogram=torch.histc(u.float(), BINS, -RANGE, RANGE),
-    )
-    top = int(seen.bits.argmax())
-    y_hat, mean, scale, u = (t[0, top].clone() for t in (y_hat, latents.mean, latents.scale, u))
-    return seen, Planes(top, y_hat, mean, scale, u, bits.sum(dim=0))
+def planes_of(coded: CodedLatents) -> Planes:
+    """The channel of highest entropy."""
+    bits, latents = coded.bits(), coded.latents
+    top = int(bits.sum(dim=(1, 2)).argmax())
+    y_hat, mean, scale = (x[0, top].clone() for x in (coded.y_hat, latents.mean, latents.scale))
+    return Planes(top, y_hat, mean, scale, coded.normalised()[top].clone(), bits.sum(dim=0))
+
+
+def magnitudes_of(y_hat: Tensor) -> Magnitudes:
+    """The magnitude maps of y_hat (1, M, h, w)'s channels of highest energy."""
+    energy = y_hat[0].double().square().mean(dim=(1, 2))
+    channels = energy.argsort(descending=True)[:TOP_CHANNELS]
+    largest = y_hat.abs().max().clamp(min=1e-12)
+    return Magnitudes(tuple(channels.tolist()), y_hat[0, channels].abs() / largest, energy[channels])
 
 
 @torch.no_grad()
 def inspect_model(checkpoint: Checkpoint, pictures: Iterable[Picture], quality: float = 50) -> Inspection:
-    """Look at a model's latents on pictures, at a quality of 0 ... 100.
+    """The statistics of a model's latents on pictures, at a quality of 0 ... 100.
 
-    Raises `UsageError` for a model without a scale, `BadData` when no picture is large enough (five latents a side).
+    Pictures of fewer than five latents a side are left out. Raises `UsageError` for a model without a scale, or another
+    quality, `BadData` when no picture is large enough.
     """
-    level = torch.tensor([Level.of_quality(quality, checkpoint.config.rates.count).rate_level])
-    seen: list[_Seen] = []
-    referred: list[LookupSums] = []
-    first: Planes | None = None
-    lookup: Lookup | None = None
+    rate_level = torch.tensor([Level.of_quality(quality, checkpoint.config.rates.count).rate_level])
+    spreads: list[Spread] = []
+    referred: list[ReferenceSums] = []
+    first: tuple[Planes, Magnitudes] | None = None
+    references: References | None = None
     context, stride = checkpoint.model.prior.context, checkpoint.model.stride
     for picture in pictures:
-        walked = _walk(checkpoint, to_float(picture.pixels), level)
-        if min(walked.y_hat.shape[2:]) < WINDOW:
+        coded, parameters = _walk(checkpoint, to_float(picture.pixels), rate_level)
+        if min(coded.y_hat.shape[2:]) < WINDOW:
             continue
-        found, planes = _look(walked, picture.pixels.shape[0] * picture.pixels.shape[1])
-        back = lookups.look_back(context, walked.y_hat, walked.coded, planes.channel, picture.pixels, stride)
-        if back is not None:
-            lookup = lookup or back[0]
-            referred.append(back[1])
-        seen.append(found)
-        first = first or planes
+        first = first or (planes_of(coded), magnitudes_of(coded.y_hat))
+        found = references_of(context, coded.y_hat, parameters, first[0].channel, picture.pixels, stride)
+        if found is not None:
+            references = references or found[0]
+            referred.append(found[1])
+        spreads.append(spread_of(coded, picture.pixels.shape[0] * picture.pixels.shape[1]))
     if first is None:
         raise BadData(f"no picture of at least {WINDOW} x {WINDOW} latents; give larger ones")
-    return _summed(checkpoint.name, seen, first, lookup, tuple(referred))
+    return _inspection(checkpoint.name, spreads, first, references, tuple(referred))
 
 
-def _summed(
-    name: str, seen: list[_Seen], first: Planes, lookup: Lookup | None, referred: tuple[LookupSums, ...]
+def _inspection(
+    name: str,
+    spreads: list[Spread],
+    first: tuple[Planes, Magnitudes],
+    references: References | None,
+    referred: tuple[ReferenceSums, ...],
 ) -> Inspection:
-    centres, pixels = sum(s.centres for s in seen), sum(s.pixels for s in seen)
-    positions = sum(s.positions for s in seen)
-    correlation = torch.stack([s.correlation * s.centres for s in seen]).sum(dim=0) / centres
-    noisy = torch.stack([s.noisy * s.centres for s in seen]).sum(dim=0) / centres
-    bits = torch.stack([s.bits for s in seen]).sum(dim=0)
+    whole = Spread.added(spreads)
+    maps = whole.maps / whole.centres
+    saving = saving_bits(whole.noisy_maps / whole.centres, whole.centres).sum()
     return Inspection(
         name=name,
-        pictures=len(seen),
-        correlation=correlation,
-        off_centre=float(off_centre(correlation[1:4, 1:4])),
-        saving_bpp=float(saving_bits(noisy, centres).sum()) * positions / pixels,
-        estimated_bpp=sum(s.estimated_bits for s in seen) / pixels,
-        energy=torch.stack([s.energy for s in seen]).sum(dim=0) / positions,
-        channel_bpp=bits / pixels,
-        histogram=torch.stack([s.histogram for s in seen]).sum(dim=0),
-        first=first,
-        lookup=lookup,
+        pictures=len(spreads),
+        correlation=maps.mean(dim=0),
+        channel_rho=relative(maps),
+        saving_bpp=float(saving) * whole.positions / whole.pixels,
+        estimated_y_bpp=whole.bits_y / whole.pixels,
+        estimated_z_bpp=whole.bits_z / whole.pixels,
+        energy=whole.energy / whole.positions,
+        channel_bpp=whole.bits / whole.pixels,
+        channel_mean=whole.total / whole.positions,
+        histogram=whole.histogram,
+        latent_histograms=whole.latent_histograms,
+        first=first[0],
+        magnitudes=first[1],
+        references=references,
         referred=referred,
     )

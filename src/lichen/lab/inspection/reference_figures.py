@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lichen.lab.inspection.drawing import images, saved, sheet
 from lichen.lab.inspection.inspect import Inspection
-from lichen.lab.inspection.latent_figures import images, saved, sheet
-from lichen.lab.inspection.lookups import Lookup, Region
+from lichen.lab.inspection.references import References, Region
 
 _COLUMNS = 4
 _TARGET, _REFERENCE = ("#a020f0", "white"), ("#ffd60a", "black")  # purple and yellow, and the ink on them
 
 
-def draw_lookups(inspections: Sequence[Inspection]) -> bytes:
+def draw_references(inspections: Sequence[Inspection]) -> bytes:
     """A PNG with two rows for each of the models that refer back. Raises `UsageError` without matplotlib."""
-    there = [i for i in inspections if i.lookup]
+    there = [i for i in inspections if i.references]
     figure, axes = sheet(2 * len(there), _COLUMNS, (4.2, 3.9))
     for number, inspection in enumerate(there):
         _model(axes[2 * number : 2 * number + 2], inspection)
@@ -26,18 +26,18 @@ def draw_lookups(inspections: Sequence[Inspection]) -> bytes:
 
 
 def _model(axes: Any, inspection: Inspection) -> None:
-    lookup, channel = inspection.lookup, inspection.first.channel
-    assert lookup is not None
-    _matched(axes[0, 0], inspection.name, lookup)
-    similarity, confidence = lookup.matches.similarity, lookup.matches.confidence
+    references, channel = inspection.references, inspection.first.channel
+    assert references is not None
+    _matched(axes[0, 0], inspection.name, references)
+    similarity, confidence = references.matches.similarity, references.matches.confidence
     _plane(axes[0, 1], "S: similarity of the best earlier patch", similarity)
     _plane(axes[0, 2], "U: how probable that patch was", confidence)
     _plane(axes[0, 3], f"ŷ of channel {channel}", inspection.first.y_hat)
-    local, second = lookup.means[:2]
+    local, second = references.means[:2]
     both = torch.stack([local, second])
     shown = [(f"mean of channel {channel}, local context", local), ("the same with the reference", second)]
     images(axes[1, :2], shown, "viridis", float(both.min()), float(both.max()))
-    rates = lookup.rates
+    rates = references.rates
     _saving(axes[1, 2], "bits saved by the reference, all channels", rates[0] - rates[1])
     _saving(axes[1, 3], "bits saved by the last stage, all channels", rates[-2] - rates[-1])
 
@@ -53,10 +53,10 @@ def _saving(axes: Any, title: str, plane: Tensor) -> None:
     images([axes], [(title, plane)], "coolwarm", -most, most)
 
 
-def _matched(axes: Any, name: str, lookup: Lookup) -> None:
-    axes.imshow(lookup.pixels)
-    for number, region in enumerate(lookup.regions, 1):
-        _pair(axes, number, region, lookup.stride)
+def _matched(axes: Any, name: str, references: References) -> None:
+    axes.imshow(references.pixels)
+    for number, region in enumerate(references.regions, 1):
+        _pair(axes, number, region, references.stride)
     axes.set_title(f"{name}: positions (purple)\nand what they refer to (yellow)", fontsize=8)
     axes.set_axis_off()
 

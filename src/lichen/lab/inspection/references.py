@@ -1,4 +1,4 @@
-"""What Global Reference looks back at (Qian 2021): matched regions, S and U, and what each stage brings."""
+"""What Global Reference refers to (Qian 2021): matched regions, S and U, and what each stage brings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Lookup:
+class References:
     """One picture's references. `pixels` (H, W, 3) is the picture, `stride` its pixels for each latent.
 
     For each stage, local context first: `means` (h, w) of the channel of highest entropy and `rates` (h, w), the
@@ -49,7 +49,7 @@ class Lookup:
 
 
 @dataclass(frozen=True)
-class LookupSums:
+class ReferenceSums:
     """Sums over positions of one picture: bits of each stage, S, U, references beyond the local context, distances."""
 
     positions: int
@@ -61,12 +61,12 @@ class LookupSums:
     distance: float
 
 
-def look_back(
+def references_of(
     context: ContextModel, y_hat: Tensor, last: EntropyParameters, channel: int, pixels: NDArray[np.uint8], stride: int
-) -> tuple[Lookup, LookupSums] | None:
+) -> tuple[References, ReferenceSums] | None:
     """The references of a picture's y_hat (1, M, h, w); None for a model that has none.
 
-    `last` is the belief (1, h w, M) that is coded, with its earlier stages; `channel` the one whose means are kept.
+    `last` are the coded stage's parameters (1, h w, M), with the earlier stages; the means of `channel` are kept.
     """
     if not isinstance(context, ReferenceModel):
         return None
@@ -76,7 +76,7 @@ def look_back(
     means = tuple(stage.mean[0, :, channel].view(shape).clone() for stage in stages)
     away = _away(matches.winner)
     regions = _regions(matches, away, bits[0] - bits[1])
-    sums = LookupSums(
+    sums = ReferenceSums(
         positions=shape.numel(),
         pixels=pixels.shape[0] * pixels.shape[1],
         bits=torch.stack([stage.sum() for stage in bits]).double(),
@@ -85,7 +85,7 @@ def look_back(
         beyond=int((away > _LOCAL).sum()),
         distance=float(away.sum()),
     )
-    return Lookup(pixels, stride, matches, means, tuple(bits), regions), sums
+    return References(pixels, stride, matches, means, tuple(bits), regions), sums
 
 
 def _away(winner: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _regions(matches: Matches, away: Tensor, saved: Tensor) -> tuple[Region, ...
     return tuple(found)
 
 
-def numbers(first: Lookup, sums: Sequence[LookupSums]) -> dict[str, Any]:
+def reference_numbers(first: References, sums: Sequence[ReferenceSums]) -> dict[str, Any]:
     """Means over all pictures, and the first picture's regions and maps, as plain data."""
     positions, pixels = sum(s.positions for s in sums), sum(s.pixels for s in sums)
     bits = torch.stack([s.bits for s in sums]).sum(dim=0)

@@ -47,10 +47,12 @@ def counted(scale: float, believed: float, cell: Cell | None = None) -> ScaleSta
     torch.manual_seed(0)
     made, cell = Adaptation(M, 4, 4, SHAPE), cell or Cell(slice(None))
     statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
-    count = HEIGHT * WIDTH if cell.positions is None else len(cell.positions)
+    count, _ = cell.shape((M, HEIGHT, WIDTH))
     symbols = drawn(scale, count, len(range(M)[cell.channels]))
     raw = torch.full_like(symbols, believed).log2()
-    made.count(statistics, Step(0, (cell,)), EntropyParameters(torch.zeros_like(raw), raw, SHAPE), symbols, WIDTH)
+    made.count(
+        statistics, Step(0, (cell,)), EntropyParameters(torch.zeros_like(raw), raw, SHAPE), symbols, (HEIGHT, WIDTH)
+    )
     return statistics
 
 
@@ -97,7 +99,7 @@ def test_a_latent_is_counted_in_its_hyper_latent():
     cell = Cell(slice(1, None, 2), torch.arange(HEIGHT * WIDTH))
     found = cell.of(symbols)
     zeros = torch.zeros_like(found)
-    made.count(statistics, Step(0, (cell,)), EntropyParameters(zeros, zeros, SHAPE), found, WIDTH)
+    made.count(statistics, Step(0, (cell,)), EntropyParameters(zeros, zeros, SHAPE), found, (HEIGHT, WIDTH))
     other = statistics.counts[0, 0, 1, 0, 0]  # of zeros alone
     assert (statistics.counts[0, 0, 1::2] != other).nonzero().tolist() == [[2, 1, 2]]
 
@@ -139,14 +141,14 @@ def test_it_saves_bits_where_scales_are_wrong():
         offsets = adaptation(step.number, statistics) if step.number else None
         cost = [0.0, 0.0]
         for cell in step.cells:
-            symbols = drawn(3.0, len(cell.positions), M // 4)
+            symbols = drawn(3.0, cell.shape((M, HEIGHT, WIDTH))[0], M // 4)
             plain = EntropyParameters(torch.zeros_like(symbols), torch.zeros_like(symbols), SHAPE)
             moved = plain
             if offsets is not None:
-                moved = plain.offset_scales(ScaleStatistics.at_latents(offsets, cell, WIDTH))
+                moved = plain.offset_scales(ScaleStatistics.at_latents(offsets, cell, (HEIGHT, WIDTH)))
             for place, parameters in enumerate((plain, moved)):
                 cost[place] += float(logistic_bits(symbols, parameters.scale).sum())
-            adaptation.count(statistics, Step(step.number, (cell,)), plain, symbols, WIDTH)
+            adaptation.count(statistics, Step(step.number, (cell,)), plain, symbols, (HEIGHT, WIDTH))
         costs.append(cost)
     assert costs[0][0] == costs[0][1]
     assert all(moved < 0.95 * plain for plain, moved in costs[1:])

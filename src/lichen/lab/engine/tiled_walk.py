@@ -154,7 +154,7 @@ def _copy(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _positions(inside: Tile, outer: Tile, unit: int) -> Tensor:
-    """(n,) bool over the positions of `outer`: true within the tile itself."""
+    """(h, w) bool over the positions of `outer`: true within the tile itself."""
     mask = torch.zeros(1, 1, outer.shape[0] * unit, outer.shape[1] * unit, dtype=torch.bool)
     inside.of(mask, unit).fill_(True)
-    return mask.flatten()
+    return mask[0, 0]

@@ -9,6 +9,7 @@ information) where sigma is right; sum(u) / (sum(I) + prior strength) estimates 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -49,17 +50,21 @@ class ScaleStatistics:
         return ScaleStatistics(counts.permute(0, 1, 4, 2, 3))
 
     @staticmethod
-    def at_latents(offsets: Tensor, cell: Cell, width: int) -> Tensor:
-        """Scale offsets (B, M, h / 4, w / 4) at a cell's latents, of a map `width` latents wide: (B, n, c)."""
-        return Cell(cell.channels, _places(cell, offsets.shape[2:], width)).of(offsets)
+    def at_latents(offsets: Tensor, cell: Cell, shape: Sequence[int]) -> Tensor:
+        """Scale offsets (B, M, h / 4, w / 4) at a cell's latents, of a map of this shape (h, w): (B, n, c)."""
+        if cell.phase is not None and shape[0] % HYPER_STRIDE == shape[1] % HYPER_STRIDE == 0:
+            # Two positions of each hyper-latent, down and across.
+            own = offsets[:, cell.channels].permute(0, 2, 3, 1)[:, :, None, :, None].expand(-1, -1, 2, -1, 2, -1)
+            return own.flatten(3, 4).flatten(1, 3)
+        return Cell(cell.channels, _places(cell, offsets.shape[2:], shape)).of(offsets)
 
 
-def _places(cell: Cell, shape: torch.Size, width: int) -> Tensor:
-    """(n,) int64: where in the flat map of statistics each of a cell's positions is counted, of latents so wide."""
-    height, across = shape
-    everywhere = torch.arange(height * across * HYPER_STRIDE**2)
-    positions = everywhere if cell.positions is None else cell.positions
-    return positions // (width * HYPER_STRIDE) * across + positions % width // HYPER_STRIDE
+def _places(cell: Cell, statistics: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """(n,) int64: where in the flat map of statistics each position of a cell is counted, of latents of this shape."""
+    _, across = statistics
+    height, width = shape
+    places = cell.places(height, width, torch.device("cpu"))
+    return places // (width * HYPER_STRIDE) * across + places % width // HYPER_STRIDE
 
 
 @functools.cache
@@ -119,22 +124,28 @@ class Adaptation(nn.Module):
 
     @torch.no_grad()
     def count(
-        self, statistics: ScaleStatistics, step: Step, unmoved: EntropyParameters, symbols: Tensor, width: int
+        self, statistics: ScaleStatistics, step: Step, unmoved: EntropyParameters, symbols: Tensor, shape: Sequence[int]
     ) -> ScaleStatistics:
-        """Add a step's symbols, a block, to the statistics of a map `width` latents wide; in place.
+        """Add a step's symbols, a block, to the statistics of latents of this shape (h, w); in place.
 
         `unmoved` are the parameters before scale offsets: statistics say how wrong the networks are, offset or not.
         """
         sizes = symbols.abs().add_(0.5).clamp_(max=SIZES - 1).int().clamp_(min=0)  # a NaN may be any whole number
         rows = unmoved.family.scale.index(unmoved.raw_scale).int().mul_(SIZES).add_(sizes)
-        counts, shape = statistics.counts, statistics.counts.shape[3:]
-        positions = shape.numel() * HYPER_STRIDE**2
-        for cell, own in zip(step.cells, step.split(rows, positions, counts.shape[2]), strict=True):
-            found = self.scores(own).to(counts.dtype)
-            sums = found.new_zeros(len(found), shape.numel(), *found.shape[2:])
-            sums.index_add_(1, _places(cell, shape, width).to(found.device), found)
-            counts.permute(0, 1, 3, 4, 2)[..., cell.channels] += sums.unflatten(1, shape).movedim(4, 1)
+        counts = statistics.counts
+        for cell, own in zip(step.cells, step.split(rows, (counts.shape[2], *shape)), strict=True):
+            sums = self._summed(cell, self.scores(own).to(counts.dtype), counts.shape[3:], shape)
+            counts.permute(0, 1, 3, 4, 2)[..., cell.channels] += sums.movedim(4, 1)
         return statistics
+
+    @staticmethod
+    def _summed(cell: Cell, found: Tensor, statistics: torch.Size, shape: Sequence[int]) -> Tensor:
+        """Scores and information (B, n, c, 2) of a cell -> their sums by hyper-latent, (B, h / 4, w / 4, c, 2)."""
+        if cell.phase is not None and shape[0] % HYPER_STRIDE == shape[1] % HYPER_STRIDE == 0:
+            return found.unflatten(1, (statistics[0], 2, statistics[1], 2)).sum(dim=(2, 4))
+        sums = found.new_zeros(len(found), statistics.numel(), *found.shape[2:])
+        sums.index_add_(1, _places(cell, statistics, shape).to(found.device), found)
+        return sums.unflatten(1, statistics)
 
 
 def log_scale_error(counts: Tensor) -> Tensor:

@@ -142,8 +142,7 @@ class ParallelModel(ContextModel):
         unmoved = EntropyParameters(joined([c.mean for c in cells]), joined([c.raw_scale for c in cells]), self.family)
         parameters = unmoved
         if offsets is not None:
-            width = state.known.shape[3]
-            by = [ScaleStatistics.at_latents(offsets, cell, width) for cell in step.cells]
+            by = [ScaleStatistics.at_latents(offsets, cell, state.known.shape[2:]) for cell in step.cells]
             parameters = unmoved.offset_scales(joined(by))
         return parameters, replace(state, prediction=_Prediction(step.number, hidden, offsets, unmoved, parameters))
 
@@ -151,13 +150,13 @@ class ParallelModel(ContextModel):
         prediction, statistics, known = state.prediction, state.statistics, state.known
         assert prediction is not None
         if self.adaptation is not None and statistics is not None and step.number < self.schedule.count - 1:
-            statistics = self.adaptation.count(statistics, step, prediction.unmoved, symbols.detach(), known.shape[3])
+            statistics = self.adaptation.count(statistics, step, prediction.unmoved, symbols.detach(), known.shape[2:])
         y_hat = prediction.parameters.centre + symbols
         if self.centroids is not None:
             y_hat = self.centroids(y_hat, symbols, prediction.parameters)
         known = known.clone() if torch.is_grad_enabled() else known  # in place where nothing learns
-        source, (positions, channels) = self._source(step.number), (known.shape[2] * known.shape[3], known.shape[1])
-        for cell, values in zip(step.cells, step.split(y_hat, positions, channels), strict=True):
+        source = self._source(step.number)
+        for cell, values in zip(step.cells, step.split(y_hat, known.shape[1:]), strict=True):
             cell.put_(known, source.with_residual(prediction.hidden, values))
         return replace(state, known=known, statistics=statistics, prediction=self._served(prediction, step))
 

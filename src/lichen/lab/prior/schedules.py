@@ -18,16 +18,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cell:
-    """A dense block of latents: `channels` at `positions`.
+    """A dense block of latents: `channels` at some positions, in raster order.
 
-    `positions` (n,) int64 are row * w + column, ascending; None stands for all of them.
+    `positions` (n,) int64 are row * w + column, ascending. With a `phase` (row, column) they are every second of each
+    from there on. Without either they are all.
     """
 
     channels: slice
     positions: Tensor | None = None
+    phase: tuple[int, int] | None = None
 
     def at(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, n, C): all channels at this cell's positions."""
+        if self.phase is not None:
+            x = x[:, :, self.phase[0] :: 2, self.phase[1] :: 2]
         flat = x.permute(0, 2, 3, 1).flatten(1, 2)
         return flat if self.positions is None else flat.index_select(1, self.positions)
 
@@ -35,15 +39,25 @@ class Cell:
         """(B, M, h, w) -> (B, n, c): this cell's latents."""
         return self.at(y[:, self.channels])
 
-    def shape(self, positions: int, channels: int) -> tuple[int, int]:
-        """(n, c) of this cell in a map of so many positions and channels."""
-        count = positions if self.positions is None else len(self.positions)
+    def shape(self, latents: Sequence[int]) -> tuple[int, int]:
+        """(n, c) of this cell in a map of latents (M, h, w)."""
+        channels, height, width = latents
+        count = height * width if self.positions is None else len(self.positions)
+        if self.phase is not None:
+            count = len(range(self.phase[0], height, 2)) * len(range(self.phase[1], width, 2))
         return count, len(range(*self.channels.indices(channels)))
 
+    def places(self, height: int, width: int, device: torch.device) -> Tensor:
+        """(n,) int64: its positions in a map of height x width."""
+        if self.positions is not None:
+            return self.positions
+        everywhere = torch.arange(height * width, device=device)
+        return Cell(slice(None), None, self.phase).of(everywhere.view(1, 1, height, width))[0, :, 0]
+
     def among(self, mask: Tensor) -> Cell:
-        """The same channels at those of its positions where `mask` (h w,) is true."""
-        positions = mask.nonzero()[:, 0] if self.positions is None else self.positions[mask[self.positions]]
-        return Cell(self.channels, positions)
+        """The same channels at those of its positions where `mask` (h, w) is true."""
+        places = self.places(*mask.shape, mask.device)
+        return Cell(self.channels, places[mask.flatten()[places]])
 
     def back(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The inverse of `of`, for a cell of everything: (B, h w, M) -> (B, M, h, w)."""
@@ -51,11 +65,15 @@ class Cell:
         return plane
 
     def put_(self, y: Tensor, values: Tensor) -> None:
-        """Write `values` (B, n, c) into this cell of y (B, M, h, w), in place."""
-        flat = y.permute(0, 2, 3, 1).view(y.shape[0], -1, y.shape[1])[:, :, self.channels]
-        if self.positions is None:
-            flat.copy_(values)
+        """Write `values` (B, n, c), or one number, into this cell of y (B, M, h, w), in place."""
+        plane = y.permute(0, 2, 3, 1)[..., self.channels]
+        if self.phase is not None:
+            lattice = plane[:, self.phase[0] :: 2, self.phase[1] :: 2]
+            lattice.copy_(values if values.dim() == 0 else values.unflatten(1, lattice.shape[1:3]))
+        elif self.positions is None:
+            plane.copy_(values if values.dim() == 0 else values.unflatten(1, plane.shape[1:3]))
         else:
+            flat = y.permute(0, 2, 3, 1).view(y.shape[0], -1, y.shape[1])[:, :, self.channels]
             flat[:, self.positions] = values.to(y.dtype)
 
 
@@ -78,20 +96,19 @@ class Step:
 
     def put_(self, y: Tensor, block: Tensor) -> None:
         """Write a block into this step's cells of y (B, M, h, w), in place."""
-        positions, channels = y.shape[2] * y.shape[3], y.shape[1]
-        for cell, values in zip(self.cells, self.split(block, positions, channels), strict=True):
+        for cell, values in zip(self.cells, self.split(block, y.shape[1:]), strict=True):
             cell.put_(y, values)
 
-    def split(self, block: Tensor, positions: int, channels: int) -> list[Tensor]:
-        """The inverse of `joined` for this step's cells of a map: (B, n, c) each."""
+    def split(self, block: Tensor, latents: Sequence[int]) -> list[Tensor]:
+        """The inverse of `joined` for this step's cells of a map of latents (M, h, w): (B, n, c) each."""
         if len(self.cells) == 1:
             return [block]
-        shapes = [cell.shape(positions, channels) for cell in self.cells]
+        shapes = [cell.shape(latents) for cell in self.cells]
         parts = block[..., 0].split([count * width for count, width in shapes], dim=1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def among(self, mask: Tensor) -> Step:
-        """The same at those positions only where `mask` (h w,) is true."""
+        """The same at those positions only where `mask` (h, w) is true."""
         return replace(self, cells=tuple(cell.among(mask) for cell in self.cells))
 
 
@@ -186,13 +203,12 @@ class Quadtree:
         return 4
 
     def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
-        rows = torch.arange(height, device=device)[:, None]
-        columns = torch.arange(width, device=device)[None]
-        phase = (2 * (rows % 2) + columns % 2).flatten()
-        positions = [(phase == own).nonzero()[:, 0] for own in range(4)]
+        phases = (0, 0), (0, 1), (1, 0), (1, 1)
         groups = [slice(first, None, 4) for first in (0, 1, 3, 2)]  # of phase 0, 1, 2, 3
         turns = (0, 3, 1, 2)
-        return _steps(tuple(Cell(group, positions[own ^ turn]) for own, group in enumerate(groups)) for turn in turns)
+        return _steps(
+            tuple(Cell(group, phase=phases[own ^ turn]) for own, group in enumerate(groups)) for turn in turns
+        )
 
 
 @dataclass(frozen=True)

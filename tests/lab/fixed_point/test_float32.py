@@ -34,15 +34,15 @@ def wild(channels: int) -> torch.Tensor:
 def in_double(twin: Float32Pointwise | Float32Depthwise, x: torch.Tensor) -> torch.Tensor:
     """What the twin should give: its own rounded inputs, conv_by_taps and rounded in float64."""
     if isinstance(twin, Float32Pointwise):
-        seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
+        seen = coarse(x.permute(0, 2, 3, 1), twin.coarseness).permute(0, 3, 1, 2)
         total = F.conv2d(seen.double(), twin.weight.double())
-        bias = twin.offset.double()[:, None, None] - float32.ROUNDER
+        bias = -twin.minus_offset.double()[:, None, None] - float32.ROUNDER
     else:
         seen = (x.clamp(-128, 128) + twin.rounder) - twin.rounder
         side = twin.padding[0]
         padded = F.pad(seen.double(), (side,) * 4, twin.fill)
         total = F.conv2d(padded, twin.weight.double(), groups=x.shape[1])
-        bias = twin.offset.double() - float32.ROUNDER
+        bias = -twin.minus_offset.double() - float32.ROUNDER
     return (torch.round((total + bias) * 4096) / 4096).clamp(-MAX, MAX)
 
 
@@ -85,10 +85,10 @@ def test_the_largest_sums_are_exact():
     twin = to_fixed_point(Net(layer))[0]
     x = torch.full((1, 256, 4, 4), 1024 - 2.0**-12)
     x[:, 0] = 1.0
-    seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
+    seen = coarse(x.permute(0, 2, 3, 1), twin.coarseness).permute(0, 3, 1, 2)
     total = float32._sums(seen, twin.weight)
     assert torch.equal(total.double(), F.conv2d(seen.double(), twin.weight.double()))
-    step = 2.0 ** (10 + twin.sum_bits - 24) / 512
+    step = 2.0 ** (10 - 24) * float(twin.coarseness) / 1.5 / 512
     assert 2**23 < float(total.max()) / step <= 2**24
 
 
@@ -97,8 +97,8 @@ def test_each_pixel_is_rounded_by_itself(largest):
     x = torch.randn(50, 64)
     x[:, 3] = largest
     steps = (x.abs().amax(dim=1).frexp().exponent + 12 - 24).double().exp2()[:, None]
-    assert torch.equal(coarse(x, 12).double(), torch.round(x.double() / steps) * steps)
-    assert torch.equal(coarse(x, 12)[7], coarse(x[7:8], 12)[0])
+    assert torch.equal(coarse(x, torch.tensor(1.5 * 2.0**12)).double(), torch.round(x.double() / steps) * steps)
+    assert torch.equal(coarse(x, torch.tensor(1.5 * 2.0**12))[7], coarse(x[7:8], torch.tensor(1.5 * 2.0**12))[0])
 
 
 def test_weights_have_nine_bits_and_sums_their_bound():
@@ -158,7 +158,7 @@ def test_bfloat16_does_not_get_in():
     twin, x = to_fixed_point(peaked())[0], wild(320)
     plain = twin(x)
     with torch.autocast("cpu", torch.bfloat16):
-        seen = coarse(x.permute(0, 2, 3, 1), twin.sum_bits).permute(0, 3, 1, 2)
+        seen = coarse(x.permute(0, 2, 3, 1), twin.coarseness).permute(0, 3, 1, 2)
         assert not torch.equal(F.conv2d(seen, twin.weight).double(), F.conv2d(seen.double(), twin.weight.double()))
         assert torch.equal(twin(x), plain)
         with careful_sums():

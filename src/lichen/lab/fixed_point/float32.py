@@ -35,20 +35,27 @@ _EXPONENT = 0x7F800000  # where a float32 has its exponent
 _in_double: ContextVar[bool] = ContextVar("in_double", default=False)
 
 
-def round_to_float32_grid_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
-    """float32 x put on the grid, half to even, and clamped. `offset` is ROUNDER, or a tensor of it plus a bias."""
-    return x.add_(offset).sub_(ROUNDER).clamp_(-MAX, MAX)
+def round_to_float32_grid(x: Tensor, minus_offset: Tensor) -> Tensor:
+    """float32 x plus a bias put on the grid, half to even, and clamped; x is changed.
+
+    `minus_offset` is minus the bias and what rounds to the grid when added. It is subtracted, not added: optimisers of
+    graphs make a product and a sum one operation that begins at the offset, where sums are not exact.
+    """
+    return x.sub_(minus_offset).sub_(ROUNDER).clamp_(-MAX, MAX)
 
 
-def coarse(pixels: Tensor, sum_bits: int) -> Tensor:
+def coarse(pixels: Tensor, coarseness: Tensor) -> Tensor:
     """float32 (..., C) -> the same, rounded half to even to each pixel's own step.
 
-    With 2^e above the largest magnitude of the C values, and not above its double, the step is 2^(e + sum_bits - 24).
+    With 2^e above the largest magnitude of the C values, and not above its double, the step is 2^(e + sum_bits - 24);
+    `coarseness` () is 1.5 * 2^sum_bits. The power of two is found by arithmetic alone (Rump 2008, algorithm 3.6), which
+    is the same in every engine.
     """
     # Not aminmax, which takes ten times as long.
-    largest = pixels.abs().amax(dim=-1, keepdim=True).clamp_(min=2.0**-ACTIVATION_BITS)
-    power = (largest.view(torch.int32) & _EXPONENT).view(torch.float32)  # 2^(e - 1)
-    rounder = power.mul_(1.5 * 2.0**sum_bits)
+    largest = pixels.abs().amax(dim=-1, keepdim=True).clamp(min=2.0**-ACTIVATION_BITS)
+    scaled = largest * (2.0**23 + 1)
+    power = (scaled - (scaled - scaled * 2.0**-24)).abs()  # 2^(e - 1); (1 - 2^-24) would be taken for 1
+    rounder = power * coarseness
     return (pixels + rounder).sub_(rounder)
 
 
@@ -69,12 +76,12 @@ def stepped(weight: Tensor) -> tuple[Tensor, list[int]]:
     return (whole * step).view(weight.shape), [max((total - 1).bit_length(), 2) for total in totals]
 
 
-def _offset(conv: nn.Conv2d) -> Tensor:
-    """(Cout,) float32: the bias on the grid, plus what rounds to the grid when added."""
+def _minus_offset(conv: nn.Conv2d) -> Tensor:
+    """(Cout,) float32: minus the bias on the grid, and minus what rounds to the grid when added."""
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
     if not bool(torch.isfinite(bias).all()):
         raise BadCheckpoint("a bias of the prior is not finite: the weights file is damaged")
-    return (round_to_grid(bias).clamp_(-MAX, MAX) + ROUNDER).float()
+    return -(round_to_grid(bias).clamp_(-MAX, MAX) + ROUNDER).float()
 
 
 def _sums(x: Tensor, weight: Tensor, padding: tuple[int, ...] = (0, 0), groups: int = 1) -> Tensor:
@@ -120,39 +127,40 @@ def careful_sums() -> Iterator[None]:
 
 
 class Float32Pointwise(nn.Module):
-    """The twin of a 1 x 1 convolution: (B, Cin, h, w) -> (B, Cout, h, w) float32 on the grid."""
+    """The fixed-point module of a 1 x 1 convolution: (B, Cin, h, w) -> (B, Cout, h, w) float32 on the grid."""
 
     weight: Tensor
-    offset: Tensor
+    minus_offset: Tensor
+    coarseness: Tensor  # of its input: 1.5 * 2^sum_bits, ()
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         weight, bits = stepped(conv.weight)
-        self.sum_bits = max(bits)
+        self.register_buffer("coarseness", torch.tensor(1.5 * 2.0 ** max(bits)))
         self.register_buffer("weight", weight.float().contiguous(memory_format=torch.channels_last))
-        self.register_buffer("offset", _offset(conv))
+        self.register_buffer("minus_offset", _minus_offset(conv))
 
     def forward(self, x: Tensor) -> Tensor:
         sums = _sums(self.prepared(x), self.weight)
-        return round_to_float32_grid_(sums.permute(0, 2, 3, 1), self.offset).permute(0, 3, 1, 2)
+        return round_to_float32_grid(sums.permute(0, 2, 3, 1), self.minus_offset).permute(0, 3, 1, 2)
 
     def prepared(self, x: Tensor) -> Tensor:
         """x (B, Cin, h, w) rounded, as sums take it: for `rows` once for all points."""
-        return coarse(x.permute(0, 2, 3, 1).float(), self.sum_bits).permute(0, 3, 1, 2)
+        return coarse(x.permute(0, 2, 3, 1).float(), self.coarseness).permute(0, 3, 1, 2)
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
         points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
         sums = _sums(points, self.weight.index_select(0, rows)).permute(0, 2, 3, 1)
-        return round_to_float32_grid_(sums, self.offset[rows]).view(*x.shape[:-1], -1)
+        return round_to_float32_grid(sums, self.minus_offset[rows]).view(*x.shape[:-1], -1)
 
 
 class Float32Depthwise(nn.Module):
-    """The twin of a depthwise convolution of stride 1: (B, C, h, w) -> (B, C, h, w) float32 on the grid."""
+    """The fixed-point module of a depthwise convolution of stride 1: (B, C, h, w) -> (B, C, h, w) float32 on the grid."""
 
     weight: Tensor
     rounder: Tensor  # rounds to each channel's step when added
-    offset: Tensor
+    minus_offset: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -162,18 +170,18 @@ class Float32Depthwise(nn.Module):
         self.register_buffer("weight", weight.float())
         rounder = 1.5 * torch.exp2(torch.tensor(bits) + REACH_BITS - 1.0)
         self.register_buffer("rounder", rounder[:, None, None])
-        self.register_buffer("offset", _offset(conv)[:, None, None])
+        self.register_buffer("minus_offset", _minus_offset(conv)[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         reach, (rows, columns) = 2.0**REACH_BITS, self.padding
         seen = x.float().clamp(-reach, reach).add_(self.rounder).sub_(self.rounder)
         if self.weight.shape[2:] == (1, 1):
-            return round_to_float32_grid_(seen.mul_(self.weight[:, 0]), self.offset)
+            return round_to_float32_grid(seen.mul_(self.weight[:, 0]), self.minus_offset)
         if self.fill != "constant":
             seen, rows, columns = F.pad(seen, (columns, columns, rows, rows), self.fill), 0, 0
         # Planes may go to Winograd on ARM, whose sums are not of integers.
         seen = seen.contiguous(memory_format=torch.channels_last)
-        return round_to_float32_grid_(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.offset)
+        return round_to_float32_grid(_sums(seen, self.weight, (rows, columns), seen.shape[1]), self.minus_offset)
 
 
 class Float32LeakyReLU(nn.Module):
@@ -188,8 +196,7 @@ class Float32LeakyReLU(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        small = (x * self.slope).add_(ROUNDER).sub_(ROUNDER)
-        return torch.maximum(small, x, out=small)
+        return torch.maximum((x * self.slope).add_(ROUNDER).sub_(ROUNDER), x)
 
 
 class Float32LevelTable(FixedPointLevelTable):

@@ -25,7 +25,7 @@ from lichen.lab.transforms.blocks import LevelTable
 
 
 class FixedPointConv(nn.Module):
-    """The fixed-point twin of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
+    """The fixed-point module of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
 
     weight: Tensor
     taps: Tensor  # a matrix (Cin, Cout) for each, (k, k, Cin, Cout); of a depthwise kernel (k, k, C)
@@ -104,24 +104,22 @@ class FixedPointLeakyReLU(nn.Module):
 
 
 class FixedPointLevelTable(LevelTable):
-    """The fixed-point twin of a level table: entries and interpolated values on the activation grid."""
+    """The fixed-point module of a level table: entries and interpolated values on the activation grid."""
 
     def __init__(self, table: LevelTable) -> None:
         super().__init__(round_to_grid(table.table.detach()))
 
-    def forward(self, level: Tensor) -> Tensor:
-        return torch.stack([self._at(position) for position in level.tolist()])[:, :, None, None]
-
-    def _at(self, position: float) -> Tensor:
-        """(C,) at one level: as `LevelTable`, in a third of the steps."""
+    def forward(self, rate_level: Tensor) -> Tensor:
         last = len(self.table) - 1
-        below = min(int(position), max(last - 1, 0))
-        low, high = self.table[below], self.table[min(below + 1, last)]
-        return round_to_grid_(low + (high - low) * (position - below))
+        below = rate_level.floor().clamp(0, max(last - 1, 0)).long()
+        low = self.table.index_select(0, below)
+        high = self.table.index_select(0, (below + 1).clamp(max=last))
+        share = (rate_level.double() - below)[:, None]
+        return round_to_grid_(low + (high - low) * share)[:, :, None, None]
 
 
 class FixedPointDeconv(nn.Module):
-    """The fixed-point twin of a ConvTranspose2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid.
+    """The fixed-point module of a ConvTranspose2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid.
 
     The outputs of each phase of the stride are a plain convolution with every stride-th tap, backwards.
     """

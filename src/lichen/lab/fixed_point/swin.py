@@ -37,7 +37,7 @@ class FixedPointGELU(nn.Module):
 
 
 class FixedPointChannelNorm(nn.Module):
-    """The fixed-point twin of a layer normalisation over channels: (B, C, h, w) -> (B, C, h, w) on the grid."""
+    """The fixed-point module of a layer normalisation over channels: (B, C, h, w) -> (B, C, h, w) on the grid."""
 
     weight: Tensor
     bias: Tensor
@@ -62,7 +62,7 @@ class FixedPointChannelNorm(nn.Module):
 
 
 class FixedPointAttend(nn.Module):
-    """The fixed-point twin of attention within windows."""
+    """The fixed-point module of attention within windows."""
 
     bias: Tensor
 

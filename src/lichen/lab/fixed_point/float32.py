@@ -156,7 +156,7 @@ class Float32Pointwise(nn.Module):
 
 
 class Float32Depthwise(nn.Module):
-    """The fixed-point module of a depthwise convolution of stride 1: (B, C, h, w) -> (B, C, h, w) float32 on the grid."""
+    """The fixed-point module of a depthwise convolution of stride 1, (B, C, h, w) -> (B, C, h, w) float32."""
 
     weight: Tensor
     rounder: Tensor  # rounds to each channel's step when added

@@ -159,5 +159,6 @@ def log_scale_error(counts: Tensor) -> Tensor:
     x = torch.add(rows[:, :, :-2] + rows[:, :, 2:], x, alpha=2)
     columns = F.pad(x, (0, 0, 1, 1))
     score, information = torch.add(columns[..., :-2, :] + columns[..., 2:, :], x, alpha=2).double().unbind(dim=1)
-    octaves = score.mul_(2**ACTIVATION_BITS).div_(information.add_(PRIOR_STRENGTH)).round_().div_(2**ACTIVATION_BITS)
-    return octaves.clamp_(-ERROR_MAX, ERROR_MAX).to(counts.dtype).permute(0, 3, 1, 2)
+    units = torch.round(score * 2**ACTIVATION_BITS / (information + PRIOR_STRENGTH))
+    octaves = (units / 2**ACTIVATION_BITS).clamp(-ERROR_MAX, ERROR_MAX)
+    return octaves.to(counts.dtype).permute(0, 3, 1, 2)

@@ -169,12 +169,12 @@ def test_interrupted_at_once_saying_what_is_done(folder):
 # The command line, whose second picture takes minutes in one call of C.
 SLOW = """
 import hashlib
-from lichen.batch import jobs
-render, calls = jobs.render, []
+from lichen.batch import work
+render, calls = work.render, []
 def slow(*arguments):
     calls.append(1)
     return hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8) if len(calls) > 1 else render(*arguments)
-jobs.render = slow
+work.render = slow
 from lichen.cli import main
 main()
 """

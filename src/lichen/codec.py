@@ -9,6 +9,7 @@ The two walks are one function on the prior's fixed-point twin, so both sides co
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
-from lichen.bitstream.fields import FILTERED, GREY, Header
+from lichen.bitstream.fields import FILTERED, GREY, Cursor, Header, read_header
 from lichen.errors import BadFile, OutOfMemory, UsageError
 from lichen.image.picture import MAX_PIXELS, Picture, check_size, grey_of, to_pil
 from lichen.image.sections import pack_extras, unpack_extras
@@ -114,13 +115,12 @@ class Codec:
 
     def encode_with(self, picture: AnyPicture, options: EncodeOptions) -> bytes:
         """As `encode`, with what is asked for as one value."""
-        refined = options.refine_steps > 0
         with engines.computing():
-            ready = as_picture(picture, lambda width, height: self.memory_to_encode_bytes(width, height, refined))
-            return self.encode_picture(ready, options)
+            check = functools.partial(self.memory_to_encode_bytes, refined=options.refine_steps > 0)
+            return self.encode_picture(as_picture(picture, check), options)
 
     def encode_picture(self, picture: Picture, options: EncodeOptions) -> bytes:
-        """As `encode_with`, of a picture that is in memory: its size is no longer checked. Raises `BadPicture`."""
+        """As `encode_with`, of a picture in memory: its size is not checked again. Raises `BadPicture`."""
         if options.refine_steps and self.checkpoint.config.rates.distortion.value != "mse":
             raise UsageError("refining is by MSE, and these weights are for MS-SSIM: leave it out, or tune for psnr")
         height, width = picture.pixels.shape[:2]
@@ -175,36 +175,36 @@ class Codec:
 
         Raises `PictureTooLarge` and `OutOfMemory` beyond the limits, before anything is allocated.
         """
-        check_size(width, height, self.max_pixels)
-        return self._memory_bytes(self.engine, height, width, refined)
+        return self._checked(lambda: self.engine, width, height, refined)[1]
 
-    def memory_to_decode_bytes(self, data: bytes, first: FirstGroups | None = None) -> int:
-        """The same to decode the bytes of a file. Raises as `decode`."""
-        return self.open_file(data, first).memory_bytes
+    def memory_to_decode_bytes(self, data: bytes) -> int:
+        """The same to decode a file, of whose bytes the header suffices. Raises as `decode`, also of a header."""
+        header = read_header(Cursor(bytes(data)))
+        return self._checked(lambda: self._engines.to_decode(header), header.width, header.height)[1]
 
     @engines.computing()
     def open_file(self, data: bytes, first: FirstGroups | None = None) -> OpenFile:
-        """A file with its checksums, size and weights checked, to be decoded; `first` as in `decode`. Raises as that.
-
-        Of a file that is cut, what of it is asked for.
-        """
+        """A file with its checksums, size and weights checked, to be decoded; `first` and errors as in `decode`."""
         container = read_container(bytes(data)) if first is None else read_arrived(bytes(data), first.count)
-        check_size(container.header.width, container.header.height, self.max_pixels)
-        engine = self._engines.to_decode(container.header)
-        if container.header.quality_index > Level.top(engine.levels).index:
+        header = container.header
+        engine, memory_bytes = self._checked(lambda: self._engines.to_decode(header), header.width, header.height)
+        if header.quality_index > Level.top(engine.levels).index:
             raise BadFile("the file's quality is beyond its model's: the file is damaged; get it anew")
         if bool(container.groups) != (engine.channel_groups > 1):
             raise BadFile("its latents are not in the sections of their model: the file is damaged; get it anew")
-        memory_bytes = self._memory_bytes(engine, container.header.height, container.header.width)
         return OpenFile(container, engine, first, memory_bytes)
 
-    def _memory_bytes(self, engine: Engine, height: int, width: int, refined: bool = False) -> int:
-        """What such a picture needs of memory. Raises `OutOfMemory` beyond the limit."""
+    def _checked(
+        self, find: Callable[[], Engine], width: int, height: int, refined: bool = False
+    ) -> tuple[Engine, int]:
+        """The engine for a picture, found when its size is within the limit, and the bytes of memory that it needs."""
+        check_size(width, height, self.max_pixels)
+        engine = find()
         needed = engine.memory_bytes(height, width, refined)
         if self.max_memory_bytes is not None and needed > self.max_memory_bytes:
             sizes = f"needs about {needed / 1e6:.0f} MB of memory, over {self.max_memory_bytes / 1e6:.0f}"
             raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise --max-memory")
-        return needed
+        return engine, needed
 
 
 @dataclass(frozen=True)
@@ -224,10 +224,9 @@ class OpenFile:
         y_hat, coefficients = self.latents()
         pixels = engine.pixels(y_hat, header.quality_index, header.height, header.width, crop, coefficients)
         picture = unpack_extras(self.container, pixels, crop)
-        if self.first is not None and self.first.count is None and arrived < engine.channel_groups:
-            said = f"{arrived} of {engine.channel_groups} channel groups arrived, the rest is filled"
-            return replace(picture, notices=(said,))
-        return picture
+        whole = self.first is None or self.first.count is not None or arrived == engine.channel_groups
+        said = f"{arrived} of {engine.channel_groups} channel groups arrived, the rest is filled"
+        return picture if whole else replace(picture, notices=(said,))
 
     @engines.computing()
     def thumbnail(self) -> Image.Image:
@@ -274,18 +273,15 @@ class _Encoding:
 
     def encode(self, level: Level, refine_steps: int) -> _Coded:
         """The picture at this level, its latents refined in so many steps."""
-        engine, picture, index = self.engine, self.picture, level.index
-        y, z = engine.latents(picture.pixels, index, refine_steps)
-        seen = picture.pixels if self.options.filtered else None
-        payloads, y_hat, coefficients = engine.write_filtered(y, z, index, seen)
-        height, width = picture.pixels.shape[:2]
+        engine, picture, seen = self.engine, self.picture, self.picture.pixels if self.options.filtered else None
+        y, z = engine.latents(picture.pixels, level.index, refine_steps)
+        payloads, y_hat, coefficients = engine.write_filtered(y, z, level.index, seen)
+        (height, width), weights = picture.pixels.shape[:2], engine.checkpoint
         flags = (GREY if picture.grey else 0) | (0 if coefficients is None else FILTERED)
-        checkpoint = engine.checkpoint
-        header = Header(engines.model_id(checkpoint.name), checkpoint.hash, width, height, index, flags)
-        sections, groups = pack_extras(picture), payloads if len(payloads) > 1 else ()
-        if not groups:
-            sections[Kind.LATENTS] = payloads[0]
-        return _Coded(write_container(Container(header, sections, groups)), y_hat, coefficients)
+        header = Header(engines.model_id(weights.name), weights.hash, width, height, level.index, flags)
+        alone: dict[int, bytes] = {Kind.LATENTS: payloads[0]} if len(payloads) == 1 else {}
+        container = Container(header, pack_extras(picture) | alone, () if alone else payloads)
+        return _Coded(write_container(container), y_hat, coefficients)
 
     def _sized(self, refine_steps: int) -> Encoder:
         return lambda index: self.encode(Level(index), refine_steps).data
@@ -297,8 +293,7 @@ class _Encoding:
         def measured(index: int) -> Measured:
             coded = self.encode(Level(index), refine_steps)
             decoded = self.engine.pixels(coded.y_hat, index, height, width, coefficients=coded.coefficients)
-            if self.picture.grey:
-                return Measured(coded.data, psnr_db(grey_of(decoded), grey_of(self.picture.pixels)))
-            return Measured(coded.data, psnr_db(decoded, self.picture.pixels))
+            seen = (grey_of(p) if self.picture.grey else p for p in (decoded, self.picture.pixels))
+            return Measured(coded.data, psnr_db(*seen))
 
         return measured

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lichen.errors import BadPicture, PictureNotice
+from lichen.errors import PictureNotice
 from lichen.image.picture import Picture, from_array, from_pil, from_tensor
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def as_picture(given: AnyPicture, check_size: Callable[[int, int], object]) -> P
     """
     if isinstance(given, Image.Image):
         check_size(*given.size)
-        return _opened(given)
+        picture = from_pil(given)
+        for notice in picture.notices:
+            notify(notice)
+        return picture
     picture = given if isinstance(given, Picture) else _converted(given)
     height, width = picture.pixels.shape[:2]
     check_size(width, height)
@@ -41,18 +44,8 @@ def _converted(given: NDArray[Any] | Tensor) -> Picture:
     return from_array(given) if isinstance(given, np.ndarray) else from_tensor(given)
 
 
-def _opened(image: Image.Image) -> Picture:
-    try:
-        picture = from_pil(image)
-    except (OSError, ValueError, SyntaxError, TypeError) as error:  # cut, damaged, closed, of odd information
-        raise BadPicture(f"the image cannot be read ({error}); check it, or get it anew") from error
-    for notice in picture.notices:
-        _notify(notice)
-    return picture
-
-
-def _notify(notice: str) -> None:
-    """Warn of the nearest line outside of this package, PyTorch and Pillow."""
+def notify(notice: str) -> None:
+    """Warn with `PictureNotice`, of the nearest line outside of this package, PyTorch and Pillow."""
     frame, depth = sys._getframe(), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
         frame, depth = frame.f_back, depth + 1

@@ -8,16 +8,16 @@ empty for none).
 
 from __future__ import annotations
 
-import warnings
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import GREY, MAGIC
-from lichen.errors import LichenError, PictureNotice
+from lichen.errors import LichenError
 from lichen.image.picture import from_pil
 from lichen.image.sections import unpack_metadata
+from lichen.inputs import notify
 
 _METADATA = ("icc_profile", "exif", "xmp")
 
@@ -74,7 +74,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     try:
         picture = from_pil(image, given) if given else image
         for notice in getattr(picture, "notices", ()):
-            warnings.warn(notice, PictureNotice, stacklevel=3)
+            notify(notice)
         file.write(lichen._default().encode(picture, options.get("quality", 50), **targets))
     except LichenError as error:
         raise OSError(str(error)) from error

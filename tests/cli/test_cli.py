@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lichen import cli
-from lichen.batch.jobs import Done, Task
+from lichen.batch.tasks import Done, Task
 from lichen.codec import Codec
 from lichen.lab.models.zoo import ZOO, row
 from lichen.options import Tune

@@ -64,10 +64,3 @@ def _main(
     ] = False,
 ) -> None:
     pass
-
-
-def set_threads(threads: int) -> None:
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)

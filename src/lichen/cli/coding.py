@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable
 from threading import Event
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.batch.waiting import awaited
 from lichen.cli.app import (
     DEFAULT_MAX_PIXELS,
     EXIT_INPUT,
-    EXIT_STOPPED,
     EXIT_USAGE,
     Device,
     Force,
@@ -35,13 +30,18 @@ from lichen.cli.app import (
     Weights,
     app,
     console,
-    set_threads,
 )
 from lichen.cli.imports import without_tracing
+from lichen.cli.progress import Bar, with_progress
 from lichen.errors import BadInput, UsageError
-from lichen.options import Tune
+from lichen.options import Crop, DecodeOptions, EncodeOptions, FirstGroups, Tune
 
-FINISH_SECONDS = 0.3  # after Ctrl-C, for what is at work
+if TYPE_CHECKING:
+    from lichen.batch.budget import MemoryBudget
+    from lichen.batch.runner import JobOptions
+    from lichen.batch.tasks import Done, Task
+    from lichen.batch.work import Work
+    from lichen.codec import Codec
 
 
 def parse_size(text: str) -> int:
@@ -58,7 +58,7 @@ def _memory(text: str | None) -> int | None:
     return parse_size(text) if text is not None else None
 
 
-def parse_crop(text: str) -> tuple[int, int, int, int]:
+def parse_crop(text: str) -> Crop:
     """`x,y,width,height` in pixels. Raises `UsageError`."""
     match = re.fullmatch(r"(\d{1,8}),(\d{1,8}),(\d{1,8}),(\d{1,8})", text.replace(" ", ""))
     if not match:
@@ -67,67 +67,37 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-@dataclass(frozen=True)
-class _How:
-    """How tasks are worked on; `threads` 0: as many as PyTorch takes; `memory_bytes` None: no picture is refused."""
+def _run(
+    tasks: list[Task],
+    codec: Callable[[], Codec],
+    work: Callable[[Codec, MemoryBudget], Work],
+    how: JobOptions,
+    line: Callable[[Done], str],
+) -> None:
+    """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped."""
+    from lichen.batch.runner import run_job
 
-    skip_existing: bool
-    threads: int
-    device: str
-    memory_bytes: int | None
+    count = Counter[str]()
 
-    def steps(self, tasks: list[Any], prepare: Callable[[Any], Any], stop: Event) -> Iterator[Any]:
-        """What becomes of them. `prepare` gives the work, for which it is given the budget."""
-        import torch
+    def job(report: Callable[[Done], None], stop: Event) -> None:
+        for done in run_job(tasks, codec, work, how, stop=stop):
+            report(done)
 
-        from lichen.batch import jobs
-        from lichen.runtime.memory import MemoryBudget
+    def tell(bar: Bar, done: Done) -> None:
+        _print_done(done, line, count)
+        bar.advance()
 
-        set_threads(self.threads)
-        work = prepare(MemoryBudget.of(self.memory_bytes))
-        shared = torch.get_num_threads() if self.device == "cpu" else 1  # a graphics card's memory is not foreseen
-        at_once, each = jobs.choose_workers(tasks, work, shared)
-        if at_once > 1:
-            set_threads(each)
-        yield from jobs.run(tasks, work, self.skip_existing, at_once, stop)
+    def stopped(bar: Bar) -> str:
+        return f"{_summary(count)}, {len(tasks) - bar.done} left; to go on, add --skip-existing"
 
-
-def _run_jobs(tasks: list[Any], prepare: Callable[[Any], Any], line: Callable[[Any], str], how: _How) -> None:
-    """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped.
-
-    The work has a thread of its own: in ours Ctrl-C would be felt between two steps of Python only, and one
-    may take long (a large picture as WebP is one). What is nearly done when it comes is finished. The codec is loaded
-    there too: each thread that computes has helpers of OpenMP's, and these wake slowly where there are too many.
-    """
-    count, stop = Counter[str](), Event()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=len(tasks) < 2) as progress:
-        bar = progress.add_task("", total=len(tasks))
-        worker, steps = ThreadPoolExecutor(1), how.steps(tasks, prepare, stop)
-        at_work, told = worker.submit(next, steps, None), None
-        try:
-            while done := awaited(at_work):
-                told = done
-                _print_done(done, line, count)
-                progress.advance(bar)
-                at_work = worker.submit(next, steps, None)
-        except KeyboardInterrupt:
-            stop.set()
-            until = time.monotonic() + FINISH_SECONDS
-            while wait([at_work], max(until - time.monotonic(), 0)).done and (done := at_work.result()):
-                if done is not told:
-                    _print_done(done, line, count)
-                at_work = worker.submit(next, steps, None)
-            left = len(tasks) - count["done"] - count["failed"] - count["skipped"]
-            console.print(f"stopped: {_summary(count)}, {left} left; to go on, add --skip-existing", markup=False)
-            raise typer.Exit(EXIT_STOPPED) from None
+    with_progress(job, tell, stopped, total=len(tasks))
     if len(tasks) > 1:
         console.print(f"{_summary(count)}; {count['in']} bytes became {count['out']}", markup=False)
     if count["failed"]:
         raise typer.Exit(EXIT_USAGE if count["failed"] == count["misused"] else EXIT_INPUT)
 
 
-def _print_done(done: Any, line: Callable[[Any], str], count: Counter[str]) -> None:
+def _print_done(done: Done, line: Callable[[Done], str], count: Counter[str]) -> None:
     count[_outcome(done)] += 1
     count["misused"] += isinstance(done.error, UsageError)
     count["in"] += done.size_in_bytes
@@ -140,7 +110,7 @@ def _print_done(done: Any, line: Callable[[Any], str], count: Counter[str]) -> N
         console.print(line(done), markup=False)
 
 
-def _outcome(done: Any) -> str:
+def _outcome(done: Done) -> str:
     return "failed" if done.error is not None else "skipped" if done.skipped else "done"
 
 
@@ -149,7 +119,7 @@ def _summary(count: Counter[str]) -> str:
     return f"{count['done']} done{skipped}, {count['failed']} failed"
 
 
-def _encoded(done: Any) -> str:
+def _encoded(done: Done) -> str:
     bpp = 8 * done.size_out_bytes / (done.width * done.height)
     text = f"{done.task.source} -> {done.task.target}: {done.size_in_bytes} -> {done.size_out_bytes} bytes"
     text += f" ({done.size_in_bytes / done.size_out_bytes:.1f}x smaller, {bpp:.3f} bpp)"
@@ -158,7 +128,7 @@ def _encoded(done: Any) -> str:
     return text
 
 
-def _decoded(done: Any) -> str:
+def _decoded(done: Done) -> str:
     return f"{done.task.source} -> {done.task.target}: {done.width} x {done.height}"
 
 
@@ -191,42 +161,46 @@ def encode(
     `lichen encode photo.png --tune ms-ssim` · `lichen encode photo.png --refine 30` (slow to encode, and smaller)
     """
     without_tracing(device, refine)
-    from lichen.batch import jobs
+    from lichen.batch import runner, tasks, work
     from lichen.codec import Codec
 
-    targets = _targets(target_size, target_bpp, target_psnr)
-    tasks = jobs.plan(inputs, output, jobs.LIC, jobs.picture_endings(), recursive)
-    how = _How(skip_existing, threads, device, _memory(max_memory))
-
-    def prepare(budget: Any) -> jobs.Encode:
-        codec = Codec(model, weights, device, max_pixels, how.memory_bytes, tune)
-        return jobs.Encode(codec, budget, quality, *targets, refine, strip, force, max_pixels, not no_filter)
-
-    _run_jobs(tasks, prepare, _encoded, how)
+    targets = None if target_size is None else parse_size(target_size), target_bpp, target_psnr
+    options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
+    planned = tasks.plan(inputs, output, tasks.LIC, tasks.picture_endings(), recursive)
+    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing)
+    codec = functools.partial(Codec, model, weights, device, max_pixels, max_memory_bytes=how.memory_bytes, tune=tune)
+    _run(planned, codec, functools.partial(work.Encode, options=options, force=force), how, line=_encoded)
 
 
-def _targets(
-    size: str | None, bpp: float | None, psnr_db: float | None
-) -> tuple[int | None, float | None, float | None]:
-    """A size in bytes, a rate or a PSNR. Raises `UsageError` for more than one."""
-    targets = parse_size(size) if size is not None else None, bpp, psnr_db
-    given = [target for target in targets if target is not None]
-    if len(given) > 1 or not all(0 < target < 1e15 for target in given):
-        raise UsageError("give one target, and a positive one")
-    return targets
+def _encode_options(
+    quality: float,
+    targets: tuple[int | None, float | None, float | None],
+    refine_steps: int,
+    filtered: bool,
+    strip: bool,
+) -> EncodeOptions:
+    """`targets`: a size in bytes, bits per pixel, a PSNR in dB. Raises `UsageError`."""
+    size_bytes, bpp, psnr_db = targets
+    return EncodeOptions(
+        quality=quality,
+        target_size_bytes=size_bytes,
+        target_bpp=bpp,
+        target_psnr_db=psnr_db,
+        refine_steps=refine_steps,
+        filtered=filtered,
+        strip=strip,
+    )
 
 
-def _asked(crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool) -> tuple[Any, Any]:
-    """The crop, and what --groups, --partial and --zero-fill ask for; None: the whole picture, the whole file."""
-    from lichen.options import FirstGroups
-
-    if thumbnail and crop is not None:
-        raise UsageError("a thumbnail is of the whole picture: give --thumbnail or --crop")
+def _decode_options(
+    crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool
+) -> DecodeOptions:
+    """What of a file is decoded. Raises `UsageError` for what contradicts itself."""
     wanted = partial or count is not None
     if (partial and count is not None) or (zero_fill and not wanted):
         raise UsageError("give --groups or --partial, not both; --zero-fill goes with one of them")
     part = parse_crop(crop) if crop is not None else None
-    return part, FirstGroups(count, not zero_fill) if wanted else None
+    return DecodeOptions(crop=part, first=FirstGroups(count, not zero_fill) if wanted else None, thumbnail=thumbnail)
 
 
 def _ending(text: str) -> str:
@@ -264,21 +238,18 @@ def decode(
     `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
     """
     without_tracing(device)
-    from lichen.batch import jobs
+    from lichen.batch import runner, tasks, work
     from lichen.codec import Codec
 
     ending = _ending(to)
-    part, first = _asked(crop, groups, partial, zero_fill, thumbnail)
-    tasks = jobs.plan(inputs, output, ending, {jobs.LIC}, recursive)
-    for task in tasks:
-        _ending(ending if task.target == jobs.STANDARD else task.target.suffix)
-    how = _How(skip_existing, threads, device, _memory(max_memory))
-
-    def prepare(budget: Any) -> jobs.Decode:
-        codec = Codec("lichen", weights, device, max_pixels, how.memory_bytes)
-        return jobs.Decode(codec, budget, ending, force, part, first, thumbnail)
-
-    _run_jobs(tasks, prepare, _decoded, how)
+    options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
+    planned = tasks.plan(inputs, output, ending, {tasks.LIC}, recursive)
+    for task in planned:
+        _ending(ending if task.target == tasks.STANDARD else task.target.suffix)
+    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing)
+    codec = functools.partial(Codec, "lichen", weights, device, max_pixels, max_memory_bytes=how.memory_bytes)
+    decoder = functools.partial(work.Decode, options=options, ending=ending, force=force)
+    _run(planned, codec, decoder, how, line=_decoded)
 
 
 @app.command()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lichen.batch.waiting import awaited
-from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, Device, Json, Threads, app, console
+from lichen.cli.app import EXIT_INPUT, Device, Json, Threads, app, console
+from lichen.cli.progress import Bar, with_progress
 from lichen.errors import BadInput, UsageError
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 
 @app.command()
@@ -138,9 +139,8 @@ def evaluate(
     from lichen.lab.evaluation.evaluate import evaluate as run
 
     entries = _entries(models or [], peers, peer or [], quality, device, refine)
-    outcome = _with_progress(
-        lambda report: run(entries, data, output, jobs=jobs, threads=threads, replace=replace, report=report)
-    )
+    work = functools.partial(run, entries, data, output, jobs=jobs, threads=threads, replace=replace)
+    outcome = with_progress(_reporting(work), lambda bar, counts: bar.update(*counts), _how_far, "files")
     for reason in outcome.skipped:
         console.print(f"lichen: {reason}", markup=False)
     for reason in outcome.failed:
@@ -151,24 +151,16 @@ def evaluate(
         raise typer.Exit(EXIT_INPUT)
 
 
-def _with_progress(work: Callable[[Callable[[int, int], None]], T]) -> T:
-    """Do the work, which reports (done, total), in a thread of its own: Ctrl-C is felt at once, and ends it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _reporting(
+    work: Callable[..., R],
+) -> Callable[[Callable[[tuple[int, int]], None], Event], R]:
+    """The work as the runner wants it: what it reports in one value. A stop it does not see; its rows are kept."""
+    return lambda report, stop: work(report=lambda done, total: report((done, total)))
 
-    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=None)
 
-        def report(done: int, total: int) -> None:
-            progress.update(bar, completed=done, total=total)
-
-        try:
-            return awaited(ThreadPoolExecutor(1).submit(work, report))
-        except KeyboardInterrupt:
-            (task,) = progress.tasks
-            left = "" if task.total is None else f" of {task.total:.0f}"
-            console.print(f"stopped: {task.completed:.0f}{left} files measured; the same command goes on", markup=False)
-            raise typer.Exit(EXIT_STOPPED) from None
+def _how_far(bar: Bar) -> str:
+    left = "" if bar.total is None else f" of {bar.total}"
+    return f"{bar.done}{left} files measured; the same command goes on"
 
 
 def _entries(

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lichen.cli.app import Force, Json, Threads, app, console, set_threads
+from lichen.cli.app import Force, Json, Threads, app, console
 from lichen.image.files import refuse_existing
+from lichen.runtime.threads import set_threads
 
 
 @app.command()

@@ -19,12 +19,12 @@ from lichen.cli.app import (
     Weights,
     app,
     console,
-    set_threads,
 )
 from lichen.cli.coding import parse_size
 from lichen.errors import UsageError
 from lichen.image.files import refuse_existing
 from lichen.options import Tune
+from lichen.runtime.threads import set_threads
 
 if TYPE_CHECKING:
     from lichen.lab.papers.experiments import CostTable, TrainingScale

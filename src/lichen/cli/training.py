@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lichen.cli.app import Device, Threads, app, console, set_threads
+from lichen.cli.app import Device, Threads, app, console
 from lichen.errors import UsageError
+from lichen.runtime.threads import set_threads
 
 if TYPE_CHECKING:
     from lichen.lab.training.data import Cache

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +19,6 @@ _TILE_BYTES = 1_000_000_000  # of a transform's maps in one tile, without its ha
 _SIDE_MIN = 16
 _REFINED_MIN = 4
 _MAPS_KEPT = 5  # how much smaller the sides of tiles are when every map is kept
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
-_KEPT_BYTES = (2**27, 2**25)  # larger pieces go back to the system when freed; the first that glibc agrees to
 _TORCH_ERROR, _TORCH_MESSAGE = "OutOfMemoryError", "allocate memory"  # of a graphics card, of the machine
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -58,23 +53,6 @@ class MemoryEstimate:
         return max(_REFINED_MIN, self.transform_side(stride) // _MAPS_KEPT)
 
 
-def keep_freed_memory() -> None:
-    """Let glibc's allocator keep freed memory for this process's next use of it, where there is glibc.
-
-    Each map of a wide transform otherwise comes fresh from the system and is zeroed page by page, which costs it a
-    quarter of its time, and a training step a fifth (docs/decisions/0011). What is freed counts to
-    the process until it ends. All threads share one arena: others give large pieces back whatever is asked.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None:
-        return
-    for kept in _KEPT_BYTES:
-        if mallopt(_M_MMAP_THRESHOLD, kept):  # else too much for an old glibc; asking for more would unset its own
-            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-            mallopt(_M_ARENA_MAX, 1)
-            return
-
-
 def machine_bytes() -> int | None:
     """The memory of this machine, or what its container may have of it; None where the system does not say."""
     try:
@@ -85,36 +63,6 @@ def machine_bytes() -> int | None:
         with contextlib.suppress(OSError, ValueError):  # absent, or "max"
             found.append(int(Path(limit).read_text()))
     return min(found)
-
-
-class MemoryBudget:
-    """Memory that pictures share which are worked on at once: each waits until it fits, or until it is alone.
-
-    `size_bytes` is that of the whole process. Whoever waits is the next: a large picture is not passed by for ever.
-    """
-
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = max(size_bytes - PROGRAM_BYTES, 0)
-        self._taken, self._pictures = 0, 0
-        self._door, self._freed = threading.Lock(), threading.Condition()
-
-    @staticmethod
-    def of(max_memory_bytes: int | None) -> MemoryBudget:
-        """All that is allowed, or half of what there is; none where nothing is known."""
-        return MemoryBudget((machine_bytes() or 0) // 2 if max_memory_bytes is None else max_memory_bytes)
-
-    @contextlib.contextmanager
-    def reserve(self, need_bytes: int) -> Iterator[None]:
-        """Hold so much of it, which does not count the program."""
-        with self._door, self._freed:
-            self._freed.wait_for(lambda: not self._pictures or self._taken + need_bytes <= self.size_bytes)
-            self._taken, self._pictures = self._taken + need_bytes, self._pictures + 1
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._taken, self._pictures = self._taken - need_bytes, self._pictures - 1
-                self._freed.notify_all()
 
 
 @contextlib.contextmanager

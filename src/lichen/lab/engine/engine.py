@@ -29,8 +29,9 @@ from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
 from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
 from lichen.options import Crop, FirstGroups
+from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.level import LEVEL_STEPS
-from lichen.runtime.memory import MemoryEstimate, keep_freed_memory
+from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.tiles import (
     PriorHalos,
     PriorTiling,

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.batch.waiting import awaited
+from lichen.batch.runner import interruptible
 from lichen.errors import TrainingDiverged, UsageError
 from lichen.image.picture import Picture
 from lichen.lab.engine.precision import native_bfloat16
@@ -26,7 +25,7 @@ from lichen.lab.training.recipe import Bfloat16, Recipe, load_recipe
 from lichen.lab.training.schema import Change
 from lichen.lab.training.state import refuse_others, resume_run, save_run, start_from, weights_of
 from lichen.metrics import psnr_db
-from lichen.runtime.memory import keep_freed_memory
+from lichen.runtime.allocator import keep_freed_memory
 
 VALID_SECONDS = 900  # from one validation to the next
 VALID_PICTURES = 8
@@ -138,7 +137,7 @@ class _Session:
         recipe, minutes = self.trainer.recipe, _minutes(self.options)
         with self.progress:
             try:
-                awaited(ThreadPoolExecutor(1).submit(self.trainer.run, recipe.steps, minutes, self._report))
+                interruptible(lambda report, stop: self.trainer.run(recipe.steps, minutes, self._report))
             except KeyboardInterrupt:
                 self._stop()
                 raise

@@ -11,7 +11,7 @@ import pytest
 HELD = """
 import threading
 import torch
-from lichen.runtime.memory import keep_freed_memory
+from lichen.runtime.allocator import keep_freed_memory
 if {kept}:
     keep_freed_memory()
 def resident():

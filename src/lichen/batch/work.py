@@ -1,0 +1,113 @@
+"""The work on one picture: encode it or decode it, from a file to a file, within the memory that there is."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from lichen.batch.budget import MemoryBudget
+from lichen.batch.tasks import STANDARD, Done, Task
+from lichen.codec import Codec, OpenFile
+from lichen.errors import OutputError
+from lichen.image.files import read_whole, refuse_existing, write_atomically
+from lichen.image.picture import open_picture, picture_size, to_pil
+from lichen.image.rendering import render
+from lichen.options import DecodeOptions, EncodeOptions
+from lichen.runtime.memory import PROGRAM_BYTES
+
+_HEAD_BYTES = 64  # of a .lic file: more than its header has
+
+
+class Work(Protocol):
+    """What is done with each task; pictures that are worked on at once share its budget."""
+
+    @property
+    def budget(self) -> MemoryBudget: ...
+
+    def __call__(self, task: Task) -> Done:
+        """Raises `LichenError` where it cannot be done."""
+
+    def foreseen_bytes(self, source: Path) -> int:
+        """The memory beside the program's for a file, by its head alone. Raises `LichenError`, `OSError`."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Encodes one task's picture; with `force` outputs that exist are replaced."""
+
+    codec: Codec
+    budget: MemoryBudget
+    options: EncodeOptions
+    force: bool = False
+
+    def __call__(self, task: Task) -> Done:
+        _refuse_existing(task.target, self.force)
+        raw = read_whole(task.source)
+        size = len(raw)
+        with self.budget.reserve(self._need_bytes(*picture_size(raw))):
+            picture = open_picture(raw, self.codec.max_pixels)
+            del raw
+            data = self.codec.encode_picture(picture, self.options)
+        _write(task.target, data, self.force)
+        height, width = picture.pixels.shape[:2]
+        return Done(task, size, len(data), width, height, notices=picture.notices)
+
+    def foreseen_bytes(self, source: Path) -> int:
+        return self._need_bytes(*picture_size(source))
+
+    def _need_bytes(self, width: int, height: int) -> int:
+        return self.codec.memory_to_encode_bytes(width, height, self.options.refine_steps > 0) - PROGRAM_BYTES
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Decodes one task's file, or what `options` ask of it, into what its target's ending (or `ending`) says."""
+
+    codec: Codec
+    budget: MemoryBudget
+    options: DecodeOptions
+    ending: str
+    force: bool = False
+
+    def __call__(self, task: Task) -> Done:
+        _refuse_existing(task.target, self.force)
+        raw = read_whole(task.source)
+        file = self.codec.open_file(raw, self.options.first)
+        with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
+            image, said = self._decoded(file)
+            data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
+            _write(task.target, data, self.force)
+        return Done(task, len(raw), len(data), *image.size, notices=said + notices)
+
+    def foreseen_bytes(self, source: Path) -> int:
+        with source.open("rb") as file:
+            return self.codec.memory_to_decode_bytes(file.read(_HEAD_BYTES)) - PROGRAM_BYTES
+
+    def _decoded(self, file: OpenFile) -> tuple[Image.Image, tuple[str, ...]]:
+        """What was asked for, and what is to be said of it."""
+        if self.options.thumbnail:
+            return file.thumbnail(), ()
+        picture = file.picture(self.options.crop)
+        return to_pil(picture), picture.notices
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    if path != STANDARD and path.is_dir():
+        raise OutputError(f"{path} is a folder; give a file name")
+    if path != STANDARD:
+        refuse_existing(path, force)
+
+
+def _write(path: Path, data: bytes, force: bool) -> None:
+    if path == STANDARD:
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except (OSError, AttributeError) as error:
+            raise OutputError(f"standard output cannot be written: {error}") from error
+    else:
+        write_atomically(path, data, overwrite=force)

@@ -1,0 +1,55 @@
+"""A progress bar over work that Ctrl-C stops at once, with one line that says what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lichen.cli.app import EXIT_STOPPED, console
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+
+
+class Bar:
+    """How much of the work is done; `total` is None until it is known."""
+
+    def __init__(self, progress: Progress, name: str, total: int | None) -> None:
+        self.done, self.total = 0, total
+        self._progress, self._task = progress, progress.add_task(name, total=total)
+
+    def update(self, done: int, total: int | None) -> None:
+        """So many are done of so many."""
+        self.done, self.total = done, total
+        self._progress.update(self._task, completed=done, total=total)
+
+    def advance(self) -> None:
+        """One more is done."""
+        self.update(self.done + 1, self.total)
+
+
+def with_progress(
+    work: Callable[[Callable[[I], None], Event], R],
+    tell: Callable[[Bar, I], None],
+    stopped: Callable[[Bar], str],
+    name: str = "",
+    total: int | None = None,
+) -> R:
+    """Do work(report, stop) with a bar, and tell what it reports; there is none for a single thing.
+
+    After Ctrl-C the line of `stopped` is printed, and the process ends with `EXIT_STOPPED`.
+    """
+    from lichen.batch.runner import interruptible
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=total == 1) as progress:
+        bar = Bar(progress, name, total)
+        try:
+            return interruptible(work, lambda item: tell(bar, item))
+        except KeyboardInterrupt:
+            console.print(f"stopped: {stopped(bar)}", markup=False)
+            raise typer.Exit(EXIT_STOPPED) from None

@@ -156,6 +156,15 @@ def test_the_code_points_of_avif():
     assert hdr.icc is None and "PQ" in hdr.notices[0]
 
 
+def test_the_code_points_that_pillow_heif_gives():
+    image = Image.fromarray(PIXELS)
+    image.info["nclx_profile"] = {"color_primaries": 12, "transfer_characteristics": 13}
+    assert np.abs(shown(from_pil(image)) - of_p3(PIXELS)).max() < 1.5
+    for odd in (None, {}, {"color_primaries": "12", "transfer_characteristics": 13}, b"12"):
+        image.info["nclx_profile"] = odd
+        assert from_pil(image).icc is None
+
+
 def test_describing_the_colour_of_an_open_image_does_not_disturb_it(tmp_path):
     (path := tmp_path / "a.png").write_bytes(rgb_png(PIXELS, cicp(12, 13)))
     with Image.open(path) as image:

@@ -224,3 +224,14 @@ def test_a_transparency_of_another_kind_is_refused_with_a_remedy(mode, key):
         from_pil(image)
     del image.info["transparency"]
     assert from_pil(image).alpha is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "options", [{"tile": (16, 16)}, {"compression": "zlib", "predictor": True}, {"rowsperstrip": 5}]
+)
+@pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_tiles_strips_and_predictors_of_tiff(kind, top, options, order):
+    samples = np.repeat(np.round(RAMP * top).astype(kind)[:, :, None], 3, axis=2)
+    assert deviation(with_tifffile(samples, photometric="rgb", byteorder=order, **options), GREY) <= 1
+    assert deviation(with_tifffile(samples[:, :, 0], byteorder=order, **options), GREY) <= 1

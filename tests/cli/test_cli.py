@@ -55,6 +55,14 @@ def test_folders_keep_their_tree(folder, capsys):
     assert "2 done, 0 failed" in errors_of(capsys)
 
 
+def test_names_are_printed_as_they_are(folder, capsys):
+    scene(20, 20).save(":100:.png")
+    scene(20, 20).save("[red]b.png")
+    assert run("encode", ":100:.png", "[red]b.png", "-o", "out") == 0
+    text = errors_of(capsys)
+    assert ":100:.png -> out/:100:.lic" in text and "[red]b.png -> out/[red]b.lic" in text
+
+
 def test_a_bad_picture_among_good_ones(folder, capsys):
     Path("in/broken.png").write_bytes(b"not a picture")
     assert run("encode", "in", "-r", "-o", "out") == 3

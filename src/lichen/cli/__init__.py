@@ -13,7 +13,7 @@ import sys
 import threading
 
 from lichen.cli import coding, evaluation, inspection, models, reporting, training
-from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, console
+from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, say
 from lichen.errors import LichenError, UsageError
 
 __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training"]
@@ -52,16 +52,16 @@ def main() -> None:
             raise UsageError("an argument is empty; name a file or folder (is a variable of the shell unset?)")
         app()
     except LichenError as error:
-        console.print(f"lichen: {error}", markup=False)
+        say(f"lichen: {error}")
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
     except ModuleNotFoundError as error:
         if error.name not in _OPTIONAL:
             raise
-        console.print(f"lichen: this needs {error.name}: pip install 'lichen[eval]'", markup=False)
+        say(f"lichen: this needs {error.name}: pip install 'lichen[eval]'")
         sys.exit(EXIT_USAGE)
     except OSError as error:  # of standard output, or where no file was expected
         with contextlib.suppress(OSError):
-            console.print(f"lichen: {error}", markup=False)
+            say(f"lichen: {error}")
         sys.exit(EXIT_INPUT)
     except SystemExit as end:
         if end.code == EXIT_STOPPED:

@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 Inputs = Annotated[list[Path], typer.Argument(help="Files or folders; `-` is standard input.", show_default=False)]
 Output = Annotated[
@@ -43,6 +43,11 @@ MaxMemory = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DEFAULT_MAX_PIXELS = 2**27
+
+
+def say(line: str) -> None:
+    """A line on standard error, as it is: nothing in the name of a file is taken for markup."""
+    console.print(line, markup=False)
 
 
 def _version(wanted: bool) -> None:

@@ -29,7 +29,7 @@ from lichen.cli.app import (
     Tuned,
     Weights,
     app,
-    console,
+    say,
 )
 from lichen.cli.imports import without_tracing
 from lichen.cli.progress import Bar, with_progress
@@ -92,7 +92,7 @@ def _run(
 
     with_progress(job, tell, stopped, total=len(tasks))
     if len(tasks) > 1:
-        console.print(f"{_summary(count)}; {count['in']} bytes became {count['out']}", markup=False)
+        say(f"{_summary(count)}; {count['in']} bytes became {count['out']}")
     if count["failed"]:
         raise typer.Exit(EXIT_USAGE if count["failed"] == count["misused"] else EXIT_INPUT)
 
@@ -103,11 +103,11 @@ def _print_done(done: Done, line: Callable[[Done], str], count: Counter[str]) ->
     count["in"] += done.size_in_bytes
     count["out"] += done.size_out_bytes
     for notice in done.notices:
-        console.print(f"{done.task.source}: note: {notice}", markup=False)
+        say(f"{done.task.source}: note: {notice}")
     if done.error is not None:
-        console.print(f"lichen: {done.error}", markup=False)
+        say(f"lichen: {done.error}")
     elif not done.skipped:
-        console.print(line(done), markup=False)
+        say(line(done))
 
 
 def _outcome(done: Done) -> str:
@@ -266,7 +266,7 @@ def info(inputs: Inputs, as_json: Json = False) -> None:
         try:
             described.append(describe_file(path))
         except BadInput as error:
-            console.print(f"lichen: {error}", markup=False)
+            say(f"lichen: {error}")
             failed = True
     if as_json and described:
         typer.echo(json.dumps(described[0] if len(inputs) == 1 else described, indent=2))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from lichen.cli.app import EXIT_INPUT, Device, Json, Threads, app, console
+from lichen.cli.app import EXIT_INPUT, Device, Json, Threads, app, console, say
 from lichen.cli.progress import Bar, with_progress
 from lichen.errors import BadInput, UsageError
 
@@ -49,9 +49,9 @@ def bdrate(
     elif rows:
         _print_deltas(rows, "MS-SSIM" if by_ms_ssim else "PSNR", max_bpp)
     for reason in left_out:
-        console.print(f"lichen: left out: {reason}", markup=False)
+        say(f"lichen: left out: {reason}")
     for reason in refused:
-        console.print(f"lichen: {reason}", markup=False)
+        say(f"lichen: {reason}")
     if refused:
         raise typer.Exit(EXIT_INPUT)
 
@@ -142,11 +142,11 @@ def evaluate(
     work = functools.partial(run, entries, data, output, jobs=jobs, threads=threads, replace=replace)
     outcome = with_progress(_reporting(work), lambda bar, counts: bar.update(*counts), _how_far, "files")
     for reason in outcome.skipped:
-        console.print(f"lichen: {reason}", markup=False)
+        say(f"lichen: {reason}")
     for reason in outcome.failed:
-        console.print(f"lichen: {reason}; it has no curve", markup=False)
+        say(f"lichen: {reason}; it has no curve")
     said = f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}"
-    console.print(said, markup=False)
+    say(said)
     if outcome.skipped or outcome.failed:
         raise typer.Exit(EXIT_INPUT)
 
@@ -173,7 +173,7 @@ def _entries(
 
     wanted = [find_peer(name) for name in named] or ([*available(), *missing()] if peers else [])
     for absent in (p for p in wanted if not p.there):
-        console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
+        say(f"lichen: {absent.name} is left out here; {absent.remedy}")
     found = [ModelEntry.of(model, sorted(set(quality or QUALITIES)), device) for model in models]
     entries: list[Any] = [entry.refined(refine) for entry in apart(models, found)]
     entries += [PeerEntry(p.name) for p in wanted if p.there]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lichen.cli.app import Force, Json, Threads, app, console
+from lichen.cli.app import Force, Json, Threads, app, say
 from lichen.image.files import refuse_existing
 from lichen.runtime.threads import set_threads
 
@@ -45,10 +45,10 @@ def inspect(
         typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
         return
     for i in inspections:
-        console.print(i.summary(), markup=False)
+        say(i.summary())
     shown = f"{_counted(len(inspections), 'model')} on {_counted(inspections[0].pictures, 'picture')}"
     for path in _draw(inspections, output, force):
-        console.print(f"{path} shows {shown}", markup=False)
+        say(f"{path} shows {shown}")
 
 
 def _draw(inspections: list[Any], output: Path, force: bool) -> list[Path]:

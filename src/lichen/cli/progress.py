@@ -9,7 +9,7 @@ from typing import TypeVar
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lichen.cli.app import EXIT_STOPPED, console
+from lichen.cli.app import EXIT_STOPPED, console, say
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
@@ -51,5 +51,5 @@ def with_progress(
         try:
             return interruptible(work, lambda item: tell(bar, item))
         except KeyboardInterrupt:
-            console.print(f"stopped: {stopped(bar)}", markup=False)
+            say(f"stopped: {stopped(bar)}")
             raise typer.Exit(EXIT_STOPPED) from None

@@ -19,6 +19,7 @@ from lichen.cli.app import (
     Weights,
     app,
     console,
+    say,
 )
 from lichen.cli.coding import parse_size
 from lichen.errors import UsageError
@@ -66,10 +67,10 @@ def report(
             raise UsageError(f"no picture {min(unknown)!r} in {data}")
         chosen = [path for path in paths if path.stem in picture] if picture else paths[:PICTURES]
         codec = Codec(weights=weights, device=device)
-        pairs = pictures_at_equal_bytes(chosen, codec, bpp, lambda said: console.print(f"lichen: {said}", markup=False))
+        pairs = pictures_at_equal_bytes(chosen, codec, bpp, lambda said: say(f"lichen: {said}"))
     for reason in write(results, output, pairs, title):
-        console.print(f"lichen: left out: {reason}", markup=False)
-    console.print(f"{output / 'index.html'}", markup=False)
+        say(f"lichen: left out: {reason}")
+    say(f"{output / 'index.html'}")
 
 
 @app.command()
@@ -107,18 +108,18 @@ def compare(
         pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels, _leave_out))
         _print_results(pictures[-1][2])
     write_atomically(target, comparison_page(pictures), overwrite=force)
-    console.print(f"{target}", markup=False)
+    say(f"{target}")
     if show:
         webbrowser.open(target.resolve().as_uri())
 
 
 def _leave_out(why: str) -> None:
-    console.print(f"lichen: left out: {why}", markup=False)
+    say(f"lichen: left out: {why}")
 
 
 def _print_results(results: list[Any]) -> None:
     for r in results:
-        console.print(f"{r.codec:>12}  {r.size_bytes} bytes, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB")
+        say(f"{r.codec:>12}  {r.size_bytes} bytes, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB")
 
 
 def name_missing() -> None:
@@ -126,7 +127,7 @@ def name_missing() -> None:
     from lichen.lab.evaluation.peers import missing
 
     for absent in missing():
-        console.print(f"lichen: {absent.name} is left out here; {absent.remedy}", markup=False)
+        say(f"lichen: {absent.name} is left out here; {absent.remedy}")
 
 
 @app.command()
@@ -165,11 +166,10 @@ def reproduce(
     how = chosen.at(how)
     if recipes_only:
         write_recipes(plan(chosen, how, target))
-        console.print(f"{target}", markup=False)
+        say(f"{target}")
         return
     if data is None or test is None:
         raise UsageError(f"{name} needs --data to train on and --test to measure on (--recipes: only the recipes)")
-    say = lambda line: console.print(line, markup=False)  # noqa: E731
     typer.echo(run(chosen, how, data=data, test=test, output=target, train=_trainer(device), say=say))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lichen.cli.app import Device, Threads, app, console
+from lichen.cli.app import Device, Threads, app, console, say
 from lichen.errors import UsageError
 from lichen.runtime.threads import set_threads
 
@@ -123,4 +123,4 @@ def learn_filters(
     from lichen.lab.training.filters import learn_filters_of
 
     set_threads(threads)
-    learn_filters_of(weights, data, output, pictures, console.print, device, force)
+    learn_filters_of(weights, data, output, pictures, say, device, force)

@@ -95,6 +95,20 @@ def compare(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     return {"model": name, "compressai": library, "lichen": mine, "faster": wall[0] / wall[1], "faster_busy": busy}
 
 
+COLUMNS = (
+    "model",
+    "encode",
+    "decode",
+    "our encode",
+    "our decode",
+    "prior",
+    "times faster",
+    "busy",
+    "bytes",
+    "our bytes",
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", help="interpreter of an environment with CompressAI")
@@ -105,21 +119,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results = [compare(arguments, name) for name in arguments.models.split(",")]
-    columns = (
-        "model",
-        "encode",
-        "decode",
-        "our encode",
-        "our decode",
-        "prior",
-        "times faster",
-        "busy",
-        "bytes",
-        "our bytes",
-    )
     show(
         "seconds; CompressAI's, then ours",
-        columns,
+        COLUMNS,
         [
             (
                 r["model"],

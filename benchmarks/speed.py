@@ -23,7 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import skimage
 import torch
 from PIL import Image
@@ -167,35 +166,40 @@ def process_seconds(data: bytes, weights: Path | None) -> float:
 
 
 @torch.inference_mode()
-def main() -> None:
+def multiply_adds_of(codec: Codec, filtered: bool) -> dict[str, int]:
+    """Of the transforms, to encode and to decode; where a filter is chosen the encoder runs both."""
+    model, level = codec.checkpoint.model, torch.zeros(1)
+    latents = torch.zeros(1, codec.engine.prior.context.latents, SIZE[1] // 16, SIZE[0] // 16)
+    analysis = multiply_adds(model.analysis, torch.zeros(1, 3, SIZE[1], SIZE[0]), level)
+    encode = analysis + multiply_adds(model.hyper_analysis, latents, level)
+    decode = multiply_adds(model.synthesis, latents, level)
+    return {"encode": encode + decode if filtered else encode, "decode": decode}
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     sample = Path(skimage.__file__).parent / "data" / "astronaut.png"
     parser.add_argument("picture", type=Path, nargs="?", default=sample)
     parser.add_argument("--weights", type=Path)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
     image = Image.open(args.picture).convert("RGB")
     image = image if image.size == SIZE else image.resize(SIZE)
     codec = Codec(weights=args.weights)
-    engine, pixels = codec.engine, np.asarray(image)
     data = codec.encode(image, QUALITY)
     rounds = [one_round(codec, image, data) for _ in range(ROUNDS)]
     whole, peaks = quietest([r["whole_s"] for r in rounds]), quietest([r["peak"] for r in rounds], best=max)
     stages = {side: quietest([r["stages_s"][side] for r in rounds]) for side in whole}
     peak = max(peaks.values())
-    model, level = engine.checkpoint.model, torch.zeros(1)
-    latents = torch.zeros(1, engine.prior.context.latents, SIZE[1] // 16, SIZE[0] // 16)
-    work = {
-        "encode": multiply_adds(model.analysis, torch.zeros(1, 3, SIZE[1], SIZE[0]), level)
-        + multiply_adds(model.hyper_analysis, latents, level),
-        "decode": multiply_adds(model.synthesis, latents, level),
-    }
-    if read_container(data).header.flags & FILTERED:
-        work["encode"] += work["decode"]
+    work = multiply_adds_of(codec, bool(read_container(data).header.flags & FILTERED))
     rows = [
         (side, 1e3 * whole[side], *(1e3 * s for s in stages[side].values()), 1e3 * work[side] / peak) for side in whole
     ]
     show(
-        f"{SIZE[0]} x {SIZE[1]}, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp, milliseconds",
+        f"{SIZE[0]} x {SIZE[1]}, {8 * len(data) / (SIZE[0] * SIZE[1]):.3f} bpp, milliseconds",
         ("", "whole", "transform", "prior", "coder", "container", "filter", "transforms at peak"),
         rows,
     )

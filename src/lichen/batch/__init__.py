@@ -1,4 +1,4 @@
 """Many pictures: which output belongs to which input, workers, their memory, and Ctrl-C.
 
-May import the codec wing; never PyTorch, and nothing of `lab` or `cli`.
+May import numpy, Pillow, codec, image, options and runtime; never PyTorch, and nothing of `lab` or `cli`.
 """

@@ -152,8 +152,7 @@ def reproduce(
     from lichen.lab.papers.training_plan import plan, write_recipes
 
     if listed:
-        named = (*experiments.EXPERIMENTS, *experiments.COST_TABLES)
-        typer.echo("\n".join(f"{e.name:<24} {e.title}" for e in named))
+        typer.echo("\n".join(f"{e.name:<24} {e.title}" for e in experiments.EXPERIMENTS + experiments.COST_TABLES))
         return
     if name is None:
         raise UsageError("name a table or figure; --list names all")

@@ -199,13 +199,6 @@ class Float32LeakyReLU(nn.Module):
         return torch.maximum((x * self.slope).add_(ROUNDER).sub_(ROUNDER), x)
 
 
-class Float32LevelTable(FixedPointLevelTable):
-    """As in double precision; float32 holds its values."""
-
-    def forward(self, level: Tensor) -> Tensor:
-        return super().forward(level).float()
-
-
 def _convolution(conv: nn.Conv2d) -> nn.Module:
     if conv.kernel_size == (1, 1) and conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
         return Float32Pointwise(conv)
@@ -216,4 +209,4 @@ def _convolution(conv: nn.Conv2d) -> nn.Module:
 
 register(nn.Conv2d, _convolution, float32=True)
 register(nn.LeakyReLU, Float32LeakyReLU, float32=True)
-register(LevelTable, Float32LevelTable, float32=True)
+register(LevelTable, functools.partial(FixedPointLevelTable, dtype=torch.float32), float32=True)

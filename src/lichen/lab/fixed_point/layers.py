@@ -104,10 +104,14 @@ class FixedPointLeakyReLU(nn.Module):
 
 
 class FixedPointLevelTable(LevelTable):
-    """The fixed-point module of a level table: entries and interpolated values on the activation grid."""
+    """The fixed-point module of a level table: entries and interpolated values on the activation grid.
 
-    def __init__(self, table: LevelTable) -> None:
+    rate_level (B,) -> (B, C, 1, 1) of the given dtype; float32 holds the values too.
+    """
+
+    def __init__(self, table: LevelTable, dtype: torch.dtype = torch.float64) -> None:
         super().__init__(round_to_grid(table.table.detach()))
+        self.dtype = dtype
 
     def forward(self, rate_level: Tensor) -> Tensor:
         last = len(self.table) - 1
@@ -115,7 +119,7 @@ class FixedPointLevelTable(LevelTable):
         low = self.table.index_select(0, below)
         high = self.table.index_select(0, (below + 1).clamp(max=last))
         share = (rate_level.double() - below)[:, None]
-        return round_to_grid_(low + (high - low) * share)[:, :, None, None]
+        return round_to_grid_(low + (high - low) * share)[:, :, None, None].to(self.dtype)
 
 
 class FixedPointDeconv(nn.Module):

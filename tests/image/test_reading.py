@@ -67,7 +67,9 @@ def test_files_are_named(tmp_path):
         with pytest.raises(BadPicture, match=str(tmp_path)):
             read()
     with pytest.raises(PictureTooLarge, match=r"^standard input: 16 x 16"):
-        picture_size(saved(scene(16, 16), "PNG"), max_pixels=100)
+        open_picture(saved(scene(16, 16), "PNG"), max_pixels=100)
+    with pytest.raises(BadPicture, match=str(tmp_path)):
+        picture_size(tmp_path / "missing.png")
 
 
 def test_a_text_beyond_pillow_s_limit_says_what_to_do(monkeypatch):

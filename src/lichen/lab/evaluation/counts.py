@@ -24,8 +24,8 @@ from lichen.lab.transforms.gdn import Normalisation
 CONVENTION = (
     "Multiply-adds of convolutions and matrix products for each pixel, in thousands; transposed convolutions\n"
     "counted with their stride; GDN, activations and gains left out; measured at 256x256. M: millions of\n"
-    "parameters. encode = analysis + hyper + prior; decode = synthesis + hyper synthesis + prior. Where pictures have\n"
-    "filters of their own decode includes it, and encode the synthesis and the choice of a filter."
+    "parameters. encode = analysis + hyper + prior; decode = synthesis + hyper synthesis + prior. With an adaptive\n"
+    "post-filter decode includes it, and encode the synthesis and the choice of its coefficients."
 )
 COUNTED_SIDE = 256  # pixels of the picture that is counted: whole windows, whole hyper-latents of every row
 
@@ -46,7 +46,7 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one part of a model: parameters, and multiply-adds for each pixel of the picture."""
+    """What a part of a model costs: parameters, and multiply-adds for each pixel of the picture."""
 
     parameters: int
     mac_per_pixel: float
@@ -59,7 +59,8 @@ class Cost:
 class Counts:
     """The costs of a model's parts. `prior` is the context model and the density of the hyper-latent.
 
-    `filter` is that of a picture's own filter, `choice` the encoder's choice of it, which synthesises the picture too.
+    `filter` is the adaptive post-filter, `choice` the encoder's choice of its coefficients, which needs the synthesis
+    too.
     """
 
     analysis: Cost
@@ -72,10 +73,12 @@ class Counts:
 
     @property
     def hyper(self) -> Cost:
+        """Hyper analysis and hyper synthesis."""
         return self.hyper_analysis + self.hyper_synthesis
 
     @property
     def parameters(self) -> int:
+        """Of all parts."""
         return (self.analysis + self.synthesis + self.hyper + self.prior).parameters
 
     @property
@@ -101,8 +104,8 @@ def _transform(module: nn.Module, channels: int, side: int) -> Cost:
     return Cost(_parameters(module), made / COUNTED_SIDE**2)
 
 
-class _Free:
-    """A coder that costs nothing: what is counted is the prediction."""
+class _NoCoder:
+    """A coder that costs nothing, so that what is counted is the prediction."""
 
     sequential = False
 
@@ -121,11 +124,11 @@ class _Walk(nn.Module):
         self.context = context
 
     def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
-        walk_latents(self.context, _Free(), features, level, y)
+        walk_latents(self.context, _NoCoder(), features, level, y)
 
 
 class _Choosing(nn.Module):
-    """Summing up what a filter is chosen by, as a module of one call."""
+    """The sums that a filter's coefficients are chosen by, as a module of one call."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -158,7 +161,7 @@ def count(config: ModelConfig) -> Counts:
 
 
 def _own_filter(principal: PostFilter | None) -> dict[str, Cost]:
-    """What filtering and choosing a filter, which is tried, cost. Its numbers are no parameters: no gradients."""
+    """What filtering costs, and choosing coefficients, whose filter is tried. Filters count as no parameters."""
     if principal is None:
         return {}
     x, side = torch.zeros(1, 3, COUNTED_SIDE, COUNTED_SIDE), principal.side

@@ -98,16 +98,16 @@ class Points:
     data_set: DataSet = UNKNOWN
 
     def by_psnr(self) -> Curve:
-        """Raises `BadInput` when there is no PSNR, or it does not rise with the rate."""
+        """The curve by PSNR. Raises `BadInput` when there is none, or it does not rise with the rate."""
         return Curve.of(self.name, self._pairs(self.psnr_db, "PSNR"), self.data_set)
 
     def by_ms_ssim(self) -> Curve:
-        """Raises `BadInput` when there is no MS-SSIM, or it does not rise with the rate."""
+        """The curve by MS-SSIM in dB. Raises `BadInput` when there is none, or it does not rise with the rate."""
         return Curve.of(self.name, self._pairs(self.ms_ssim_db, "MS-SSIM"), self.data_set)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Points that curves do without, in words; nothing of MS-SSIM where pictures are too small for any."""
+        """Sentences on the points that curves lack; none on MS-SSIM where the pictures are too small for it."""
         psnr, ms_ssim = (sum(not math.isfinite(db) for db in each) for each in (self.psnr_db, self.ms_ssim_db))
         missing = {"PSNR": psnr, "MS-SSIM": ms_ssim if ms_ssim < len(self.bpp) else 0}
         return tuple(
@@ -186,7 +186,7 @@ def find_points(text: str) -> Points:
 
 
 def label_of(name: str) -> str:
-    """What a published curve is called in a table; its file's name says which of several it is."""
+    """What a published curve is called in tables, by the name of its file."""
     folder, _, stem = name.rpartition("/")
     label = _LABELS.get(stem, stem)
     return f"{label} ({folder})" if folder else label

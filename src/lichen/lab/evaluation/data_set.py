@@ -20,7 +20,7 @@ class DataSet:
 
     @staticmethod
     def of(pixels: Iterable[str]) -> DataSet:
-        """Of the CRC-32 of each picture, as a table has them."""
+        """The data set of pictures whose samples have these CRC-32, as a results table keeps them."""
         found = sorted(pixels)
         return DataSet(len(found), hashlib.sha256(" ".join(found).encode()).hexdigest()[:16])
 
@@ -32,7 +32,7 @@ class DataSet:
         return DataSet(pictures if isinstance(pictures, int) else None, digest if isinstance(digest, str) else None)
 
     def differs(self, other: DataSet) -> bool:
-        """Whether something that is known of both is not the same."""
+        """Whether the number of pictures or the digest is known of both and not the same."""
         pairs = (self.pictures, other.pictures), (self.digest, other.digest)
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 

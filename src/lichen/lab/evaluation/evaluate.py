@@ -24,7 +24,7 @@ from lichen.image.picture import open_picture
 from lichen.lab.evaluation.codecs import CodecUnderTest, Entry, PeerEntry
 from lichen.lab.evaluation.measure import digest, measure
 from lichen.lab.evaluation.results_table import Measurement, ResultsTable
-from lichen.lab.evaluation.summary import here, summarise
+from lichen.lab.evaluation.summary import provenance, summarise
 from lichen.lab.training.data import list_pictures
 from lichen.runtime.memory import machine_bytes
 
@@ -115,7 +115,7 @@ def _fill(
     """Do the tasks; gives how many rows came to the table, and a line for each peer that failed, by its name."""
     total, done, new = sum(len(task.settings) for task in tasks), 0, 0
     failed: dict[str, str] = {}
-    where = here(**run)
+    where = provenance(**run)
     report(0, total)
     for result in _run(tasks, run["processes"], run["threads"]):
         table.add([dataclasses.replace(row, **where) for row in result.rows])

@@ -79,7 +79,7 @@ class RunFacts:
 class CodecCurves:
     """A codec's line of the leaderboard: its points, and its curves by PSNR and MS-SSIM where it has them.
 
-    `key` is the name of its file without ending; `run` is known of codecs that ran here.
+    `key` is the name of its file without ending; `run` is known of codecs that were measured.
     """
 
     key: str
@@ -92,7 +92,7 @@ class CodecCurves:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The codecs of a results folder, the measurements behind those that ran here, and why others were left out."""
+    """The codecs of a results folder, the measurements of those that ran, and why others were left out."""
 
     codecs: tuple[CodecCurves, ...]
     rows: tuple[Measurement, ...]
@@ -104,7 +104,7 @@ class Leaderboard:
         return tuple(sorted({row.picture for row in self.rows}))
 
     def anchor(self, key: str) -> CodecCurves:
-        """The codec of that key; else the first that ran here and has a curve by PSNR, else the first."""
+        """The codec of that key; else the first measured one with a curve by PSNR, else the first."""
         ran = [codec for codec in self.codecs if codec.run]
         there = [codec for codec in self.codecs if codec.key == key]
         return [*there, *(codec for codec in ran if codec.psnr), *ran][0]
@@ -213,6 +213,6 @@ def _rising(points: Points, quality_db: tuple[float, ...]) -> Curve | None:
 
 
 def log_rates(curve: Curve, grid: np.ndarray) -> list[float | None]:
-    """log10 of the bits per pixel at each quality of `grid` in dB (Akima, as the deltas); None outside."""
+    """log10 of the bits per pixel at each quality of `grid` (n,) in dB, by Akima as in deltas; None outside a curve."""
     found = Akima1DInterpolator(curve.quality_db, np.log10(curve.bpp))(grid)
     return [None if np.isnan(value) else round(float(value), 5) for value in found]

@@ -1,12 +1,13 @@
-"""The codecs that people use, through Pillow: same interface, whole range of qualities."""
+"""Peers: the codecs that people use, through Pillow, over their whole range of qualities."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from PIL import Image, features
 
@@ -27,9 +28,11 @@ def _open(data: bytes) -> Image.Image:
 
 @dataclass(frozen=True)
 class Peer:
-    """A codec: `encode(image, setting)` gives file bytes; `settings` ascend from small to large files.
+    """A codec to compare with: `encode(image, setting)` gives file bytes, `decode(bytes)` an RGB picture.
 
-    `needs` is what must be there: a feature of Pillow, or a plugin's (module, package).
+    `settings` ascend from small to large files. `needs` is what must be installed: a feature of Pillow, or a plugin's
+    (module, package). `options` are named by its version where another peer has the same library; `aim` says what it is
+    tuned for, where that is not the measure of the tables.
     """
 
     name: str
@@ -37,8 +40,8 @@ class Peer:
     encode: Callable[[Image.Image, int], bytes]
     needs: str | tuple[str, str]
     decode: Callable[[bytes], Image.Image] = _open
-    options: str = ""  # that a version must name, where another peer has the same library
-    aim: str = ""  # what it is tuned for, where that is not the measure of the tables
+    options: str = ""
+    aim: str = ""
 
     @property
     def there(self) -> bool:
@@ -53,7 +56,7 @@ class Peer:
         return f"pip install {self.needs[1] if isinstance(self.needs, tuple) else 'pillow, a build with ' + self.needs}"
 
     def version(self) -> str:
-        """The library that codes, and its version: results of another are other results."""
+        """The library that codes, and its version: another version's results are other results."""
         if isinstance(self.needs, tuple):
             return f"{self.needs[1]} {version(self.needs[1])}"
         library = "libjpeg_turbo" if self.needs == "jpg" and features.check("libjpeg_turbo") else self.needs
@@ -77,7 +80,8 @@ class Peer:
         return best
 
 
-def _save(image: Image.Image, name: str, **options: object) -> bytes:
+def _save(image: Image.Image, name: str, options: Mapping[str, Any]) -> bytes:
+    """The bytes of a file in Pillow's format of that name."""
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue()
@@ -85,33 +89,33 @@ def _save(image: Image.Image, name: str, **options: object) -> bytes:
 
 def _jpeg(subsampling: str) -> Callable[[Image.Image, int], bytes]:
     def encode(image: Image.Image, quality: int) -> bytes:
-        return _save(image, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True)
+        options = {"quality": quality, "subsampling": subsampling, "optimize": True, "progressive": True}
+        return _save(image, "JPEG", options)
 
     return encode
 
 
 def _jpeg2000(image: Image.Image, hundredths: int) -> bytes:
     """`hundredths` of a bit per pixel."""
-    return _save(
-        image,
-        "JPEG2000",
-        quality_mode="rates",
-        quality_layers=[2400 / hundredths],
-        irreversible=True,
-        mct=1,  # of colours; without it each channel is coded alone
-        no_jp2=True,
-    )
+    options = {
+        "quality_mode": "rates",
+        "quality_layers": [2400 / hundredths],
+        "irreversible": True,
+        "mct": 1,  # of colours; without it each channel is coded alone
+        "no_jp2": True,
+    }
+    return _save(image, "JPEG2000", options)
 
 
 def _avif(image: Image.Image, quality: int) -> bytes:
     """As people get it: libaom's `tune=iq`, for eyes."""
-    return _save(image, "AVIF", quality=quality, max_threads=1)
+    return _save(image, "AVIF", {"quality": quality, "max_threads": 1})
 
 
 def _avif_psnr(image: Image.Image, quality: int) -> bytes:
     """For the measure that is printed: a fourth of the colour's samples costs PSNR, and so does tuning for eyes."""
-    options = {"subsampling": "4:4:4", "advanced": {"tune": "psnr"}}
-    return _save(image, "AVIF", quality=quality, max_threads=1, **options)
+    options = {"quality": quality, "max_threads": 1, "subsampling": "4:4:4", "advanced": {"tune": "psnr"}}
+    return _save(image, "AVIF", options)
 
 
 def _heic(image: Image.Image, quality: int) -> bytes:
@@ -131,7 +135,7 @@ def _open_heic(data: bytes) -> Image.Image:
 def _jpeg_xl(image: Image.Image, quality: int) -> bytes:
     import pillow_jxl  # noqa: F401  registers itself with Pillow
 
-    return _save(image, "JXL", quality=quality, num_threads=1)
+    return _save(image, "JXL", {"quality": quality, "num_threads": 1})
 
 
 def _open_jpeg_xl(data: bytes) -> Image.Image:
@@ -148,7 +152,7 @@ PEERS: tuple[Peer, ...] = (
     Peer("JPEG 4:2:0", _QUALITIES[:96], _jpeg("4:2:0"), "jpg"),
     Peer("JPEG 4:4:4", _QUALITIES[:96], _jpeg("4:4:4"), "jpg"),
     Peer("JPEG 2000", _RATES, _jpeg2000, "jpg_2000"),
-    Peer("WebP", (0, *_QUALITIES), lambda image, q: _save(image, "WEBP", quality=q), "webp"),
+    Peer("WebP", (0, *_QUALITIES), lambda image, q: _save(image, "WEBP", {"quality": q}), "webp"),
     Peer("AVIF", _QUALITIES[:99], _avif, "avif", aim=_FOR_EYES + "; libaom's tune=iq, speed 6"),
     Peer(
         "AVIF 4:4:4 PSNR",
@@ -169,7 +173,7 @@ def available() -> tuple[Peer, ...]:
 
 
 def missing() -> tuple[Peer, ...]:
-    """The peers that are left out here; `remedy` says what they need."""
+    """The peers that this machine lacks; `remedy` says what to install."""
     return tuple(peer for peer in PEERS if not peer.there)
 
 

@@ -1,4 +1,4 @@
-"""The means of a table in the field's format: what other people's plots, and `lichen report`, read."""
+"""The means of a results table in the field's format, which other people's plots and `lichen report` read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _dropped(pictures: int) -> int:
 
 
 def without_first(pictures: int) -> str:
-    """What is said of mean seconds over so many pictures; nothing where none was left out."""
+    """The words for mean seconds over so many pictures: ` without the first 6`, or nothing for few pictures."""
     return f" without the first {_dropped(pictures)}" if _dropped(pictures) else ""
 
 
@@ -92,7 +92,7 @@ def _where(rows: Sequence[Measurement]) -> dict[str, Any]:
     return found
 
 
-def here(processes: int, threads: int) -> dict[str, Any]:
+def provenance(processes: int, threads: int) -> dict[str, Any]:
     """What a row says of where it was made: this machine, so many processes, so many threads each."""
     numbers = "bfloat16" if native_bfloat16() else "float32"
     facts = machine()

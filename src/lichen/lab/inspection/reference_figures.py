@@ -17,7 +17,7 @@ _TARGET, _REFERENCE = ("#a020f0", "white"), ("#ffd60a", "black")  # purple and y
 
 
 def draw_references(inspections: Sequence[Inspection]) -> bytes:
-    """A PNG with two rows for each of the models that refer back. Raises `UsageError` without matplotlib."""
+    """A PNG with two rows for each of the models that have references. Raises `UsageError` without matplotlib."""
     there = [i for i in inspections if i.references]
     figure, axes = sheet(2 * len(there), _COLUMNS, (4.2, 3.9))
     for number, inspection in enumerate(there):

@@ -1,5 +1,4 @@
-"""The papers' tables and figures: models trained and measured as they were, ours beside what is printed.
+"""The papers' tables and figures: models trained and measured as there, ours beside what is printed.
 
-The top of the lab: may import the codec wing and every room of it, among them evaluation, inspection and reporting; no
-room of it imports this one.
+May import the codec wing and all of the lab; nothing of the lab imports this room.
 """

@@ -42,19 +42,17 @@ def reproduce(
 ) -> str:
     """Train on `data`, measure on `test`, and write `output`/NAME.json and NAME.md, whose text is given.
 
-    Also `output`/report with the curves, and maps.png and .svg of the experiments that look at correlations.
+    Also `output`/report with the curves, and maps.png and .svg of the experiments about correlations.
     Finished trainings and measured files are not made again. Raises `BadInput`.
     """
     test = _measured(test, scale, output)  # wrong folders are better said before a long training than after it
     trainings = plan(experiment, scale, output)
     train_missing(trainings, scale, data, train, say)
-    results = output / "results"
-    entries = [_entry(variant, trainings) for variant in experiment.variants]
     say("measuring")
+    results, entries = output / "results", [_entry(variant, trainings) for variant in experiment.variants]
     outcome = evaluate(entries, test, results, replace=True)
     for reason in outcome.skipped:
         say(reason)
-    pictures = len(list_pictures(test)) - len(outcome.skipped)
     maps = _maps(trainings, test) if experiment.correlation else []
     if maps:
         _write_gains(experiment, maps, results)
@@ -65,16 +63,23 @@ def reproduce(
         "scale": scale.name,
         "meaningless": scale.meaningless,
         "budget": _budget(trainings, scale),
+        **_lines(experiment, results, len(list_pictures(test)) - len(outcome.skipped)),
+        "correlation": maps,
+    }
+    text = as_text(experiment.title, facts)
+    for ending, written in ((".json", json.dumps(facts, indent=1) + "\n"), (".md", text)):
+        write_atomically(output / f"{experiment.name}{ending}", written.encode(), overwrite=True)
+    return text
+
+
+def _lines(experiment: Experiment, results: Path, pictures: int) -> dict[str, list[dict[str, Any]]]:
+    """What was measured on so many pictures, beside what the paper prints."""
+    return {
         "variants": [variant_line(variant, experiment, results, pictures) for variant in experiment.variants],
         "published": [reprint_line(line, experiment.bpp_max) for line in experiment.reprints],
         "comparisons": [comparison_line(said, experiment, results) for said in experiment.comparisons],
         "rates": [line for variant in experiment.variants for line in rate_lines(variant, results)],
-        "correlation": maps,
     }
-    text = as_text(experiment.title, facts)
-    write_atomically(output / f"{experiment.name}.json", (json.dumps(facts, indent=1) + "\n").encode(), overwrite=True)
-    write_atomically(output / f"{experiment.name}.md", text.encode(), overwrite=True)
-    return text
 
 
 def _measured(test: Path, scale: TrainingScale, output: Path) -> Path:

@@ -76,7 +76,7 @@ def photo_by_all(
     max_pixels: int,
     left_out: Callable[[str], None] | None = None,
 ) -> Photo:
-    """A photograph by Lichen, at a quality or for a size, and by every peer here at no more bytes.
+    """A photograph by Lichen, at a quality or for a size, and by every peer of this machine at no more bytes.
 
     `left_out` is told of a peer that cannot code it, which is an error otherwise.
     """

@@ -42,8 +42,10 @@ _FACTS = ("jpeg-420", "webp", "avif", "avif-444-psnr", "heic", "jpeg-xl", "vtm")
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """`anchor`: key of the codec that savings are over, where it is there. `published`: names of published curves to
-    show beside the measured ones; None shows Kodak's where the pictures are Kodak's.
+    """What a report compares with.
+
+    `anchor`: key of the codec that savings are over, where it is there. `published`: names of published curves to show
+    beside the measured ones; None shows Kodak's where the pictures are Kodak's.
     """
 
     anchor: str = "vtm"
@@ -74,7 +76,7 @@ def report(
 def pictures_at_equal_bytes(
     paths: Sequence[Path], codec: Codec, target_bpp: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Each picture by Lichen at `target_bpp` and by every peer here at no more bytes, for the slider.
+    """Each picture by Lichen at `target_bpp` and by every peer of this machine at no more bytes, for the slider.
 
     `tell` hears of each picture that is done, and of the peers that cannot code it.
     """
@@ -252,7 +254,7 @@ def _how(leaderboard: Leaderboard) -> list[str]:
         f"Seconds are of several machines and do not compare. {'; '.join(processors)}." if len(processors) > 1 else "",
         f"Peers, through Pillow: {'; '.join(sorted(versions))}." if versions else "",
         *(f"{peer.name}: {peer.aim}." for peer in PEERS if peer.aim and peer.name in names),
-        "Published curves are from CompressAI's results (BSD 3-Clause Clear); nobody here measured them."
+        "Published curves are from CompressAI's results (BSD 3-Clause Clear); they were not measured anew."
         if published
         else "",
         *(f"Left out: {reason}" for reason in leaderboard.left_out),

@@ -20,7 +20,7 @@ for (const fact of data.facts) {
 }
 
 /* chips */
-for (const [title, origins] of [["Measured here", ["ours", "peer"]], ["As published", ["published"]]]) {
+for (const [title, origins] of [["Measured", ["ours", "peer"]], ["As published", ["published"]]]) {
   const members = data.series.filter((s) => origins.includes(s.origin));
   if (!members.length) continue;
   const set = make("fieldset", { class: "chips" }, at("chips"));
@@ -112,7 +112,7 @@ const leaderboard = () => {
     make("td", {}, line, delta?.quality === undefined ? "" : signed(delta.quality, 2));
     make("td", {}, line, delta?.low === undefined ? "" : `${delta.low.toFixed(1)} to ${delta.high.toFixed(1)}`);
     for (const key of ["encode", "decode"]) make("td", {}, line, series[key] ? seconds(series[key]) + (series[`${key}_median`] ? ` (${seconds(series[`${key}_median`])})` : "") : "");
-    make("td", { class: "origin" }, line, { ours: series.versions?.join(", "), peer: "run here", published: "published curve", reported: "printed, no curve" }[series.origin]);
+    make("td", { class: "origin" }, line, { ours: series.versions?.join(", "), peer: "measured", published: "published curve", reported: "printed, no curve" }[series.origin]);
   }
 };
 

@@ -25,9 +25,9 @@ Cell = tuple[NDArray[np.bool_], slice]  # where, and which channels
 ONE = 2**12  # units of an activation
 MOST = 2**23 - 1  # of an activation, in units: 2048 - 2^-12
 MOST_SINGLE = 2**22 - 1  # in single precision: 1024 - 2^-12
-SIDE = 4 * 48  # of a window, in latents
+TILE_SIDE = 4 * 48  # of a coding tile, in latents
 FILTERED = 2  # the flag
-DOUBT = 6144  # information, of "the scale was right"
+PRIOR_STRENGTH = 6144  # information, of "the scale was right"
 FOUR = (0, 1, 3, 2)  # of Quadtree: the channels, modulo 4, of phases 0 ... 3
 TURNS = (0, 3, 1, 2)  # and what a phase is exclusive-ored with, step by step
 
@@ -42,7 +42,7 @@ def clamped(x: Ints) -> Ints:
     return np.clip(x, -MOST, MOST)
 
 
-def snapped(sums: Ints, bits: int) -> Ints:
+def rounded(sums: Ints, bits: int) -> Ints:
     return clamped(halved(sums, bits))
 
 
@@ -66,7 +66,7 @@ def coarse(x: Ints, bits: Ints) -> Ints:
 
 def leaky(x: Ints, single: bool) -> Ints:
     """LeakyReLU of slope 1/8; in single precision without a clamp."""
-    return np.where(x < 0, halved(x, 3), x) if single else np.where(x < 0, snapped(clamped(x), 3), clamped(x))
+    return np.where(x < 0, halved(x, 3), x) if single else np.where(x < 0, rounded(clamped(x), 3), clamped(x))
 
 
 def threshold(i: int) -> int:
@@ -78,8 +78,8 @@ def threshold(i: int) -> int:
 THRESHOLDS = np.array([threshold(i) for i in range(63)], np.int64)
 
 
-def scale_index(raw: Ints) -> Ints:
-    return np.asarray(np.searchsorted(THRESHOLDS, raw, side="right"), np.int64)
+def scale_index(raw_scale: Ints) -> Ints:
+    return np.asarray(np.searchsorted(THRESHOLDS, raw_scale, side="right"), np.int64)
 
 
 LEVEL = "LevelHyperPrior"
@@ -128,7 +128,7 @@ class Weights:
     tensors: dict[str, NDArray[Any]]
     config: dict[str, Any]
     hash: bytes
-    raws: NDArray[Any] | None = None  # of filters, (levels, K)
+    raw_scales: NDArray[Any] | None = None  # of filters, (levels, K)
 
     @staticmethod
     def read(path: Path) -> Weights:
@@ -176,7 +176,7 @@ class Weights:
             total = coarse(x, above.astype(np.int64) + sums.max() - 24) @ np.ascontiguousarray(weight[:, :, 0, 0].T)
             return np.clip(halved(total + (bias << k), k), -MOST_SINGLE, MOST_SINGLE)
         weight, bias, bits = self.layer(name)
-        return snapped(clamped(x) @ np.ascontiguousarray(weight[:, :, 0, 0].T) + (bias << bits), bits)
+        return rounded(clamped(x) @ np.ascontiguousarray(weight[:, :, 0, 0].T) + (bias << bits), bits)
 
     def depthwise(self, name: str, x: Ints, edge: bool) -> Ints:
         """A k x k convolution of each channel by itself; beyond the map its edge is repeated, or zeros are read."""
@@ -201,7 +201,7 @@ class Weights:
         need(level <= (len(table) - 1) * 512, "a level beyond its model's")
         below = min(level // 512, max(len(table) - 2, 0))
         low, high = table[below], table[min(below + 1, len(table) - 1)]
-        return snapped(low * 512 + (high - low) * (level - below * 512), 9)
+        return rounded(low * 512 + (high - low) * (level - below * 512), 9)
 
 
 def hyper_synthesis(weights: Weights, z_hat: Ints, level: int) -> Ints:
@@ -226,8 +226,8 @@ def parameters(weights: Weights, step: int, features: Ints, known: Ints) -> tupl
         local = weights.depthwise(name + "gather.1", weights.pointwise(name + "gather.0", known), edge=False)
         seen = np.concatenate([features, local], axis=2)
         seen = leaky(weights.pointwise(name + "mix.0", seen), weights.single)
-    mean, raw = np.split(weights.pointwise(name + "predict", seen), 2, axis=2)
-    return mean, raw
+    mean, raw_scale = np.split(weights.pointwise(name + "predict", seen), 2, axis=2)
+    return mean, raw_scale
 
 
 def moved(weights: Weights, step: int, counts: Ints) -> Ints:
@@ -236,8 +236,8 @@ def moved(weights: Weights, step: int, counts: Ints) -> Ints:
     padded = np.pad(counts, ((0,), (1,), (1,), (0,)))
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     score, information = rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]
-    whole, rest = np.divmod(score * ONE, information + DOUBT)
-    twice = 2 * rest - information - DOUBT  # above 0 where the rest is more than a half
+    whole, rest = np.divmod(score * ONE, information + PRIOR_STRENGTH)
+    twice = 2 * rest - information - PRIOR_STRENGTH  # above 0 where the rest is more than a half
     asked = np.clip(whole + ((twice > 0) | ((twice == 0) & (whole % 2 == 1))), -8 * ONE, 8 * ONE)
     hidden = leaky(weights.pointwise(f"{name}mixed.{step - 1}.0", asked), weights.single)
     own = weights.depthwise(f"{name}own.{step - 1}", asked, edge=False)
@@ -298,14 +298,14 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
     scores = read_scores(folder, shape) if config.get("adaptation") else None
     counts = np.zeros((2, height // 4, width // 4, len(base)), np.int64)
     for step, blocks in enumerate(schedule(config["schedule"]["kind"], height, width)):
-        means, raws = parameters(weights, step, features, y_hat)
-        plain = indices = scale_index(raws + base)
+        means, raw_scales = parameters(weights, step, features, y_hat)
+        plain = indices = scale_index(raw_scales + base)
         if scores is not None and step > 0:
-            indices = scale_index(raws + base + moved(weights, step, counts).repeat(4, 0).repeat(4, 1))
-        for top, left in product(range(0, height, SIDE), range(0, width, SIDE)):
-            window = slice(top, top + SIDE), slice(left, left + SIDE)
+            indices = scale_index(raw_scales + base + moved(weights, step, counts).repeat(4, 0).repeat(4, 1))
+        for top, left in product(range(0, height, TILE_SIDE), range(0, width, TILE_SIDE)):
+            tile = slice(top, top + TILE_SIDE), slice(left, left + TILE_SIDE)
             for cells in blocks:
-                here = np.concatenate([places[window][where[window]][:, own].ravel() for where, own in cells])
+                here = np.concatenate([places[tile][where[tile]][:, own].ravel() for where, own in cells])
                 mean.flat[here], index.flat[here] = means.flat[here], indices.flat[here]
                 found = decoder.block(index.flat[here], tables, shape["skip"])
                 more = np.sign(found) * shift[index.flat[here], np.minimum(np.abs(found), 2)]
@@ -325,8 +325,8 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
     need(weights.config.get("hyper_prior", {"kind": LEVEL})["kind"] == LEVEL, "a z of another kind")
     height, width = -(-file.height // 64), -(-file.width // 64)
     decoder = Decoder(file.sections[1])
-    mean, raw = weights.at("hyper_prior.mean", file.level), weights.at("hyper_prior.raw_scale", file.level)
-    index = np.tile(scale_index(raw), height * width)
+    mean, raw_scale = weights.at("hyper_prior.mean", file.level), weights.at("hyper_prior.raw_scale", file.level)
+    index = np.tile(scale_index(raw_scale), height * width)
     z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
     features = hyper_synthesis(weights, mean + z * ONE, file.level)
     symbols, y_hat, means, indices = read_y(weights, file.level, tables, decoder, features)
@@ -336,7 +336,7 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
 
 def read_filter(weights: Weights, file: File, decoder: Decoder, tables: Path) -> Ints:
     """Section 6: how many steps of each principal filter, (K)."""
-    need(weights.raws is not None, "a filter, and weights without any")
+    need(weights.raw_scales is not None, "a filter, and weights without any")
     half_octaves = (-(-file.height // 64) * -(-file.width // 64)).bit_length() - 7
-    raw = units(weights.raws[(file.level + 256) // 512], 12) + half_octaves * (ONE // 2)
-    return decoder.block(scale_index(raw), read_tables(tables / "logistic_tables.npz"), 3)
+    raw_scale = units(weights.raw_scales[(file.level + 256) // 512], 12) + half_octaves * (ONE // 2)
+    return decoder.block(scale_index(raw_scale), read_tables(tables / "logistic_tables.npz"), 3)

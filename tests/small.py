@@ -144,13 +144,13 @@ def learned(principal: PostFilter) -> None:
 def _enliven_ours(model: Model, picture: Tensor) -> None:
     """Latents are lively, as the transform starts as a DCT. The last channel is always skipped."""
     y = model.analyse(picture, torch.tensor([2.0]))
-    raw = torch.log2(y.std(dim=(0, 2, 3))).clamp(-2, 7)
-    raw[-1] = -4
+    raw_scale = torch.log2(y.std(dim=(0, 2, 3))).clamp(-2, 7)
+    raw_scale[-1] = -4
     for source in model.prior.context.sources:
         last = source.predict
         last.weight.normal_(std=0.6 / last.in_channels**0.5)
-        last.bias[: len(raw)] = y.mean(dim=(0, 2, 3))
-    model.prior.context.base_raw_scale.table.copy_(raw.expand(3, -1))
+        last.bias[: len(raw_scale)] = y.mean(dim=(0, 2, 3))
+    model.prior.context.base_raw_scale.table.copy_(raw_scale.expand(3, -1))
     if model.prior.context.centroids is not None:
         model.prior.context.centroids.table.copy_(-0.4 * torch.rand(SCALES, 2))
     if model.prior.context.adaptation is not None:

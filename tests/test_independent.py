@@ -30,7 +30,7 @@ OLD = sorted([*GOLDEN.glob("v1-lichen/*.lic"), *GOLDEN.glob("v1-lichen-*/tall.li
 
 
 def noise(width: int, height: int) -> Image.Image:
-    """Black and white pixels: no prior foresees them."""
+    """Black and white pixels: no prior predicts them."""
     rng = np.random.default_rng(0)
     return Image.fromarray(255 * rng.integers(0, 2, (height, width, 3), np.uint8))
 

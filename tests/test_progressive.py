@@ -109,7 +109,7 @@ def test_groups_of_two_files_cannot_be_spliced(codec):
         )
 
 
-def test_an_altered_file_is_refused_as_far_as_it_is_looked_at(codec):
+def test_an_altered_file_is_refused_as_far_as_it_is_read(codec):
     data, rng = codec.encode(scene(40, 30)), np.random.default_rng(0)
     needed = cuts(codec, data)[1]
     expected = codec.decode(data, first=FirstGroups(2)).tobytes()
@@ -132,7 +132,7 @@ def test_first_groups_are_the_same_bits_everywhere(codec, fill_mean):
         assert torch.equal(latents(codec, data, first), expected)
 
 
-def test_a_window_at_a_time_or_all_at_once(codec, monkeypatch):
+def test_a_tile_at_a_time_or_all_at_once(codec, monkeypatch):
     data = codec.encode(scene(300, 200))
     expected = latents(codec, data, FirstGroups(2))
     monkeypatch.setattr(tiles, "CODING_SIDE", 2)

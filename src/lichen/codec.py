@@ -3,7 +3,7 @@
     pixels -> analysis -> y -> hyper analysis -> z -> prior.walk(Writer) -> payload -> container
     container -> payload -> prior.walk(Reader) -> y_hat -> synthesis -> adaptive post-filter -> pixels
 
-The two walks are one function on the prior's fixed-point twin, so both sides compute the same.
+The two walks are one function on the prior's fixed-point module, so both sides compute the same.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from lichen.runtime import tiles
 
 
 class Floating(nn.Module):
-    """A convolution of the prior in float32, where its fixed-point twin should be."""
+    """A convolution of the prior in float32, where its fixed-point module should be."""
 
     def __init__(self, exact: Float32Pointwise) -> None:
         super().__init__()

@@ -49,8 +49,8 @@ def parameters_of(context: ContextModel, features: Tensor, y: Tensor) -> Entropy
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
 def test_schedule_tiles_the_latents_once(row, size):
-    parts = small(row.config).build().prior.context.schedule.steps(*size, torch.device("cpu"))
-    assert (sum(mask_of(part, (24, *size)) for part in parts) == 1).all()
+    steps = small(row.config).build().prior.context.schedule.steps(*size, torch.device("cpu"))
+    assert (sum(mask_of(step, (24, *size)) for step in steps) == 1).all()
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
@@ -91,8 +91,8 @@ def test_a_shifted_mask_is_caught():
             cells = tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in last.cells)
             return [*before, Step(last.number, cells)]
 
-    parts = Shifted().steps(4, 4, torch.device("cpu"))
-    assert not (sum(mask_of(part, (4, 4, 4)) for part in parts) == 1).all()
+    steps = Shifted().steps(4, 4, torch.device("cpu"))
+    assert not (sum(mask_of(step, (4, 4, 4)) for step in steps) == 1).all()
 
 
 @torch.no_grad()

@@ -33,8 +33,8 @@ class First(FileReader):
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8)])
 def test_schedule_tiles_the_latents_once(name, size):
-    parts = priors.small_prior(name).context.schedule.steps(*size, torch.device("cpu"))
-    assert (sum(mask_of(part, (M, *size)) for part in parts) == 1).all()
+    steps = priors.small_prior(name).context.schedule.steps(*size, torch.device("cpu"))
+    assert (sum(mask_of(step, (M, *size)) for step in steps) == 1).all()
 
 
 def test_causal_by_gradient(name):

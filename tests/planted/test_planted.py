@@ -70,7 +70,7 @@ def test_a_schedule_with_a_hole_is_caught():
         def steps(self, height, width, device):
             return super().steps(height, width, device)[1:]
 
-    count = sum(mask_of(part, (priors.M, 4, 4)) for part in Holed(4, priors.M).steps(4, 4, torch.device("cpu")))
+    count = sum(mask_of(step, (priors.M, 4, 4)) for step in Holed(4, priors.M).steps(4, 4, torch.device("cpu")))
     assert not (count == 1).all()
 
 

@@ -103,7 +103,7 @@ def test_tiles_cover_the_map_once():
 
 
 @pytest.mark.parametrize(("height", "width", "number"), [(157, 157, 9), (65, 64, 2), (64, 1, 1), (129, 65, 6)])
-def test_windows_are_as_even_as_can_be(height, width, number):
+def test_tiles_are_as_even_as_can_be(height, width, number):
     count = torch.zeros(1, 1, height, width)
     tiles = evenly(height, width, 64)
     for tile in tiles:
@@ -115,7 +115,7 @@ def test_windows_are_as_even_as_can_be(height, width, number):
     assert all(tile.top % 4 == tile.left % 4 == 0 for tile in tiles)
 
 
-def test_windows_grow_within_the_whole():
+def test_tiles_grow_within_the_whole():
     whole = Tile(0, 0, 40, 64)
     outer = Tile(32, 32, 40, 64).grown(3, whole)
     assert outer == Tile(29, 29, 40, 64)
@@ -142,6 +142,6 @@ def test_halos_of_the_default_model():
     assert max(*vars(transforms).values(), *vars(prior).values()) <= 5
 
 
-def test_wide_models_have_smaller_windows():
+def test_wide_models_have_smaller_tiles():
     sides = [estimate_memory(row(name).config.build()).transform_side(64) for name in ("lichen", "cheng-hp")]
     assert sides[0] == 64 and 16 <= sides[1] < 64

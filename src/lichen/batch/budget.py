@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lichen.batch.tasks import Task
     from lichen.batch.work import Work
 
-_SAMPLE = 32  # files by which memory is foreseen, at most
+_SAMPLE = 32  # files by which the need of memory is estimated, at most
 
 
 class MemoryBudget:

@@ -71,7 +71,7 @@ def test_a_codec_built_for_inference_alone_refines(tiny):
     assert data == tiny.encode(picture, refine_steps=1)
 
 
-def test_windows_are_refined_one_by_one(sample, monkeypatch):
+def test_tiles_are_refined_one_by_one(sample, monkeypatch):
     codec = Codec()
     picture = sample.crop((0, 0, 192, 64))
     plain = codec.encode(picture, 50)
@@ -102,24 +102,24 @@ def test_margins_stay(tiny):
 def test_a_cold_annealer_rounds_to_the_nearest():
     """At a low temperature its bits are an estimator's, and its rounding the nearest wherever that is not close."""
     chance = torch.Generator().manual_seed(3)
-    belief = EntropyParameters(torch.zeros(1, 500, 2), torch.full((1, 500, 2), 1.5), OURS)
+    parameters = EntropyParameters(torch.zeros(1, 500, 2), torch.full((1, 500, 2), 1.5), OURS)
     y = 4 * torch.randn(1, 500, 2, generator=chance)
     y = torch.round(y) + 0.3 * (y - torch.round(y))
     annealer, estimator = Annealer(0.004, chance), Estimator(None)
     for coder in (annealer, estimator):
-        coder.code(belief, y)  # stands for the hyper-latents
-    soft, hard = annealer.code(belief, y), estimator.code(belief, y)
+        coder.code(parameters, y)  # stands for the hyper-latents
+    soft, hard = annealer.code(parameters, y), estimator.code(parameters, y)
     assert torch.allclose(soft, hard, atol=1e-3)
     assert torch.allclose(annealer.bits[1], estimator.bits[1], rtol=1e-3)
 
 
 def test_a_warm_annealer_goes_both_ways():
     chance = torch.Generator().manual_seed(3)
-    belief = EntropyParameters(torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 1.5), OURS)
+    parameters = EntropyParameters(torch.zeros(1, 4000, 1), torch.full((1, 4000, 1), 1.5), OURS)
     annealer = Annealer(0.5, chance)
     y = torch.full((1, 4000, 1), 2.5)
-    annealer.code(belief, y)
-    up = (annealer.code(belief, y) > 2.5).float().mean()
+    annealer.code(parameters, y)
+    up = (annealer.code(parameters, y) > 2.5).float().mean()
     assert 0.45 < float(up) < 0.55
 
 

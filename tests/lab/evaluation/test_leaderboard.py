@@ -15,8 +15,8 @@ def test_published_models_say_what_they_were_trained_for(tmp_path):
     assert len(learned) == 7 and all("(MSE)" in c.points.name or "(MS-SSIM)" in c.points.name for c in learned)
     for codec in learned:
         assert codec.ms_ssim and (codec.psnr is None) == ("(MS-SSIM)" in codec.points.name)
-    looks = [look for key, look in styles_of(leaderboard.codecs).items() if key != "lichen"]
-    assert len(set(looks)) == len(looks)
+    styles = [style for key, style in styles_of(leaderboard.codecs).items() if key != "lichen"]
+    assert len(set(styles)) == len(styles)
 
 
 def test_what_a_peer_is_tuned_for_is_said(tmp_path):

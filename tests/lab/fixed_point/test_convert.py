@@ -39,30 +39,30 @@ def integers(module: FixedPointConv, x: torch.Tensor) -> torch.Tensor:
 )
 def test_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)
-    twin = to_fixed_point(nn.Sequential(conv))[0]
+    fixed = to_fixed_point(nn.Sequential(conv))[0]
     x = round_to_grid(torch.randn(2, conv.in_channels, 9, 8).double() * 50)
-    assert torch.equal(twin(x), integers(twin, x))
-    assert float((twin(x) - conv(x.float()).detach().double()).abs().max()) < 0.1
+    assert torch.equal(fixed(x), integers(fixed, x))
+    assert float((fixed(x) - conv(x.float()).detach().double()).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 30, 1), (2, 5, 1, 30)])
 def test_points_that_lie_as_columns_or_rows(shape):
-    twin = to_fixed_point(nn.Sequential(Pointwise(5, 9)))[0]
+    fixed = to_fixed_point(nn.Sequential(Pointwise(5, 9)))[0]
     x = (
         round_to_grid(torch.randn(shape[0], shape[2] * shape[3], shape[1]).double())
         .permute(0, 2, 1)
         .unflatten(2, shape[2:])
     )
-    assert torch.equal(twin(x), integers(twin, x))
+    assert torch.equal(fixed(x), integers(fixed, x))
 
 
 def test_inputs_beyond_the_range_are_clamped():
-    twin = to_fixed_point(nn.Sequential(nn.Conv2d(1, 1, 1)))[0]
+    fixed = to_fixed_point(nn.Sequential(nn.Conv2d(1, 1, 1)))[0]
     huge, top = torch.full((1, 1, 1, 1), 1e9).double(), torch.full((1, 1, 1, 1), ACTIVATION_MAX).double()
-    assert torch.equal(twin(huge), twin(top))
+    assert torch.equal(fixed(huge), fixed(top))
 
 
-def test_leaky_relu_and_snap_are_on_the_grid():
+def test_leaky_relu_and_rounding_are_on_the_grid():
     x = torch.randn(1000).double()
     y = FixedPointLeakyReLU(nn.LeakyReLU(0.01))(x)
     assert torch.equal(y * 2**12, torch.round(y * 2**12))
@@ -74,8 +74,8 @@ def test_large_weights_take_a_coarser_grid():
     conv = nn.Conv2d(1, 1, 1)
     with torch.no_grad():
         conv.weight.fill_(100.0)
-    twin = to_fixed_point(nn.Sequential(conv))[0]
-    assert float(twin.weight) == 100.0
+    fixed = to_fixed_point(nn.Sequential(conv))[0]
+    assert float(fixed.weight) == 100.0
 
 
 def test_interpolation_of_levels_is_exact_in_any_grouping():
@@ -87,7 +87,7 @@ def test_interpolation_of_levels_is_exact_in_any_grouping():
 
 
 @pytest.mark.parametrize("layer", [nn.Tanh(), nn.Conv2d(2, 2, 3, padding_mode="reflect", padding=1), nn.GELU("tanh")])
-def test_layers_without_a_twin_are_refused(layer):
+def test_layers_without_a_fixed_point_module_are_refused(layer):
     with pytest.raises(BadCheckpoint):
         to_fixed_point(nn.Sequential(layer))
 

@@ -31,18 +31,18 @@ def wild(channels: int) -> torch.Tensor:
     return round_to_grid(torch.randn(2, channels, 9, 8) * sizes).float()
 
 
-def in_double(twin: Float32Pointwise | Float32Depthwise, x: torch.Tensor) -> torch.Tensor:
-    """What the twin should give: its own rounded inputs, conv_by_taps and rounded in float64."""
-    if isinstance(twin, Float32Pointwise):
-        seen = coarse(x.permute(0, 2, 3, 1), twin.coarseness).permute(0, 3, 1, 2)
-        total = F.conv2d(seen.double(), twin.weight.double())
-        bias = -twin.minus_offset.double()[:, None, None] - float32.ROUNDER
+def in_double(fixed: Float32Pointwise | Float32Depthwise, x: torch.Tensor) -> torch.Tensor:
+    """What a fixed-point layer should give: its rounded inputs, summed and rounded in float64."""
+    if isinstance(fixed, Float32Pointwise):
+        seen = coarse(x.permute(0, 2, 3, 1), fixed.coarseness).permute(0, 3, 1, 2)
+        total = F.conv2d(seen.double(), fixed.weight.double())
+        bias = -fixed.minus_offset.double()[:, None, None] - float32.ROUNDER
     else:
-        seen = (x.clamp(-128, 128) + twin.rounder) - twin.rounder
-        side = twin.padding[0]
-        padded = F.pad(seen.double(), (side,) * 4, twin.fill)
-        total = F.conv2d(padded, twin.weight.double(), groups=x.shape[1])
-        bias = -twin.minus_offset.double() - float32.ROUNDER
+        seen = (x.clamp(-128, 128) + fixed.rounder) - fixed.rounder
+        side = fixed.padding[0]
+        padded = F.pad(seen.double(), (side,) * 4, fixed.fill)
+        total = F.conv2d(padded, fixed.weight.double(), groups=x.shape[1])
+        bias = -fixed.minus_offset.double() - float32.ROUNDER
     return (torch.round((total + bias) * 4096) / 4096).clamp(-MAX, MAX)
 
 
@@ -68,12 +68,12 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_sums_are_exact(layer, count):
     torch.manual_seed(0)
-    twin, x = to_fixed_point(Net(layer))[0], wild(layer.in_channels)
-    assert isinstance(twin, Float32Pointwise | Float32Depthwise)
+    fixed, x = to_fixed_point(Net(layer))[0], wild(layer.in_channels)
+    assert isinstance(fixed, Float32Pointwise | Float32Depthwise)
     with threads(count):
-        assert torch.equal(twin(x).double(), in_double(twin, x))
+        assert torch.equal(fixed(x).double(), in_double(fixed, x))
     near = x.clamp(-8, 8)
-    assert float((twin(near) - layer(near)).detach().abs().max()) < 0.15
+    assert float((fixed(near) - layer(near)).detach().abs().max()) < 0.15
 
 
 def test_the_largest_sums_are_exact():
@@ -82,13 +82,13 @@ def test_the_largest_sums_are_exact():
     with torch.no_grad():
         layer.weight.fill_(511 / 512)
         layer.weight[:, 0] = 1 / 512
-    twin = to_fixed_point(Net(layer))[0]
+    fixed = to_fixed_point(Net(layer))[0]
     x = torch.full((1, 256, 4, 4), 1024 - 2.0**-12)
     x[:, 0] = 1.0
-    seen = coarse(x.permute(0, 2, 3, 1), twin.coarseness).permute(0, 3, 1, 2)
-    total = float32._sums(seen, twin.weight)
-    assert torch.equal(total.double(), F.conv2d(seen.double(), twin.weight.double()))
-    step = 2.0 ** (10 - 24) * float(twin.coarseness) / 1.5 / 512
+    seen = coarse(x.permute(0, 2, 3, 1), fixed.coarseness).permute(0, 3, 1, 2)
+    total = float32._sums(seen, fixed.weight)
+    assert torch.equal(total.double(), F.conv2d(seen.double(), fixed.weight.double()))
+    step = 2.0 ** (10 - 24) * float(fixed.coarseness) / 1.5 / 512
     assert 2**23 < float(total.max()) / step <= 2**24
 
 
@@ -111,11 +111,11 @@ def test_weights_have_nine_bits_and_sums_their_bound():
 
 def test_rows_are_some_of_all():
     layer = Pointwise(12, 9)
-    twin, rows = to_fixed_point(Net(layer))[0], torch.tensor([1, 4, 8])
+    fixed, rows = to_fixed_point(Net(layer))[0], torch.tensor([1, 4, 8])
     x = wild(12)
-    points = twin.prepared(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)
-    some = twin.rows(points, rows)
-    assert torch.equal(some, twin(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)[:, :, rows])
+    points = fixed.prepared(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)
+    some = fixed.rows(points, rows)
+    assert torch.equal(some, fixed(x[:1]).permute(0, 2, 3, 1).flatten(1, 2)[:, :, rows])
 
 
 def test_results_are_clamped_and_activations_on_the_grid():
@@ -155,14 +155,14 @@ def test_weights_beyond_all_use_are_refused(what, value):
 
 def test_bfloat16_does_not_get_in():
     """Under autocast convolutions of float32 are made in bfloat16: sums go on in float64, or leave it."""
-    twin, x = to_fixed_point(peaked())[0], wild(320)
-    plain = twin(x)
+    fixed, x = to_fixed_point(peaked())[0], wild(320)
+    plain = fixed(x)
     with torch.autocast("cpu", torch.bfloat16):
-        seen = coarse(x.permute(0, 2, 3, 1), twin.coarseness).permute(0, 3, 1, 2)
-        assert not torch.equal(F.conv2d(seen, twin.weight).double(), F.conv2d(seen.double(), twin.weight.double()))
-        assert torch.equal(twin(x), plain)
+        seen = coarse(x.permute(0, 2, 3, 1), fixed.coarseness).permute(0, 3, 1, 2)
+        assert not torch.equal(F.conv2d(seen, fixed.weight).double(), F.conv2d(seen.double(), fixed.weight.double()))
+        assert torch.equal(fixed(x), plain)
         with careful_sums():
-            assert torch.equal(twin(x), plain)
+            assert torch.equal(fixed(x), plain)
 
 
 def rough(values: torch.Tensor) -> torch.Tensor:
@@ -181,9 +181,9 @@ def rough(values: torch.Tensor) -> torch.Tensor:
 )
 def test_a_library_that_rounds_is_noticed(taken, monkeypatch):
     """Convolutions that take what they see as bfloat16, whoever told them to: sums go on in float64."""
-    twins = [to_fixed_point(net)[0] for net in (peaked(), Net(nn.Conv2d(320, 320, 3, padding=1, groups=320)))]
+    modules = [to_fixed_point(net)[0] for net in (peaked(), Net(nn.Conv2d(320, 320, 3, padding=1, groups=320)))]
     x, real = wild(320), F.conv2d
-    plain = [twin(x) for twin in twins]
+    plain = [fixed(x) for fixed in modules]
 
     def library(x: torch.Tensor, weight: torch.Tensor, *rest: Any, groups: int = 1) -> torch.Tensor:
         if x.dtype == torch.float32:
@@ -193,9 +193,9 @@ def test_a_library_that_rounds_is_noticed(taken, monkeypatch):
     with careful_sums():  # by the library as it is: what is true of the machine is known
         pass
     monkeypatch.setattr(F, "conv2d", library)
-    assert not all(torch.equal(twin(x), right) for twin, right in zip(twins, plain, strict=True))
+    assert not all(torch.equal(fixed(x), right) for fixed, right in zip(modules, plain, strict=True))
     with careful_sums():
-        assert all(torch.equal(twin(x), right) for twin, right in zip(twins, plain, strict=True))
+        assert all(torch.equal(fixed(x), right) for fixed, right in zip(modules, plain, strict=True))
 
 
 def test_probes_are_as_large_as_sums_may_be():
@@ -212,9 +212,9 @@ def test_probes_are_as_large_as_sums_may_be():
 
 def test_small_maps_keep_their_channels_last(monkeypatch):
     """A map of one position is a plane and not: planes of 3 x 3 may go to Winograd's sums, which are not integers."""
-    twin = to_fixed_point(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
+    fixed = to_fixed_point(Net(nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="replicate")))[0]
     seen, real = [], float32._sums
     monkeypatch.setattr(float32, "_sums", lambda x, *rest: seen.append(x.is_contiguous()) or real(x, *rest))
-    twin(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))
-    twin(torch.randn(1, 8, 4, 4))
+    fixed(torch.randn(1, 1, 1, 8).permute(0, 3, 1, 2))
+    fixed(torch.randn(1, 8, 4, 4))
     assert seen == [False, False]

@@ -1,4 +1,4 @@
-"""Fixed-point twins beside plain convolutions, against naive integers and against floats."""
+"""Fixed-point modules beside plain convolutions, against naive integers and against floats."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def grid(*shape: int, spread: float = 3.0) -> torch.Tensor:
 )
 def test_transposed_convolution_is_the_integer_one(conv):
     torch.manual_seed(0)
-    twin, x = to_fixed_point(nn.Sequential(conv))[0], grid(2, 5, 6, 7)
-    weight = (twin.taps.permute(2, 3, 0, 1) * 2**14).long()
+    fixed, x = to_fixed_point(nn.Sequential(conv))[0], grid(2, 5, 6, 7)
+    weight = (fixed.taps.permute(2, 3, 0, 1) * 2**14).long()
     units = nn.functional.conv_transpose2d(
         (x * 2**12).long(), weight, None, conv.stride, conv.padding, conv.output_padding
     )
-    assert torch.equal(twin(x), round_to_grid(units.double() * 2.0**-26 + (twin.offset - ROUNDER)[:, None, None]))
-    assert float((twin(x) - conv(x.float()).detach()).abs().max()) < 0.01
+    assert torch.equal(fixed(x), round_to_grid(units.double() * 2.0**-26 + (fixed.offset - ROUNDER)[:, None, None]))
+    assert float((fixed(x) - conv(x.float()).detach()).abs().max()) < 0.01
 
 
 def test_transposed_convolutions_that_could_overflow_are_refused():
@@ -54,18 +54,18 @@ def test_transposed_convolutions_that_could_overflow_are_refused():
 
 
 @pytest.mark.parametrize("mask", [causal(5), checkerboard(5), causal(3, centre=True)])
-def test_masked_convolution_and_its_twin_see_the_open_taps_only(mask):
+def test_masked_convolution_and_its_fixed_point_module_see_the_open_taps_only(mask):
     torch.manual_seed(0)
     conv = MaskedConv(3, 4, mask)
     plain = nn.functional.conv2d(torch.ones(1, 3, 9, 9), conv.weight * mask, conv.bias, padding=len(mask) // 2)
     assert torch.allclose(conv(torch.ones(1, 3, 9, 9))[0].t().view(4, 9, 9), plain[0], atol=1e-5)
     x, positions = grid(2, 3, 6, 7), torch.tensor([0, 5, 17, 41])
-    twin = conv.fixed_point()
-    assert float((twin(x) - conv(x.float()).detach()).abs().max()) < 0.01
-    assert torch.equal(twin(x, positions), twin(x)[:, positions])
+    fixed = conv.fixed_point()
+    assert float((fixed(x) - conv(x.float()).detach()).abs().max()) < 0.01
+    assert torch.equal(fixed(x, positions), fixed(x)[:, positions])
     flat = torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2), torch.zeros(2, 1, 3).double()], dim=1)
     index = neighbours(mask, 6, 7)
-    assert torch.equal(twin.gathered(flat, index), twin(x))
+    assert torch.equal(fixed.gathered(flat, index), fixed(x))
     assert torch.allclose(conv.gathered(flat.float(), index), conv(x.float()), atol=1e-5)
 
 
@@ -79,15 +79,15 @@ def test_functions_are_frozen_and_right():
     assert float((look_up("tail", x, 24) - torch.erfc(x / 2**0.5) / 2).abs().max()) <= 2**-25 + 1e-12
 
 
-def test_twins_of_functions_are_near_the_floats():
+def test_modules_of_functions_are_near_the_floats():
     torch.manual_seed(0)
     x, y = grid(1000), grid(1000)
     assert torch.equal(HalfTanh().fixed_point()(x), -HalfTanh().fixed_point()(-x))
     for module, arguments in ((HalfTanh(), (x,)), (LogMean(), (x, y))):
         assert float((module.fixed_point()(*arguments) - module(*arguments)).abs().max()) < 3e-4
-    belief = EntropyParameters(grid(2, 50, 8), grid(2, 50, 8, spread=1.5))
-    y_hat = torch.round(belief.mean + grid(2, 50, 8, spread=1))
-    rough, exact = Confidence()(y_hat, belief), Confidence().fixed_point()(y_hat, belief)
+    parameters = EntropyParameters(grid(2, 50, 8), grid(2, 50, 8, spread=1.5))
+    y_hat = torch.round(parameters.mean + grid(2, 50, 8, spread=1))
+    rough, exact = Confidence()(y_hat, parameters), Confidence().fixed_point()(y_hat, parameters)
     assert float((rough - exact).abs().max()) < 1e-3 and float(exact.max()) > 0.2
 
 

@@ -1,4 +1,4 @@
-"""Fixed-point twins of Swin's layers: near the float layers, and the same however they are computed."""
+"""Fixed-point modules of Swin's layers: near the float layers, and the same however they are computed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lively(module: nn.Module) -> nn.Module:
     ],
 )
 @torch.no_grad()
-def test_twins_are_near(layer, tolerance):
+def test_modules_are_near(layer, tolerance):
     exact = to_fixed_point(lively(layer))
     x = round_to_grid(torch.randn(1, 64, 6, 9))
     out = exact(x)

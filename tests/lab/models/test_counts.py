@@ -42,8 +42,8 @@ def test_decoder_of_minnen_is_the_papers():
 def test_parts_add_up():
     counts = count(row("lichen-hp").config)
     model = row("lichen-hp").config.build()
-    inside = [model.analysis, model.synthesis, model.hyper_analysis, model.prior]
-    assert counts.parameters == sum(p.numel() for part in inside for p in part.parameters())
+    counted = [model.analysis, model.synthesis, model.hyper_analysis, model.prior]
+    assert counts.parameters == sum(p.numel() for part in counted for p in part.parameters())
     whole = multiply_adds(model, torch.zeros(1, 3, 256, 256), torch.zeros(1))
     assert counts.encode + counts.synthesis.mac_per_pixel == pytest.approx(whole / 256**2)
 

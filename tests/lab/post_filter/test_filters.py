@@ -134,7 +134,7 @@ def test_numbers_come_back(hyper_latents):
 
 
 def test_larger_pictures_have_finer_steps():
-    """Half a step for four times the pixels, and believed twice as wide in steps: the same coefficients."""
+    """Half a step for four times the pixels, and scales twice as wide in steps: the same coefficients."""
     principal = principal_of()
     for usual, larger in ((64, 256), (127, 511)):
         assert principal.step(0.2, larger) == principal.step(0.2, usual) / 2
@@ -145,7 +145,7 @@ def test_larger_pictures_have_finer_steps():
 
 @pytest.mark.parametrize("size", [(130, 70), (64, 64), (1, 1), (700, 390)])
 def test_files_state_it(codec, size, monkeypatch):
-    """The same latents as without; nearer to the picture; crops and windows are of the filtered picture."""
+    """The same latents as without; nearer to the picture; crops and tiles are of the filtered picture."""
     picture = scene(*size)
     pixels = np.asarray(picture)
     plain, data = codec.encode(picture, 60, filtered=False), codec.encode(picture, 60)

@@ -1,4 +1,4 @@
-"""Backward adaptation: what a statistics counts, what it moves, and that it saves bits where scales are wrong."""
+"""Backward adaptation: what its statistics count, what it moves, and that it saves bits where scales are wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lichen.runtime.migration import migrate_name
 from tests.laws import priors
 from tests.laws.laws import Given
 
-SHAPE = Logistic()
+FAMILY = Logistic()
 WIDTH, HEIGHT, M = 12, 8, 8
 
 
@@ -42,27 +42,26 @@ def drawn(scale: float, count: int, channels: int = M) -> torch.Tensor:
     return torch.round(torch.logit(uniform) * scale * 3**0.5 / torch.pi)
 
 
-def counted(scale: float, believed: float, cell: Cell | None = None) -> ScaleStatistics:
-    """The statistics of symbols that have another deviation than was believed."""
+def counted(scale: float, assumed: float, cell: Cell | None = None) -> ScaleStatistics:
+    """The statistics of symbols that have another deviation than the prior's scale says."""
     torch.manual_seed(0)
-    made, cell = Adaptation(M, 4, 4, SHAPE), cell or Cell(slice(None))
+    made, cell = Adaptation(M, 4, 4, FAMILY), cell or Cell(slice(None))
     statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
     count, _ = cell.shape((M, HEIGHT, WIDTH))
     symbols = drawn(scale, count, len(range(M)[cell.channels]))
-    raw = torch.full_like(symbols, believed).log2()
-    made.count(
-        statistics, Step(0, (cell,)), EntropyParameters(torch.zeros_like(raw), raw, SHAPE), symbols, (HEIGHT, WIDTH)
-    )
+    raw_scale = torch.full_like(symbols, assumed).log2()
+    parameters = EntropyParameters(torch.zeros_like(raw_scale), raw_scale, FAMILY)
+    made.count(statistics, Step(0, (cell,)), parameters, symbols, (HEIGHT, WIDTH))
     return statistics
 
 
-@pytest.mark.parametrize("shape", [SHAPE, Gaussian()])
-def test_scores_have_mean_nothing_and_their_variance_is_the_information(shape):
-    scores, sizes = Adaptation(M, 2, 4, shape).scores.table / UNITS, torch.arange(4.0 * SIZES)
-    assert (scores[: shape.skip + 1] == 0).all() and scores.shape == (SCALES, SIZES, 2)
+@pytest.mark.parametrize("family", [FAMILY, Gaussian()])
+def test_scores_have_mean_nothing_and_their_variance_is_the_information(family):
+    scores, sizes = Adaptation(M, 2, 4, family).scores.table / UNITS, torch.arange(4.0 * SIZES)
+    assert (scores[: family.skip + 1] == 0).all() and scores.shape == (SCALES, SIZES, 2)
     for index in (4, 12, 30, 50):
         sigma = torch.tensor(SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (SCALES - 1)))
-        mass = torch.exp2(-shape.training_bits(sizes, sigma)) * (1 + (sizes > 0))
+        mass = torch.exp2(-family.training_bits(sizes, sigma)) * (1 + (sizes > 0))
         score = scores[index, sizes.long().clamp(max=SIZES - 1), 0]
         assert float((mass * score).sum()) == pytest.approx(0, abs=0.01)
         assert float((mass * score.square()).sum()) == pytest.approx(float(scores[index, 0, 1]), rel=0.05, abs=0.005)
@@ -87,26 +86,26 @@ def test_a_cell_is_counted_where_it_lies():
     own = torch.zeros(M, dtype=torch.bool)
     own[cell.channels] = True
     assert (counts[:, :, ~own] == 0).all()
-    information = Adaptation(M, 2, 4, SHAPE).scores.table[int(SHAPE.scale.index(torch.zeros(1))), 0, 1]
+    information = Adaptation(M, 2, 4, FAMILY).scores.table[int(FAMILY.scale.index(torch.zeros(1))), 0, 1]
     assert (counts[:, 1, own] == 4 * information).all()
 
 
 def test_a_latent_is_counted_in_its_hyper_latent():
-    made = Adaptation(M, 4, 4, SHAPE)
+    made = Adaptation(M, 4, 4, FAMILY)
     statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
     symbols = torch.zeros(1, M, HEIGHT, WIDTH)
     symbols[0, 5, 6, 9] = -40
     cell = Cell(slice(1, None, 2), torch.arange(HEIGHT * WIDTH))
     found = cell.of(symbols)
     zeros = torch.zeros_like(found)
-    made.count(statistics, Step(0, (cell,)), EntropyParameters(zeros, zeros, SHAPE), found, (HEIGHT, WIDTH))
+    made.count(statistics, Step(0, (cell,)), EntropyParameters(zeros, zeros, FAMILY), found, (HEIGHT, WIDTH))
     other = statistics.counts[0, 0, 1, 0, 0]  # of zeros alone
     assert (statistics.counts[0, 0, 1::2] != other).nonzero().tolist() == [[2, 1, 2]]
 
 
 def test_nothing_counted_moves_nothing_as_it_begins():
     statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
-    moved = Adaptation(M, 4, 4, SHAPE)(2, statistics)
+    moved = Adaptation(M, 4, 4, FAMILY)(2, statistics)
     assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // HYPER_STRIDE, WIDTH // HYPER_STRIDE)
 
 
@@ -133,16 +132,16 @@ def test_scores_are_frozen_and_no_weights():
 
 @torch.no_grad()
 def test_it_saves_bits_where_scales_are_wrong():
-    """As it begins, on latents three times as large as the prior believes: later parts cost less, the first no more."""
+    """As it begins, on latents three times as wide as the prior's scales: later steps cost less, the first no more."""
     torch.manual_seed(0)
-    adaptation, steps = Adaptation(M, 4, 4, SHAPE), Quadtree().steps(HEIGHT, WIDTH, torch.device("cpu"))
+    adaptation, steps = Adaptation(M, 4, 4, FAMILY), Quadtree().steps(HEIGHT, WIDTH, torch.device("cpu"))
     statistics, costs = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32), []
     for step in steps:
         offsets = adaptation(step.number, statistics) if step.number else None
         cost = [0.0, 0.0]
         for cell in step.cells:
             symbols = drawn(3.0, cell.shape((M, HEIGHT, WIDTH))[0], M // 4)
-            plain = EntropyParameters(torch.zeros_like(symbols), torch.zeros_like(symbols), SHAPE)
+            plain = EntropyParameters(torch.zeros_like(symbols), torch.zeros_like(symbols), FAMILY)
             moved = plain
             if offsets is not None:
                 moved = plain.offset_scales(ScaleStatistics.at_latents(offsets, cell, (HEIGHT, WIDTH)))
@@ -155,7 +154,7 @@ def test_it_saves_bits_where_scales_are_wrong():
 
 
 @torch.no_grad()
-def test_no_part_sees_itself_or_what_comes_later():
+def test_no_step_sees_itself_or_what_comes_later():
     """Rounding has no gradient, so the law is tried by changes that only the statistics show."""
     prior = priors.small_prior("ours-single")
     for source in prior.context.sources:

@@ -22,55 +22,55 @@ def pulled(seed: int = 0) -> Centroids:
     return made
 
 
-def belief_of(scale: float, count: int) -> EntropyParameters:
+def parameters_of(scale: float, count: int) -> EntropyParameters:
     return EntropyParameters(
         torch.linspace(-1, 1, count)[None, :, None], torch.full((1, count, 1), scale).log2(), Logistic()
     )
 
 
 def test_a_symbol_is_put_back_where_its_table_says():
-    made, belief = pulled(), belief_of(SCALE_MIN, 5)
+    made, parameters = pulled(), parameters_of(SCALE_MIN, 5)
     symbols = torch.tensor([0.0, 1, -1, 2, -7])[None, :, None]
     one, more = made.table[0].clamp(-SHIFT_MAX, SHIFT_MAX)
     wanted = symbols + torch.stack([torch.zeros(()), one, -one, more, -more])[None, :, None]
-    assert torch.allclose(made(belief.mean + symbols, symbols, belief) - belief.mean, wanted, atol=1e-6)
+    assert torch.allclose(made(parameters.mean + symbols, symbols, parameters) - parameters.mean, wanted, atol=1e-6)
 
 
 def test_they_begin_as_nothing():
-    belief = belief_of(1.0, 9)
-    decoded = belief.mean + torch.arange(-4, 5)[None, :, None]
-    assert torch.equal(Centroids()(decoded.clone(), decoded - belief.mean, belief), decoded)
+    parameters = parameters_of(1.0, 9)
+    decoded = parameters.mean + torch.arange(-4, 5)[None, :, None]
+    assert torch.equal(Centroids()(decoded.clone(), decoded - parameters.mean, parameters), decoded)
 
 
 @torch.no_grad()
-def test_the_twin_lies_on_the_grid_and_near():
-    made, belief = pulled(), belief_of(0.7, 9)
+def test_the_fixed_point_module_lies_on_the_grid_and_near():
+    made, parameters = pulled(), parameters_of(0.7, 9)
     exact = to_fixed_point(torch.nn.Sequential(made))[0]
-    fixed = EntropyParameters(
-        torch.round(belief.mean.double() * 4096) / 4096, torch.round(belief.raw_scale.double() * 4096) / 4096
+    on_grid = EntropyParameters(
+        torch.round(parameters.mean.double() * 4096) / 4096, torch.round(parameters.raw_scale.double() * 4096) / 4096
     )
     symbols = torch.arange(-4, 5)[None, :, None]
-    y_hat = exact(fixed.mean + symbols, symbols.double(), fixed)
+    y_hat = exact(on_grid.mean + symbols, symbols.double(), on_grid)
     assert y_hat.dtype == torch.float64 and torch.equal(y_hat * 4096, torch.round(y_hat * 4096))
-    rough = made(belief.mean + symbols, symbols, belief) - belief.mean
-    assert float((y_hat - fixed.mean - rough).abs().max()) < 2.0**-12
+    rough = made(parameters.mean + symbols, symbols, parameters) - parameters.mean
+    assert float((y_hat - on_grid.mean - rough).abs().max()) < 2.0**-12
 
 
 def test_they_are_learned():
     """By gradient the table finds the mean of what is rounded to a symbol: at small scales a point nearer to 0."""
     torch.manual_seed(0)
-    made, belief = Centroids(), belief_of(0.5, 20_000)
-    uniform = torch.rand_like(belief.mean).clamp(1e-6, 1 - 1e-6)
-    y = belief.mean + torch.logit(uniform) * 0.5 * 3**0.5 / torch.pi
+    made, parameters = Centroids(), parameters_of(0.5, 20_000)
+    uniform = torch.rand_like(parameters.mean).clamp(1e-6, 1 - 1e-6)
+    y = parameters.mean + torch.logit(uniform) * 0.5 * 3**0.5 / torch.pi
     optimiser = torch.optim.Adam(made.parameters(), lr=0.02)
     for step in range(60):
         coder = Estimator(Noise([step], torch.device("cpu")))
-        symbols = coder.code(belief, y)
-        error = (made(belief.mean + symbols, symbols, belief) - y).square().sum()
+        symbols = coder.code(parameters, y)
+        error = (made(parameters.mean + symbols, symbols, parameters) - y).square().sum()
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
-    rounded = torch.round(y - belief.mean).abs()
-    wanted = float(((y - belief.mean).abs() - rounded)[rounded == 1].mean())
-    index = int(Logistic().scale.index(belief.raw_scale[:1, :1].double()))
+    rounded = torch.round(y - parameters.mean).abs()
+    wanted = float(((y - parameters.mean).abs() - rounded)[rounded == 1].mean())
+    index = int(Logistic().scale.index(parameters.raw_scale[:1, :1].double()))
     assert made.table[index, 0].item() == pytest.approx(wanted, abs=0.02) and wanted < -0.15

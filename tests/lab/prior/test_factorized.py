@@ -40,9 +40,9 @@ def test_likelihoods_of_the_reference_library(name):
     assert torch.allclose(mass, torch.ones_like(mass), atol=1e-3)
     if name == "bmshj2018-factorized":
         y = stored["out.y"].permute(0, 2, 3, 1).flatten(1, 2)
-        belief = density(torch.zeros(1), y.shape[1])
+        parameters = density(torch.zeros(1), y.shape[1])
         wanted = -torch.log2(stored["out.likelihoods.y"]).permute(0, 2, 3, 1).flatten(1, 2)
-        assert torch.allclose(belief.bits(torch.round(y - belief.centre)), wanted, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(parameters.bits(torch.round(y - parameters.centre)), wanted, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -66,9 +66,9 @@ def test_medians_learn_with_the_rest():
     optimiser = torch.optim.Adam(density.parameters(), 0.15)
     for _ in range(60):
         x = torch.randn(1, 256, 1) + 4
-        belief = density(torch.zeros(1), 256)
+        parameters = density(torch.zeros(1), 256)
         noise = torch.rand_like(x) - 0.5
-        loss = belief.training_bits(x - belief.centre + noise).mean()
+        loss = parameters.training_bits(x - parameters.centre + noise).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -49,8 +49,8 @@ def prior_halos(model: Model) -> PriorHalos | None:
         return context.everywhere(x[:, :features], x[:, features:])
 
     synthesis = _reach(lambda z: model.prior.synthesis(z, level), hyper_latents, 1, unit, level.device)
-    looked = _reach(context_of, features + context.latents, unit, unit, level.device)
-    return None if synthesis is None or looked is None else PriorHalos(synthesis, looked)
+    around = _reach(context_of, features + context.latents, unit, unit, level.device)
+    return None if synthesis is None or around is None else PriorHalos(synthesis, around)
 
 
 def _zero(model: Model) -> Tensor:

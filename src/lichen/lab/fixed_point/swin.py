@@ -1,4 +1,4 @@
-"""Fixed-point twins of the layers of a Swin hyper synthesis: GELU, layer normalisation, softmax attention.
+"""Fixed-point modules of the layers of a Swin hyper synthesis: GELU, layer normalisation, softmax attention.
 
 Exact in any order: sums are of integers below 2^53; functions come from frozen tables; what remains are
 IEEE divisions and square roots of single numbers.
@@ -28,7 +28,7 @@ class FixedPointGELU(nn.Module):
     def __init__(self, act: nn.GELU) -> None:
         super().__init__()
         if act.approximate != "none":
-            raise BadCheckpoint("only the exact GELU has a fixed-point twin")
+            raise BadCheckpoint("only the exact GELU has a fixed-point module")
 
     def forward(self, x: Tensor) -> Tensor:
         x = round_to_grid(x)

@@ -53,7 +53,7 @@ class Model(nn.Module):
     """Pixels -> latents -> pixels, with a prior that prices the latents.
 
     `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
-    between machines; `prior` is not, and codes files through its fixed-point twin (`fixed_point_prior`).
+    between machines; `prior` is not, and codes files through its fixed-point module (`fixed_point_prior`).
     `thumbnail(y_hat)`, where there is one, makes small pictures of the first channels.
     `post_filter(x_hat, coefficients)`, where there is one, is the adaptive post-filter (`lab.post_filter`).
     """

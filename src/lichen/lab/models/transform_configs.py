@@ -245,7 +245,7 @@ class Nothing(nn.Module):
         return x[:, :0]
 
     def fixed_point(self) -> Nothing:
-        """Nothing is computed: its own fixed-point twin."""
+        """Nothing is computed: its own fixed-point module."""
         return self
 
 

@@ -93,7 +93,7 @@ class Scores(nn.Module):
         return F.embedding(rows, self.table.flatten(0, 1))
 
     def fixed_point(self) -> Scores:
-        """Whole numbers: its own fixed-point twin."""
+        """Whole numbers: its own fixed-point module."""
         return self
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Latents:
-    """A latent and what the entropy model believes of it.
+    """A latent and its entropy parameters.
 
     All are (B, C, h, w) float. `y` is continuous, after any gain; `mean` and `scale` are the
     parameters of its Gaussian, merged over all coding steps, in units of the quantisation step.
@@ -31,7 +31,7 @@ class Coded:
     `x_hat` (B, 3, H, W) is unclamped and has the input's size; `bits_y` and `bits_z` (B,) are
     estimated bits for each picture. `latents` is None where y has no Gaussian (factorized prior).
 
-    `bits_y_stages` are the bits (B,) of y under each of the beliefs that a prior in stages (Global
+    `bits_y_stages` are the bits (B,) of y under each of the entropy parameters that a prior in stages (Global
     Reference) forms one after another; the last is `bits_y`, the one that is coded. Empty elsewhere.
     `thumbnail` (B, 3, H / s, W / s) is the small picture of a model that makes one.
     """

@@ -14,7 +14,7 @@ class Noise:
     `noise(x)` for x (B, ...) gives the next numbers of the B streams, float32. A picture's noise depends on
     its seed only, so a batch trains alike however it is split over processes. `in_synthesis`: the noise also
     reaches the synthesis (Balle 2017), in place of straight-through rounding (Minnen & Singh 2020). `rounded_scales`:
-    the scales of beliefs learn from rounded latents.
+    the scales learn from rounded latents.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from lichen.lab.prior.entropy_parameters import EntropyParameters
 
 
 class FixedPointWeigh(nn.Module):
-    """x times two factors in [0, 1]: a product of grid values is exact in float64, and snapped."""
+    """x times two factors in [0, 1]: a product of grid values is exact in float64, and rounded to the grid."""
 
     def forward(self, x: Tensor, similarity: Tensor, confidence: Tensor) -> Tensor:
         return round_to_grid_(x * round_to_grid_(similarity * confidence))

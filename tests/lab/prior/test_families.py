@@ -1,4 +1,4 @@
-"""What a latent costs: logistic beliefs, in estimates, in training and in the coder's tables."""
+"""What a latent costs: Gaussian and logistic families, in estimates, in training and in the coder's tables."""
 
 from __future__ import annotations
 
@@ -61,23 +61,23 @@ def test_training_sees_outliers(distance):
     assert Logistic().bits(x, torch.tensor([0.11])).item() <= 24
 
 
-@pytest.mark.parametrize("shape", [Gaussian(), Logistic()], ids=["gaussian", "logistic"])
-def test_training_noise_prices_like_rounding(shape):
+@pytest.mark.parametrize("family", [Gaussian(), Logistic()], ids=["gaussian", "logistic"])
+def test_training_noise_prices_like_rounding(family):
     torch.manual_seed(0)
     y, zeros = torch.randn(1, 1024, 4) * 3, torch.zeros(1, 1024, 4)
-    belief = EntropyParameters(zeros, zeros + math.log2(3), shape)
+    parameters = EntropyParameters(zeros, zeros + math.log2(3), family)
     noisy, rounded = Estimator(Noise([0], torch.device("cpu"))), Estimator(None)
-    noisy.code(belief, y), rounded.code(belief, y)
+    noisy.code(parameters, y), rounded.code(parameters, y)
     assert float(noisy.bits[0]) == pytest.approx(float(rounded.bits[0]), rel=0.02)
 
 
-@pytest.mark.parametrize(("believed", "raw"), [(LogScale(), 20.0), (LinearScale(), 300.0)])
-def test_a_scale_beyond_the_tables_can_fall(believed, raw):
-    raws = torch.tensor([raw], requires_grad=True)
-    scale = believed.scale(raws)
+@pytest.mark.parametrize(("rule", "start"), [(LogScale(), 20.0), (LinearScale(), 300.0)])
+def test_a_scale_beyond_the_tables_can_fall(rule, start):
+    raw_scale = torch.tensor([start], requires_grad=True)
+    scale = rule.scale(raw_scale)
     assert float(scale.detach()) == SCALE_MAX
     logistic_bits(torch.tensor([3.0]), scale).backward()  # a smaller scale would be cheaper
-    assert raws.grad is not None and float(raws.grad) > 0
+    assert raw_scale.grad is not None and float(raw_scale.grad) > 0
 
 
 def test_a_scale_learns_from_what_a_file_has():
@@ -86,12 +86,12 @@ def test_a_scale_learns_from_what_a_file_has():
     y, noise = 2 * torch.randn(1, 40, 3), torch.rand(1, 40, 3) - 0.5
 
     def gradients(split: bool, rounded: bool) -> tuple[Tensor, Tensor, Tensor]:
-        mean, raw = (torch.zeros_like(y, requires_grad=True) for _ in range(2))
-        belief, residual = EntropyParameters(mean, raw, Logistic()), y - mean
+        mean, raw_scale = (torch.zeros_like(y, requires_grad=True) for _ in range(2))
+        parameters, residual = EntropyParameters(mean, raw_scale, Logistic()), y - mean
         settled = torch.round(residual.detach())
-        cost = belief.training_bits(settled if rounded else residual + noise, settled if split else None)
+        cost = parameters.training_bits(settled if rounded else residual + noise, settled if split else None)
         cost.sum().backward()
-        return cost.detach(), torch.zeros(()) if mean.grad is None else mean.grad, raw.grad
+        return cost.detach(), torch.zeros(()) if mean.grad is None else mean.grad, raw_scale.grad
 
     mixed, noisy, hard = gradients(True, False), gradients(False, False), gradients(False, True)
     assert torch.equal(mixed[0], hard[0]) and torch.equal(mixed[2], hard[2])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
+import socket
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -244,14 +247,37 @@ def test_an_input_is_never_overwritten_under_another_name(folder, capsys):
     assert run("encode", "in/a.png", "in/deep/b.jpg", "-o", "-") == 2
 
 
+def test_a_file_named_as_standard_input_and_other_names_of_standard_output(folder, monkeypatch):
+    monkeypatch.chdir("in")
+    Path("a.png").rename("-")
+    assert run("encode", "./-", "-o", "./-.lic") == 0 and Path("-.lic").stat().st_size > 0
+    command = [sys.executable, "-m", "lichen", "decode", "./-.lic", "-o", "/dev/stdout"]
+    shown = subprocess.run(command, capture_output=True, check=True).stdout
+    assert size_of(io.BytesIO(shown)) == (60, 40)
+
+
+def test_nothing_is_loaded_for_what_is_refused_already(folder, capsys, monkeypatch):
+    monkeypatch.setattr("lichen.codec.Codec.__init__", None)
+    Path("in/a.lic").write_bytes(b"precious")
+    assert run("encode", "in/a.png") == 3 and "exists; use --force" in errors_of(capsys)
+    assert run("encode", "in/b.png", "-o", "in/a.lic") == 3 and "in/b.png: cannot be read" in errors_of(capsys)
+    assert run("encode", "in/a.png", "--skip-existing") == 0
+
+
 def test_links_are_followed_and_special_files_refused(folder, capsys):
     Path("real.lic").write_bytes(b"old")
     Path("link.lic").symlink_to("real.lic")
     assert run("encode", "in/a.png", "-o", "link.lic", "-f") == 0
     assert Path("link.lic").is_symlink() and Path("real.lic").read_bytes() != b"old"
     os.mkfifo("pipe.lic")
-    assert run("encode", "in/a.png", "-o", "pipe.lic", "-f") == 3
-    assert Path("pipe.lic").is_fifo() and "regular file" in errors_of(capsys)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(Path("pipe.lic").read_bytes)
+        assert run("encode", "in/a.png", "-o", "pipe.lic") == 0
+        assert read.result() == Path("real.lic").read_bytes() and Path("pipe.lic").is_fifo()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind("socket.lic")
+        assert run("encode", "in/a.png", "-o", "socket.lic", "-f") == 3
+    assert "regular file" in errors_of(capsys)
 
 
 def test_models_are_listed(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import signal
 import threading
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import TypeVar
 
 from lichen.batch.budget import MemoryBudget, choose_workers
-from lichen.batch.tasks import STANDARD, Done, Task
+from lichen.batch.tasks import STANDARD, Done, Task, check_ends
 from lichen.batch.work import Work
 from lichen.codec import Codec
 from lichen.errors import BadInput, LichenError, OutputExists
@@ -89,6 +90,7 @@ class JobOptions:
     device: str = "cpu"
     memory_bytes: int | None = None
     skip_existing: bool = False
+    force: bool = False
 
 
 def run_job(
@@ -98,7 +100,14 @@ def run_job(
     how: JobOptions,
     stop: Event,
 ) -> Iterator[Done]:
-    """Do the tasks, as many at once as threads and memory allow, by a codec that is loaded here. As `run`."""
+    """Do the tasks, as many at once as threads and memory allow, by a codec that is loaded here. As `run`.
+
+    It is not loaded where every task is refused already, for its input or its output.
+    """
+    refused = list(itertools.takewhile(bool, (_refused(task, how) for task in tasks)))
+    if len(refused) == len(tasks):
+        yield from (done for done in refused if done is not None)
+        return
     set_threads(how.threads)
     worker = work(codec(), MemoryBudget.of(how.memory_bytes))
     at_once, each = choose_workers(tasks, worker, shared_threads(how.device))
@@ -139,13 +148,25 @@ def _side_by_side(
         yield from (future.result() for future in begun if future.done())
 
 
+def _refused(task: Task, how: JobOptions) -> Done | None:
+    """Why a task cannot be done, as far as its ends show it; None: it may be begun."""
+
+    def check(task: Task) -> None:
+        check_ends(task, how.force)
+
+    return _guarded(task, check, how.skip_existing)
+
+
 def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: Event) -> Done | None:
     """What becomes of a task; None: it was not begun."""
-    if stop.is_set():
-        return None
+    return None if stop.is_set() else _guarded(task, work, skip_existing)
+
+
+def _guarded(task: Task, step: Callable[[Task], Done | None], skip_existing: bool) -> Done | None:
+    """What a step gives; an error in it is what becomes of the task."""
     try:
         with typed_memory_errors():
-            return work(task)
+            return step(task)
     except OutputExists as error:
         return Done(task, skipped=True) if skip_existing else Done(task, error=error)
     except LichenError as error:
@@ -158,5 +179,5 @@ def _named(error: LichenError, task: Task) -> LichenError:
     """The same error, its message beginning with the input's name if it names neither input nor output."""
     name = "standard input" if task.source == STANDARD else str(task.source)
     text = str(error).removeprefix("standard input: ")
-    named = task.target != STANDARD and str(task.target) in text
-    return error if named else type(error)(f"{name}: {text.removeprefix(f'{name}: ')}")
+    named = text.startswith(name) or (task.target != STANDARD and str(task.target) in text)
+    return error if named else type(error)(f"{name}: {text}")

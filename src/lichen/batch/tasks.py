@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import stat
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
-from lichen.errors import BadInput, LichenError, UsageError
+from lichen.errors import BadInput, LichenError, OutputError, UsageError
+from lichen.image.files import refuse_existing
+from lichen.image.formats import is_apple_double, readable_endings
 
 STANDARD = Path("-")
 LIC = ".lic"
@@ -16,10 +19,11 @@ LIC = ".lic"
 
 @dataclass(frozen=True)
 class Task:
-    """One input and where its result goes; `STANDARD` is standard input or output."""
+    """One input and where its result goes; `STANDARD` is standard input or output. `refusal`: why it cannot be."""
 
     source: Path
     target: Path
+    refusal: UsageError | None = None
 
 
 @dataclass(frozen=True)
@@ -36,78 +40,167 @@ class Done:
     skipped: bool = False
 
 
-def picture_endings() -> set[str]:
-    """Endings of the files that Pillow opens, `.lic` aside."""
-    Image.init()
-    return {e for e, name in Image.registered_extensions().items() if name in Image.OPEN} - {LIC}
+@dataclass(frozen=True)
+class Naming:
+    """Which files of a folder are taken, by their endings, and what results are called.
+
+    `ending` takes the place of an input's own, or with `keep_ending` follows it; `only_ending`: no other is allowed.
+    """
+
+    ending: str
+    accepted: frozenset[str]
+    keep_ending: bool = False
+    only_ending: bool = False
+
+    @staticmethod
+    def to_encode(keep_ending: bool = False) -> Naming:
+        """Pictures become `.lic` files."""
+        return Naming(LIC, frozenset(readable_endings()), keep_ending, only_ending=True)
+
+    @staticmethod
+    def to_decode(ending: str) -> Naming:
+        """`.lic` files become pictures with this ending, such as `.png`."""
+        return Naming(ending, frozenset({LIC}))
+
+    def of(self, source: Path) -> Path:
+        """The result of an input, beside it."""
+        return source.with_name(source.name + self.ending) if self.keep_ending else source.with_suffix(self.ending)
 
 
-def plan(inputs: Iterable[Path], output: Path | None, ending: str, accepted: set[str], recursive: bool) -> list[Task]:
-    """The tasks for these files and folders, of which files with the `accepted` endings are taken.
+@dataclass
+class Plan:
+    """The tasks of a job, and how many files of its folders were left out, by their endings."""
+
+    tasks: list[Task] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def remainder(self) -> str:
+        """`2 .heic, 1 without an ending`: what was left out; empty for nothing."""
+        named = (f"{count} {ending or 'without an ending'}" for ending, count in sorted(self.left_out.items()))
+        return ", ".join(named)
+
+
+def plan(inputs: Iterable[Path], output: Path | None, naming: Naming, recursive: bool = False) -> Plan:
+    """The tasks for these files and folders.
 
     One input file: `output` names the result, or the folder for it. Several, or a folder: `output` is a
-    folder, in which folders keep their tree. Without `output` results lie beside their inputs, with this `ending`.
-    Raises `UsageError` when two inputs would become one file, `BadInput` when there is nothing to do.
+    folder, in which folders keep their tree. Without `output` results lie beside their inputs. Inputs that would
+    become one file, or be overwritten, have a refusal in their task; the others go on. Raises `UsageError` for an
+    `output` that cannot be meant, `BadInput` when there is nothing to do.
     """
     try:
-        return _plan(list(inputs), output, ending, accepted, recursive)
+        return _plan(list(inputs), output, naming, recursive)
     except OSError as error:  # names too long, folders without access
         raise BadInput(f"{error.filename}: {error.strerror}; check the names") from error
     except RuntimeError as error:  # Python's, until 3.12, for links that go round in circles
         raise BadInput(f"{error}; check the names") from error
 
 
-def _plan(given: list[Path], output: Path | None, ending: str, accepted: set[str], recursive: bool) -> list[Task]:
+def _plan(given: list[Path], output: Path | None, naming: Naming, recursive: bool) -> Plan:
     if output == STANDARD and (len(given) > 1 or given[0].is_dir()):
         raise UsageError("standard output takes one picture; give a folder")
     single = len(given) == 1 and not given[0].is_dir()
-    tasks: list[Task] = []
+    found = Plan()
     for source in given:
         if source == STANDARD:
-            tasks.append(Task(source, output if single and output else STANDARD))
+            found.tasks.append(Task(source, output if single and output else STANDARD))
         elif source.is_dir():
             base = output or source
-            members = _members(source, accepted, recursive)
-            tasks += [Task(m, (base / m.relative_to(source)).with_suffix(ending)) for m in members]
+            for member in _members(source, naming, recursive, found.left_out):
+                found.tasks.append(Task(member, naming.of(base / member.relative_to(source))))
         else:
-            tasks.append(Task(source, _target(source, output, ending, single)))
-    _refuse_collisions(tasks)
-    return tasks
-
-
-def _target(source: Path, output: Path | None, ending: str, single: bool) -> Path:
-    name = source.with_suffix(ending)
-    if output is None:
-        return name
-    if output == STANDARD:
-        return STANDARD
-    if not single or output.is_dir():
-        return output / name.name
-    if not output.suffix:  # perhaps a folder's name: several pictures in turn would become one file
-        raise UsageError(f"{output} has no ending like {ending}; give it one, or make that folder first")
-    return output
-
-
-def _members(folder: Path, endings: set[str], recursive: bool) -> list[Path]:
-    entries = folder.rglob("*") if recursive else folder.glob("*")
-    found = sorted(p for p in entries if p.suffix.lower() in endings and p.is_file())
-    if not found:
-        hint = "" if recursive else "; --recursive looks in its folders too"
-        raise BadInput(f"{folder}: nothing in it to work on{hint}")
+            found.tasks.append(Task(source, _target(source, output, naming, single)))
+    if len(found.tasks) > 1 and any(task.target == STANDARD for task in found.tasks):
+        raise UsageError("standard input and output take one picture at a time")
+    found.tasks = _refused(found.tasks, naming)
     return found
 
 
-def _refuse_collisions(tasks: list[Task]) -> None:
-    taken: dict[Path, Path] = {}
-    sources = {task.source.resolve() for task in tasks if task.source != STANDARD}
-    for task in tasks:
-        if task.target == STANDARD:
+def _target(source: Path, output: Path | None, naming: Naming, single: bool) -> Path:
+    if output is None:
+        return naming.of(source)
+    if output == STANDARD or (single and is_stream(output)):
+        return output
+    if not single or output.is_dir():
+        return output / naming.of(source).name
+    if not output.suffix:  # perhaps a folder's name: several pictures in turn would become one file
+        raise UsageError(f"{output} has no ending like {naming.ending}; give it one, or make that folder first")
+    if naming.only_ending and output.suffix.lower() != naming.ending:
+        raise UsageError(f"{output} would be no {output.suffix} file: give it the ending {naming.ending}")
+    return output
+
+
+def _members(folder: Path, naming: Naming, recursive: bool, left_out: Counter[str]) -> list[Path]:
+    """The files of a folder that are taken; others but hidden ones, and files of ours, count as left out."""
+    taken, others = [], Counter[str]()
+    for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
+        ending = path.suffix.lower()
+        if not path.is_file() or is_apple_double(path):
             continue
+        if ending in naming.accepted:
+            taken.append(path)
+        elif ending != naming.ending and not path.name.startswith("."):
+            others[ending] += 1
+    if not taken:
+        seen = f" ({Plan(left_out=others).remainder()} left out)" if others else ""
+        hint = "" if recursive else "; --recursive looks in its folders too"
+        raise BadInput(f"{folder}: nothing in it to work on{seen}{hint}")
+    left_out += others
+    return taken
+
+
+def _refused(tasks: list[Task], naming: Naming) -> list[Task]:
+    """The tasks, with a refusal in those that would overwrite an input or become one file with another."""
+    sources = {task.source.resolve() for task in tasks if task.source != STANDARD}
+    targets: dict[Path, list[Task]] = {}
+    for task in tasks:
+        if task.target != STANDARD:
+            targets.setdefault(task.target.resolve(), []).append(task)
+
+    def refusal(task: Task) -> UsageError | None:
+        if naming.only_ending and task.source.suffix.lower() == naming.ending:
+            return UsageError(f"{task.source} is a {naming.ending} file already; decode makes a picture of it")
+        if task.target == STANDARD:
+            return None
         target = task.target.resolve()
         if target in sources:
-            raise UsageError(f"{task.target} is an input and would be overwritten; give another --output")
-        if target in taken:
-            raise UsageError(f"{taken[target]} and {task.source} would both become {task.target}; work on them apart")
-        taken[target] = task.source
-    if len(tasks) > 1 and any(task.target == STANDARD for task in tasks):
-        raise UsageError("standard input and output take one picture at a time")
+            return UsageError(f"{task.target} is an input and would be overwritten; give another --output")
+        if len(targets[target]) == 1:
+            return None
+        pair = " and ".join(str(other.source) for other in targets[target][:2])
+        alike = len({other.source.suffix for other in targets[target]}) < len(targets[target])
+        remedy = (
+            "work on them apart" if alike or naming.keep_ending else f"--keep-ending names it {task.source.name}{LIC}"
+        )
+        return UsageError(f"{pair} would both become {task.target}; {remedy}")
+
+    return [dataclasses.replace(task, refusal=refusal(task)) for task in tasks]
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a pipe or a device is there, such as /dev/fd/63: what is written to it replaces nothing."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def check_ends(task: Task, force: bool) -> None:
+    """What is known of a task before anything is read or loaded.
+
+    Raises its refusal, `BadInput` for an input that is not there, `OutputError` for an output that is a folder,
+    `OutputExists` for one that must not be overwritten.
+    """
+    if task.refusal is not None:
+        raise task.refusal
+    try:
+        if task.source != STANDARD:
+            task.source.stat()
+    except OSError as error:
+        raise BadInput(f"{task.source}: cannot be read ({error.strerror})") from error
+    if task.target == STANDARD or is_stream(task.target):
+        return
+    if task.target.is_dir():
+        raise OutputError(f"{task.target} is a folder; give a file name")
+    refuse_existing(task.target, force)

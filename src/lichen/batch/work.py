@@ -10,10 +10,10 @@ from typing import Protocol
 from PIL import Image
 
 from lichen.batch.budget import MemoryBudget
-from lichen.batch.tasks import STANDARD, Done, Task
+from lichen.batch.tasks import STANDARD, Done, Task, check_ends, is_stream
 from lichen.codec import Codec, OpenFile
 from lichen.errors import OutputError
-from lichen.image.files import read_whole, refuse_existing, write_atomically
+from lichen.image.files import read_whole, write_atomically
 from lichen.image.picture import open_picture, picture_size, to_pil
 from lichen.image.rendering import render
 from lichen.options import DecodeOptions, EncodeOptions
@@ -45,7 +45,7 @@ class Encode:
     force: bool = False
 
     def __call__(self, task: Task) -> Done:
-        _refuse_existing(task.target, self.force)
+        check_ends(task, self.force)
         raw = read_whole(task.source)
         size = len(raw)
         with self.budget.reserve(self._need_bytes(*picture_size(raw))):
@@ -74,12 +74,12 @@ class Decode:
     force: bool = False
 
     def __call__(self, task: Task) -> Done:
-        _refuse_existing(task.target, self.force)
+        check_ends(task, self.force)
         raw = read_whole(task.source)
         file = self.codec.open_file(raw, self.options.first)
         with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
             image, said = self._decoded(file)
-            data, notices = render(image, self.ending if task.target == STANDARD else task.target.suffix)
+            data, notices = render(image, task.target.suffix or self.ending)
             _write(task.target, data, self.force)
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
 
@@ -95,19 +95,17 @@ class Decode:
         return to_pil(picture), picture.notices
 
 
-def _refuse_existing(path: Path, force: bool) -> None:
-    if path != STANDARD and path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file name")
-    if path != STANDARD:
-        refuse_existing(path, force)
-
-
 def _write(path: Path, data: bytes, force: bool) -> None:
-    if path == STANDARD:
-        try:
+    if path != STANDARD and not is_stream(path):
+        write_atomically(path, data, overwrite=force)
+        return
+    name = "standard output" if path == STANDARD else str(path)
+    try:
+        if path == STANDARD:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except (OSError, AttributeError) as error:
-            raise OutputError(f"standard output cannot be written: {error}") from error
-    else:
-        write_atomically(path, data, overwrite=force)
+        else:
+            with path.open("wb") as file:
+                file.write(data)
+    except (OSError, AttributeError) as error:
+        raise OutputError(f"{name} cannot be written: {error}") from error

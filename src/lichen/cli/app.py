@@ -23,10 +23,30 @@ app = typer.Typer(
 )
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-Inputs = Annotated[list[Path], typer.Argument(help="Files or folders; `-` is standard input.", show_default=False)]
+_OUTPUTS = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}  # names of standard output
+
+
+def _as_path(text: str) -> Path:
+    """`-` is standard input or output, and `./-` a file of that name, which `Path` would take for the same."""
+    path = Path("-" if text in _OUTPUTS else text)
+    return path.absolute() if path == Path("-") and text != "-" and text not in _OUTPUTS else path
+
+
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Files or folders; `-` is standard input.", show_default=False, parser=_as_path, metavar="INPUTS..."
+    ),
+]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="File, or folder for several inputs. Default: beside the input."),
+    typer.Option(
+        "-o",
+        "--output",
+        help="File, or folder for several inputs. Default: beside the input.",
+        parser=_as_path,
+        metavar="PATH",
+    ),
 ]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders in a folder.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]

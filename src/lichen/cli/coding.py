@@ -145,6 +145,7 @@ def encode(
     no_filter: Annotated[bool, typer.Option("--no-filter", help="Faster, and files some percent larger.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop ICC profile, EXIF and XMP.")] = False,
     recursive: Recursive = False,
+    keep_ending: Annotated[bool, typer.Option("--keep-ending", help="a.jpg becomes a.jpg.lic, not a.lic.")] = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
     model: Annotated[str, typer.Option(help="Row of the zoo to encode with.")] = "lichen",
@@ -166,10 +167,12 @@ def encode(
 
     targets = None if target_size is None else parse_size(target_size), target_bpp, target_psnr
     options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
-    planned = tasks.plan(inputs, output, tasks.LIC, tasks.picture_endings(), recursive)
-    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing)
+    planned = tasks.plan(inputs, output, tasks.Naming.to_encode(keep_ending), recursive)
+    if planned.left_out:
+        say(f"lichen: left out, as no pictures that can be read: {planned.remainder()}")
+    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing, force=force)
     codec = functools.partial(Codec, model, weights, device, max_pixels, max_memory_bytes=how.memory_bytes, tune=tune)
-    _run(planned, codec, functools.partial(work.Encode, options=options, force=force), how, line=_encoded)
+    _run(planned.tasks, codec, functools.partial(work.Encode, options=options, force=force), how, line=_encoded)
 
 
 def _encode_options(
@@ -243,10 +246,10 @@ def decode(
 
     ending = _ending(to)
     options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
-    planned = tasks.plan(inputs, output, ending, {tasks.LIC}, recursive)
+    planned = tasks.plan(inputs, output, tasks.Naming.to_decode(ending), recursive).tasks
     for task in planned:
-        _ending(ending if task.target == tasks.STANDARD else task.target.suffix)
-    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing)
+        _ending(task.target.suffix or ending)
+    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing, force=force)
     codec = functools.partial(Codec, "lichen", weights, device, max_pixels, max_memory_bytes=how.memory_bytes)
     decoder = functools.partial(work.Decode, options=options, ending=ending, force=force)
     _run(planned, codec, decoder, how, line=_decoded)

@@ -12,11 +12,13 @@ import pytest
 
 from lichen.errors import BadInput
 from lichen.lab.evaluation.codecs import ModelEntry
-from lichen.lab.evaluation.evaluate import evaluate
+from lichen.lab.evaluation.evaluate import evaluate, file_name
 from lichen.lab.evaluation.results_table import Measurement, ResultsTable
 from lichen.lab.evaluation.summary import machine, summarise
 from lichen.lab.models.zoo import ZOO
 from tests.conftest import scene, small_checkpoint
+
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 @pytest.fixture
@@ -82,3 +84,13 @@ def test_two_names_do_not_share_a_summary(entry, pictures, tmp_path):
         run([same], pictures, tmp_path)
     with pytest.raises(BadInput, match=r"would be the file \.json"):
         run([dataclasses.replace(same, name="@")], pictures, tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["kodak", "evidence-short", "evidence-trained"])
+def test_committed_summaries_are_of_their_rows(folder):
+    table = ResultsTable(RESULTS / folder / "table.tsv")
+    for name in {row.model for row in table.rows.values()}:
+        found = json.loads((RESULTS / folder / file_name(name)).read_text())["results"]
+        anew = summarise(name, table.of(name))["results"]
+        assert all(anew[key] == values for key, values in found.items() if key in anew)
+        assert {"bpp", "encoding_time", "encoding_time_median"} <= found.keys() & anew.keys()

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lichen.image.files import write_atomically
-from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
+from lichen.lab.models.checkpoint import load_checkpoint
+from lichen.runtime.weights import find_by_name
 
 RESULTS = Path(__file__).parents[1] / "results"
 

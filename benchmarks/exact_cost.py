@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import Bar, finish, show, weights_hash
 from lichen.lab.engine.engine import Engine
-from lichen.lab.models.checkpoint import find_by_name, load_checkpoint, save_checkpoint
+from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.prior_configs import CheckerboardContext, Context, DirectContext, FactorizedContext
 from lichen.lab.models.zoo import ZOO, Row
@@ -41,6 +41,7 @@ from lichen.lab.prior.reference import ReferenceModel, Weigh
 from lichen.lab.prior.serial import SerialModel
 from lichen.lab.tensors import to_float
 from lichen.lab.transforms.blocks import Pointwise
+from lichen.runtime.weights import find_by_name
 from tests.small import enliven, scene
 
 SIZE = (768, 512)

@@ -19,11 +19,12 @@ from torch import Tensor
 from lichen.errors import UsageError
 from lichen.image.picture import open_picture
 from lichen.lab.losses.distortion import mse, one_minus_ms_ssim
-from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
+from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.config import Distortion
 from lichen.lab.models.model import Model
 from lichen.lab.tensors import to_float
 from lichen.lab.training.data import list_pictures
+from lichen.runtime.weights import find_by_name
 
 STEP = 0.25  # levels
 

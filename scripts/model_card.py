@@ -24,10 +24,11 @@ from typing import Any
 from lichen.image.files import write_atomically
 from lichen.lab.evaluation.bdrate import Delta
 from lichen.lab.evaluation.leaderboard import CodecCurves, Leaderboard, read_leaderboard
-from lichen.lab.models.checkpoint import PACKAGED, Checkpoint, find_tuned, load_checkpoint
+from lichen.lab.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.lab.training.recipe import Recipe
 from lichen.lab.training.schema import plain
 from lichen.options import Tune
+from lichen.runtime.weights import PACKAGED, find_tuned
 
 ROOT = Path(__file__).parents[1]
 

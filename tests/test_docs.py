@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lichen.lab.models.checkpoint import PACKAGED
 from lichen.lab.models.model import Model
 from lichen.lab.models.transform_configs import FastHyper
 from lichen.lab.models.zoo import ZOO
@@ -26,6 +25,7 @@ from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.walk import merge, walk_latents
 from lichen.options import Tune
+from lichen.runtime.weights import PACKAGED
 from tests.command import run
 from tests.laws.laws import Given, leaks, mask_of, uses_context
 from tests.small import scene

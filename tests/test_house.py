@@ -24,7 +24,7 @@ ROOMS = {
     "lab.fixed_point": "lab.transforms",
     "lab.prior": "coding lab.transforms lab.fixed_point",
     "lab.post_filter": "coding.scales lab.transforms lab.prior",
-    "lab.models": "coding.scales image.files options runtime.level runtime.migration"
+    "lab.models": "coding.scales image.files options runtime.level runtime.migration runtime.weights"
     " lab.transforms lab.fixed_point lab.prior lab.post_filter lab.tensors",
     "lab.losses": "coding.scales lab.models.config lab.prior.families lab.prior.latents",
     "lab.engine": "options runtime lab.models lab.prior lab.post_filter lab.losses.distortion lab.tensors",

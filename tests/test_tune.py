@@ -13,12 +13,13 @@ from lichen.bitstream.container import read_container
 from lichen.cli import app
 from lichen.codec import Codec
 from lichen.errors import UnknownWeights, UsageError
-from lichen.lab.models import checkpoint
-from lichen.lab.models.checkpoint import PACKAGED, available_weights, listed
+from lichen.lab.models.checkpoint import available_weights, listed
 from lichen.lab.models.config import MsSsimRates, Rates
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
 from lichen.options import Tune
+from lichen.runtime import weights as weights_room
+from lichen.runtime.weights import PACKAGED
 from tests.small import scene, small_checkpoint
 
 PICTURE = scene(70, 50)
@@ -76,7 +77,7 @@ def test_targets_are_met(both):
 
 
 def test_without_the_weights(both, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "PACKAGED", tmp_path)
+    monkeypatch.setattr(weights_room, "PACKAGED", tmp_path)
     with pytest.raises(UnknownWeights, match=r"no weights 'lichen-ms-ssim' in .*, or leave the tune ms-ssim out"):
         Codec(tune=Tune.MS_SSIM)
     data = Codec(weights=both, tune=Tune.MS_SSIM).encode(PICTURE)

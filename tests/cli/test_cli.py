@@ -256,6 +256,13 @@ def test_a_file_named_as_standard_input_and_other_names_of_standard_output(folde
     assert size_of(io.BytesIO(shown)) == (60, 40)
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["encode", "absent.png"], ["decode", "in/a.png", "--to", "doc"]])
+def test_what_runs_no_network_loads_no_pytorch(folder, arguments):
+    program = f"import sys\nfrom lichen import cli\nsys.argv[1:] = {arguments}\ntry:\n    cli.main()\n"
+    program += "except SystemExit as end:\n    sys.exit(9 if 'torch' in sys.modules else end.code)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode in {0, 2, 3}
+
+
 def test_nothing_is_loaded_for_what_is_refused_already(folder, capsys, monkeypatch):
     monkeypatch.setattr("lichen.codec.Codec.__init__", None)
     Path("in/a.lic").write_bytes(b"precious")

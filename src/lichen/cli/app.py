@@ -72,11 +72,11 @@ def say(line: str) -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
+        from lichen.runtime.weights import find_by_name, hash_of
 
         try:
-            weights = load_checkpoint(find_by_name("lichen")).hash.hex()
-        except LichenError as error:
+            weights = hash_of(find_by_name("lichen")).hex()
+        except (LichenError, OSError) as error:
             weights = str(error)
         typer.echo(f"lichen {__version__}, weights {weights}")
         raise typer.Exit

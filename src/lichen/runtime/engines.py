@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lichen.bitstream.fields import Header
 from lichen.errors import BadFile, UnknownWeights, UnsupportedFile
 from lichen.runtime.memory import typed_memory_errors
+from lichen.runtime.weights import find_by_hash, find_tuned
 
 if TYPE_CHECKING:
     from lichen.lab.engine.engine import Engine
@@ -36,7 +37,7 @@ class Engines:
 
     def to_encode(self, model: str, tune: Tune) -> Engine:
         """The engine of a model's weights. Raises `UnknownWeights`, `BadCheckpoint`, `UsageError`."""
-        engine = load_engine(weights_for(model, tune, self._extra), self._device)
+        engine = load_engine(find_tuned(model, tune, self._extra), self._device)
         self._loaded[engine.checkpoint.hash] = engine
         return engine
 
@@ -50,7 +51,7 @@ class Engines:
         with self._lock:
             engine = self._loaded.get(header.weights)
             if engine is None:
-                engine = load_engine(weights_with(header.weights, self._extra), self._device)
+                engine = load_engine(find_by_hash(header.weights, self._extra), self._device)
                 self._loaded[header.weights] = engine
         if engine.checkpoint.name != name:
             raise BadFile("the file's model and weights do not belong together: it is damaged; get it anew")
@@ -108,23 +109,9 @@ def known_models() -> str:
     return ", ".join(f"{row.id} {row.name}" for row in ZOO)
 
 
-def weights_for(model: str, tune: Tune, extra: Path | None) -> Path:
-    """The weights file to encode with (`lab.models.checkpoint.find_tuned`). Raises `UnknownWeights`, `UsageError`."""
-    from lichen.lab.models.checkpoint import find_tuned
-
-    return find_tuned(model, tune, extra)
-
-
-def weights_with(wanted: bytes, extra: Path | None) -> Path:
-    """The weights file with this hash, which a file to decode states. Raises `UnknownWeights`."""
-    from lichen.lab.models.checkpoint import find_by_hash
-
-    return find_by_hash(wanted, extra)
-
-
 def info_of_weights(wanted: bytes) -> WeightsInfo | None:
     """What the weights with this hash say of themselves; None where they are not found."""
-    from lichen.lab.models.checkpoint import find_by_hash, listed
+    from lichen.lab.models.checkpoint import listed
 
     try:
         return listed(find_by_hash(wanted))

@@ -18,9 +18,10 @@ from lichen.codec import Codec
 from lichen.errors import BadInput, BadPicture
 from lichen.lab.engine.engine import find_device
 from lichen.lab.evaluation.peers import Peer, peer
-from lichen.lab.models.checkpoint import find_by_name, load_checkpoint
+from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.tensors import to_float
 from lichen.runtime.level import Level
+from lichen.runtime.weights import find_by_name
 
 QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 PEER_SETTINGS = 10  # spread over each peer's range

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lichen.errors import BadCheckpoint, UnknownWeights, UsageError
+from lichen.errors import BadCheckpoint, UnknownWeights
 from lichen.image.files import write_atomically
 from lichen.lab.models.config import Distortion, ModelConfig, from_json, to_json
 from lichen.lab.models.model import Model
 from lichen.options import Tune
 from lichen.runtime.migration import migrate_name
+from lichen.runtime.weights import HASH_BYTES, hash_of, weights_files
 
-HASH_BYTES = 4  # of the sha256 of the weights file: what a .lic file carries
-SEARCH_VARIABLE = "LICHEN_WEIGHTS"  # folders, separated like PATH
 _ABOUT = "lichen"  # the metadata entry: name, config and facts as JSON
-PACKAGED = Path(__file__).parents[2] / "weights"
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def listed(path: Path) -> WeightsInfo:
     try:
         with safe_open(path, framework="pt") as file:
             name, config, _ = _about(path, file.metadata())
-        digest = _hash(path)
+        digest = hash_of(path)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
     return WeightsInfo(path, name, digest, _TRAINED_FOR[config.rates.distortion])
@@ -145,78 +142,7 @@ def listed(path: Path) -> WeightsInfo:
 def available_weights() -> list[WeightsInfo]:
     """The weights that need no naming: those of $LICHEN_WEIGHTS, then the package's; files of others are left out."""
     found = []
-    for path in _candidates(None):
+    for path in weights_files(None):
         with contextlib.suppress(BadCheckpoint):
             found.append(listed(path))
     return found
-
-
-def _folders(extra: Path | None) -> list[Path]:
-    listed = os.environ.get(SEARCH_VARIABLE, "")
-    folders = [Path(entry) for entry in listed.split(os.pathsep) if entry]
-    return ([extra] if extra else []) + folders + [PACKAGED]
-
-
-def _candidates(extra: Path | None) -> list[Path]:
-    """All weights files in the search order: --weights, $LICHEN_WEIGHTS, the package."""
-    found: list[Path] = []
-    for place in _folders(extra):
-        found += [place] if place.is_file() else _weights_in(place)
-    return found
-
-
-def _weights_in(folder: Path) -> list[Path]:
-    """By their names, so that a model's own come before those tuned for something."""
-    return sorted((p for p in folder.glob("*.safetensors") if p.is_file()), key=lambda p: p.stem)
-
-
-@cache
-def _hash_of(path: Path, modified_ns: int, size_bytes: int) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()[:HASH_BYTES]
-
-
-def _hash(path: Path) -> bytes:
-    stat = path.stat()
-    return _hash_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
-
-
-def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
-    """The weights file with this hash. Raises `UnknownWeights` with the places searched."""
-    for path in _candidates(extra):
-        with contextlib.suppress(OSError):  # one that cannot be read hides no other
-            if _hash(path) == wanted:
-                return path
-    places = ", ".join(map(str, _folders(extra)))
-    raise UnknownWeights(
-        f"no weights with hash {wanted.hex()} in {places}; give them with --weights or ${SEARCH_VARIABLE}"
-    )
-
-
-def find_by_name(name: str, extra: Path | None = None) -> Path:
-    """The weights to encode with: `extra` itself if it is a file, NAME.safetensors in it, or in the search order."""
-    if extra is not None and not extra.exists():
-        raise UnknownWeights(f"{extra}: no such weights file or folder; check --weights")
-    if extra is not None and extra.is_file():
-        return extra
-    folders = [extra] if extra is not None else _folders(None)
-    for folder in folders:
-        path = folder / f"{name}.safetensors"
-        if path.is_file():
-            return path
-    places = ", ".join(map(str, folders))
-    raise UnknownWeights(f"no weights {name!r} in {places}; train them, or give the file of others")
-
-
-def find_tuned(name: str, tune: Tune, extra: Path | None = None) -> Path:
-    """As `find_by_name`, of the model's weights those trained for `tune`.
-
-    Raises `UsageError` where `extra` is a file: it is one weights, whatever they were trained for.
-    """
-    if tune is Tune.PSNR:
-        return find_by_name(name, extra)
-    if extra is not None and extra.is_file():
-        raise UsageError(f"{extra} is trained for one thing already: give a tune or a weights file, not both")
-    try:
-        return find_by_name(tune.weights(name), extra)
-    except UnknownWeights as error:
-        raise UnknownWeights(f"{error}, or leave the tune {tune.value} out") from error

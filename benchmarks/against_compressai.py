@@ -1,6 +1,6 @@
 """The same weights in CompressAI and in Lichen: a Kodak picture, the whole path with files, on one machine in one run.
 
-    python -m benchmarks.against_compressai PYTHON [--picture FILE] [--models NAME,...] [--threads N] [--repeats N]
+    python -m benchmarks.against_compressai PYTHON PICTURE [--models NAME,...] [--threads N] [--repeats N]
 
 PYTHON is the interpreter of an environment of its own with CompressAI, torch, numpy and Pillow in it
 (`pip install --no-deps compressai`, then what its import asks for; torchvision is stubbed). Weights are random, at
@@ -32,7 +32,6 @@ from lichen.codec import Codec
 from lichen.lab.models.compressai import convert
 
 WORKER = Path(__file__).with_name("compressai_worker.py")
-KODAK = Path(__file__).parents[2] / "shared/kodak"
 FASTER = {  # than CompressAI at least, encode + decode
     "mbt2018": 5.0,
     "cheng2020-anchor": 5.0,
@@ -112,7 +111,7 @@ COLUMNS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", help="interpreter of an environment with CompressAI")
-    parser.add_argument("--picture", type=Path, default=KODAK / "kodim01.png")
+    parser.add_argument("picture", type=Path, help="of Kodak's, a PNG file")
     parser.add_argument("--models", default=",".join(FASTER))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeats", type=int, default=3)

@@ -1,6 +1,6 @@
 """What weights trade at each of their levels: -d(bpp)/d(MSE) and -d(bpp)/d(1 - MS-SSIM), beside their lambda.
 
-    python -m benchmarks.tradeoff ../shared/valid [--weights FILE] [--every 4]
+    python -m benchmarks.tradeoff PICTURES [--weights FILE] [--every 4]
 
 From this come the lambdas of recipes/lichen-ms-ssim.toml (docs/decisions/0010). Derivatives are differences between a
 quarter level below and above, of means over the pictures, by estimated bits. A model's own curve is steeper than its

@@ -11,10 +11,7 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.lab.models.zoo import ZOO
-from tests.helpers import SHARED
-from tests.small import scene, small, small_checkpoint
-
-__all__ = ["SHARED", "scene", "small", "small_checkpoint"]
+from tests.small import small_checkpoint
 
 
 @pytest.fixture(scope="session", autouse=True)

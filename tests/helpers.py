@@ -6,8 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-# Vectors made by other libraries: beside the checkout, or above a folder of worktrees; absent in a plain clone.
-SHARED = next((p / "shared" for p in Path(__file__).parents[1:] if (p / "shared").is_dir()), Path("shared"))
+# What the repository does not hold: vectors of CompressAI, curves of other codecs, Kodak. Where the folder is absent,
+# tests that need it are left out. It lies beside the checkout, or above a folder of worktrees.
+OTHERS = next((p / "shared" for p in Path(__file__).parents[1:] if (p / "shared").is_dir()), Path("shared"))
 
 RECIPE_STEPS = 10
 RECIPE = f"""

@@ -97,12 +97,12 @@ PARTS = {"raw": "raw_scale", "base_raw": "base_raw_scale", "raws": "raw_scales"}
 RENAMED_OF_MODEL = {"side": "hyper_prior", "single": "float32_prior", "filter": "post_filter"}
 
 
-def today(config: Any) -> Any:
-    """A config with the kinds and fields of today."""
+def renamed(config: Any) -> Any:
+    """A config with the current names of kinds and fields."""
     if isinstance(config, dict):
         names = RENAMED_OF_MODEL if config.get("kind") == "ModelConfig" else RENAMED
-        return {names.get(key, key): today(RENAMED.get(v, v) if key == "kind" else v) for key, v in config.items()}
-    return [today(item) for item in config] if isinstance(config, list) else config
+        return {names.get(key, key): renamed(RENAMED.get(v, v) if key == "kind" else v) for key, v in config.items()}
+    return [renamed(item) for item in config] if isinstance(config, list) else config
 
 
 def stored_tensors(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -118,7 +118,7 @@ def stored_tensors(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         parts = (RENAMED.get(old, "") + name.removeprefix(old)).split(".")
         tensor = np.frombuffer(data[first:last], kind).reshape(entry["shape"])
         tensors[".".join(PARTS.get(part, part) for part in parts)] = tensor
-    return {**about, "config": today(about["config"])}, tensors
+    return {**about, "config": renamed(about["config"])}, tensors
 
 
 @dataclass

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lichen.errors import UsageError
 from lichen.lab.evaluation.curves import find_points
 from lichen.metrics import decibels, ms_ssim, psnr_db
-from tests.helpers import SHARED
+from tests.helpers import OTHERS
 from tests.small import scene
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003
@@ -86,9 +86,9 @@ def test_shapes_must_agree():
 @pytest.mark.slow
 def test_the_published_webp_curve_is_reproduced():
     """Bits per pixel and PSNR of Kodak to four digits: the pictures, the metric and the average are right."""
-    folder = SHARED / "kodak"
+    folder = OTHERS / "kodak"
     if not folder.exists():
-        pytest.skip("no ../shared/kodak here")
+        pytest.skip("Kodak is absent")
     published = find_points("webp")
     pictures = [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
     for quality in (10, 50, 90):

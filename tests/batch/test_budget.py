@@ -88,7 +88,7 @@ class Needing:
 
     budget: MemoryBudget
 
-    def foreseen_bytes(self, source: Path) -> int:
+    def needed_bytes(self, source: Path) -> int:
         if source.read_bytes() == b"2":
             raise BadInput("no")
         return 100
@@ -107,7 +107,7 @@ def test_threads_are_shared_by_as_many_as_fit(tmp_path, size, threads, expected)
 
 
 def test_pipes_are_left_to_who_reads_them(tmp_path):
-    """What is read to foresee memory would be gone."""
+    """What is read to estimate memory would be gone."""
     tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(2)]
     for task in tasks:
         os.mkfifo(task.source)

@@ -62,13 +62,13 @@ def test_a_job_reads_each_file_once(tmp_path, monkeypatch, command):
     assert sorted(read) == [task.source for task in tasks]
 
 
-def test_a_head_is_enough_to_foresee_memory(tmp_path):
+def test_a_head_is_enough_to_estimate_memory(tmp_path):
     codec, budget = Codec(), MemoryBudget(0)
     scene(200, 100).save(tmp_path / "a.png")
     data = codec.encode(scene(200, 100))
     (tmp_path / "head.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     (tmp_path / "head.lic").write_bytes(data[:30])
-    encoding = work.Encode(codec, budget, EncodeOptions()).foreseen_bytes(tmp_path / "head.png")
+    encoding = work.Encode(codec, budget, EncodeOptions()).needed_bytes(tmp_path / "head.png")
     assert encoding == codec.memory_to_encode_bytes(200, 100) - PROGRAM_BYTES
-    decoding = work.Decode(codec, budget, DecodeOptions(), ".png").foreseen_bytes(tmp_path / "head.lic")
+    decoding = work.Decode(codec, budget, DecodeOptions(), ".png").needed_bytes(tmp_path / "head.lic")
     assert decoding == codec.open_file(data).memory_bytes - PROGRAM_BYTES

@@ -26,7 +26,7 @@ from lichen.lab.models.zoo import ZOO, row
 from lichen.options import Tune
 from lichen.version import __version__
 from tests.command import errors_of, run
-from tests.helpers import SHARED, size_of
+from tests.helpers import OTHERS, size_of
 from tests.small import scene, small_checkpoint
 
 
@@ -355,9 +355,9 @@ def test_an_unknown_checkpoint_is_refused(folder, capsys):
     assert "none that is known" in errors_of(capsys) and not Path("other.safetensors").exists()
 
 
-@pytest.mark.skipif(not (SHARED / "vectors").exists(), reason="shared/vectors is not here")
+@pytest.mark.skipif(not (OTHERS / "vectors").exists(), reason="CompressAI's vectors are absent")
 def test_import_then_encode(folder, capsys):
-    stored = load_file(SHARED / "vectors/mbt2018-mean.safetensors")
+    stored = load_file(OTHERS / "vectors/mbt2018-mean.safetensors")
     state = {key.removeprefix("weights."): value for key, value in stored.items() if key.startswith("weights.")}
     torch.save({"state_dict": state}, "mean-3.pth.tar")
     assert run("import", "mean-3.pth.tar") == 0

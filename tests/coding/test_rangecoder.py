@@ -40,12 +40,12 @@ def test_thresholds_are_frozen():
 def test_scale_index_is_the_nearest_scale():
     import torch
 
-    raws = torch.linspace(-5, 10, 4001, dtype=torch.float64)
-    raws = torch.round(raws * 4096) / 4096
+    raw_scales = torch.linspace(-5, 10, 4001, dtype=torch.float64)
+    raw_scales = torch.round(raw_scales * 4096) / 4096
     scales = np.log2(SCALE_MIN) + np.arange(SCALES) * np.log2(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
-    nearest = np.abs(raws.numpy()[:, None] - scales).argmin(axis=1)
-    assert np.abs(scale_index(raws).numpy().astype(int) - nearest).max() <= 1
-    assert (scale_index(raws).numpy() == nearest).mean() > 0.999
+    nearest = np.abs(raw_scales.numpy()[:, None] - scales).argmin(axis=1)
+    assert np.abs(scale_index(raw_scales).numpy().astype(int) - nearest).max() <= 1
+    assert (scale_index(raw_scales).numpy() == nearest).mean() > 0.999
 
 
 def test_scale_index_counts_thresholds_for_every_raw():

@@ -256,7 +256,7 @@ def test_what_is_taken_out_of_getexif_is_not_in_the_picture(kind, how):
         assert picture.exif is None
 
 
-def test_exif_that_is_only_looked_at_stays_as_it_is_byte_by_byte():
+def test_exif_that_is_only_read_stays_as_it_is_byte_by_byte():
     image = opened_with_gps("JPEG")
     block = image.info["exif"]
     for tag in image.getexif():

@@ -17,8 +17,8 @@ from lichen.errors import BadPicture
 from lichen.image.picture import Picture, from_pil, open_picture, to_pil
 from lichen.image.rendering import render
 from lichen.image.sections import pack_extras, unpack_extras
-from tests.conftest import scene
 from tests.image.by_hand import png, saved
+from tests.small import scene
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6">b\xc3\xa4r</a></x:xmpmeta>'
 UPRIGHT_XMP = XMP.replace(b'"6"', b'"1"')

@@ -60,7 +60,7 @@ def choose_workers(tasks: Sequence[Task], work: Work, threads: int) -> tuple[int
     for task in tasks[:: -(-len(tasks) // _SAMPLE)]:
         with contextlib.suppress(LichenError, OSError):  # it will be told of in its turn
             if task.source.is_file():  # a pipe can be read once only
-                needs.append(work.foreseen_bytes(task.source))
+                needs.append(work.needed_bytes(task.source))
     fitting = work.budget.size_bytes * len(needs) // max(sum(needs), 1)
     at_once = max(min(len(tasks), threads, fitting), 1)
     return at_once, threads // at_once

@@ -31,7 +31,7 @@ class Work(Protocol):
     def __call__(self, task: Task) -> Done:
         """Raises `LichenError` where it cannot be done."""
 
-    def foreseen_bytes(self, source: Path) -> int:
+    def needed_bytes(self, source: Path) -> int:
         """The memory beside the program's for a file, by its head alone. Raises `LichenError`, `OSError`."""
 
 
@@ -56,7 +56,7 @@ class Encode:
         height, width = picture.pixels.shape[:2]
         return Done(task, size, len(data), width, height, notices=picture.notices)
 
-    def foreseen_bytes(self, source: Path) -> int:
+    def needed_bytes(self, source: Path) -> int:
         return self._need_bytes(*picture_size(source))
 
     def _need_bytes(self, width: int, height: int) -> int:
@@ -83,7 +83,7 @@ class Decode:
             _write(task.target, data, self.force)
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
 
-    def foreseen_bytes(self, source: Path) -> int:
+    def needed_bytes(self, source: Path) -> int:
         with source.open("rb") as file:
             return self.codec.memory_to_decode_bytes(file.read(_HEAD_BYTES)) - PROGRAM_BYTES
 

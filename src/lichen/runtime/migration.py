@@ -1,4 +1,4 @@
-"""Names in weights files, from older ones to those of today. Plain data only, for both engines."""
+"""Names in weights files, from older ones to the current ones. Plain data only, for both engines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DROPPED = {"prior.context.adaptation.scores.table"}  # frozen in the package si
 
 
 def migrate_config(data: Any) -> Any:
-    """A config as JSON, with the kinds and fields of today; what is of today is unchanged."""
+    """A config as JSON, with the current names of kinds and fields; what has them is unchanged."""
     if isinstance(data, list):
         return [migrate_config(item) for item in data]
     if not isinstance(data, dict):
@@ -31,7 +31,7 @@ def migrate_config(data: Any) -> Any:
 
 
 def migrate_name(name: str) -> str | None:
-    """The name of a tensor today; None for one that is no longer read."""
+    """The current name of a tensor; None for one that is no longer read."""
     if name in _DROPPED:
         return None
     for old, new in _TENSORS.items():

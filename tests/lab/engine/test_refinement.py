@@ -20,7 +20,7 @@ from lichen.runtime.memory import MemoryEstimate
 from tests.small import scene
 
 LEVEL = 900
-LESS = 0.995  # weights that are trained for longer leave less to find: 0.991 and 0.993 are seen of c033301d
+LESS = 0.995  # weights that are trained for longer leave less to find: 0.991 and 0.993 are measured
 
 
 def cost(codec, picture, data, quality=50):

@@ -16,7 +16,7 @@ from lichen.lab.evaluation.bdrate import delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve, Points, find_points, load_points, published_names
 from lichen.lab.evaluation.data_set import KODAK, DataSet
 from lichen.lab.evaluation.results_table import ResultsTable
-from tests.helpers import SHARED
+from tests.helpers import OTHERS
 
 RESULTS = Path(__file__).parents[3] / "results"
 
@@ -120,9 +120,9 @@ def test_all_published_curves_load():
 
 
 def test_published_curves_are_those_of_the_source():
-    folder = SHARED / "rd/kodak"
+    folder = OTHERS / "rd/kodak"
     if not folder.exists():
-        pytest.skip("no ../shared/rd here")
+        pytest.skip("the curves of other codecs are absent")
     paths = list(folder.glob("*.json"))
     assert paths
     for path in paths:

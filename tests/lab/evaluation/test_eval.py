@@ -30,7 +30,7 @@ from lichen.lab.evaluation.summary import summarise
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
 from tests.command import run as lichen
-from tests.conftest import scene, small_checkpoint
+from tests.small import scene, small_checkpoint
 
 
 @pytest.fixture(scope="module")

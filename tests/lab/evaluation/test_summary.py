@@ -16,7 +16,7 @@ from lichen.lab.evaluation.evaluate import evaluate, file_name
 from lichen.lab.evaluation.results_table import Measurement, ResultsTable
 from lichen.lab.evaluation.summary import machine, summarise
 from lichen.lab.models.zoo import ZOO
-from tests.conftest import scene, small_checkpoint
+from tests.small import scene, small_checkpoint
 
 RESULTS = Path(__file__).parents[3] / "results"
 

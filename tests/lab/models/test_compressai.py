@@ -15,10 +15,10 @@ from lichen.errors import LichenError, UnknownCheckpoint
 from lichen.lab.models import compressai
 from lichen.lab.models.config import from_json, to_json
 from lichen.lab.prior.families import gaussian_bits
-from tests.helpers import SHARED
+from tests.helpers import OTHERS
 from tests.small import scene
 
-VECTORS = SHARED / "vectors"
+VECTORS = OTHERS / "vectors"
 ROWS = {
     "bmshj2018-factorized": "factorized",
     "bmshj2018-hyperprior": "scale-hyperprior",
@@ -30,7 +30,7 @@ ROWS = {
 }
 SERIAL = {"mbt2018", "cheng2020-anchor"}
 
-pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason="shared/vectors is not here")
+pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason="CompressAI's vectors are absent")
 
 
 def vectors(name: str) -> dict[str, torch.Tensor]:
@@ -59,7 +59,7 @@ def test_latents_picture_and_bits_are_the_librarys(name):
         assert float(coded.bits_z) == pytest.approx(float(bits_z), rel=1e-3)
     if name in SERIAL:
         mean, scale = coded.latents.mean, coded.latents.scale
-        ours = gaussian_bits(torch.round(y - mean), scale, compressai.FLOOR).sum()  # spec section 3
+        ours = gaussian_bits(torch.round(y - mean), scale, compressai.FLOOR).sum()  # y_hat = round(y - mean) + mean
     else:
         ours = coded.bits_y.sum()
     assert float(ours) == pytest.approx(float(bits_y), rel=1e-3)

@@ -30,7 +30,7 @@ def test_attention_by_hand():
 
 
 def test_decoder_of_minnen_is_the_papers():
-    """42 kMAC/pixel (spec section 1): synthesis 36.8, hyper synthesis 5.4."""
+    """42 kMAC/pixel: synthesis 36.8, hyper synthesis 5.4."""
     with torch.device("meta"):
         _, synthesis = MinnenTransform().build(1)
         _, hyper = ConvHyper().build(192, 1)
@@ -63,7 +63,7 @@ def test_global_reference_as_its_paper_counts():
 
 
 def test_parameters_of_the_librarys_elic():
-    """32.1 M (spec section 1): 32 073 624 without the quantiles of its density."""
+    """32.1 M: 32 073 624 without the quantiles of its density."""
     config = row("elic-library").config
     model = config.build()
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(32_073_624, abs=1000)

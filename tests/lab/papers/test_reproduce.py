@@ -21,7 +21,7 @@ from lichen.lab.papers.training_plan import plan, train_missing, write_recipes
 from lichen.lab.reporting.report import GAINS, read_gains
 from lichen.lab.training.recipe import Quantiser, Recipe, load_recipe
 from tests.command import run
-from tests.conftest import scene, small
+from tests.small import scene, small
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lichen.lab.prior.factorized import TOTAL, LearnedDensity, imported_density
-from tests.helpers import SHARED
+from tests.helpers import OTHERS
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def density() -> LearnedDensity:
 
 @pytest.mark.parametrize("name", ["bmshj2018-factorized", "mbt2018-mean"])
 def test_likelihoods_of_the_reference_library(name):
-    path = SHARED / "vectors" / f"{name}.safetensors"
+    path = OTHERS / "vectors" / f"{name}.safetensors"
     if not path.exists():
-        pytest.skip("shared/vectors is not here")
+        pytest.skip("CompressAI's vectors are absent")
     stored = {key: value.float() for key, value in load_file(path).items()}
     weights = "weights.entropy_bottleneck."
     parts = [[stored[f"{weights}{part}.{i}"] for i in range(n)] for part, n in (("matrices", 5), ("biases", 5))]

@@ -143,7 +143,7 @@ def test_one_of_several_lambdas(tmp_path):
 
 
 def test_learning_rate_by_hand():
-    """Spec 6: 1e-4, halved every 50 k steps from 1 M to 1.25 M, of 1.5 M."""
+    """As the paper trains: 1e-4, halved every 50 k steps from 1 M to 1.25 M, of 1.5 M."""
     recipe = Recipe("lichen", 1_500_000, learning_rate=1e-4, warmup=1, halving=Halving(1_000_000, 50_000, 1_250_000))
     steps = (0, 999_999, 1_000_000, 1_049_999, 1_050_000, 1_249_999, 1_499_999)
     assert [round(recipe.rate_at(step) / 1e-4, 6) for step in steps] == [1, 1, 0.5, 0.5, 0.25, 2**-5, 2**-5]

@@ -90,7 +90,7 @@ def millions(*modules: torch.nn.Module) -> float:
 
 
 def test_parameters_of_minnen_and_swin_are_the_papers():
-    """mbt2018-mean 7.03 M with its density of z (some thousands), SwinT 24.65 M (spec section 1)."""
+    """mbt2018-mean 7.03 M with its density of z (some thousands), SwinT 24.65 M."""
     minnen = millions(*MinnenTransform().build(1), *ConvHyper().build(192, 1))
     swin = millions(*SwinTransform().build(1), *SwinHyper().build(320, 1))
     assert minnen == pytest.approx(7.03, abs=0.02)

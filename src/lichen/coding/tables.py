@@ -31,7 +31,7 @@ class Tables:
 
     radii: NDArray[np.int32]
     frequencies: Callable[[int], Frequencies]
-    models: dict[int, Any] = field(default_factory=dict)  # what the range coder made of them so far
+    models: dict[tuple[str, int], Any] = field(default_factory=dict)  # made so far, by range coder and index
 
 
 def _stored(name: str) -> dict[str, NDArray[Any]]:

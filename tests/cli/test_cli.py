@@ -1,45 +1,27 @@
-"""The command line as a person or a script meets it, each call in a process of its own or in ours."""
+"""The command line as a person or a script meets it."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import shlex
 import socket
 import subprocess
 import sys
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from lichen import cli
 from lichen.batch.tasks import Done, Task
 from lichen.codec import Codec
-from lichen.lab.models.zoo import ZOO, row
-from lichen.options import Tune
-from lichen.version import __version__
+from lichen.lab.models.zoo import row
 from tests.command import errors_of, run
-from tests.helpers import OTHERS, size_of
+from tests.helpers import size_of
 from tests.small import scene, small_checkpoint
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder to work in, with pictures, and small weights where they are looked for."""
-    small_checkpoint(ZOO[0], tmp_path / "weights")
-    monkeypatch.setenv("LICHEN_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in/deep").mkdir(parents=True)
-    scene(60, 40).save("in/a.png")
-    scene(50, 70, 1).save("in/deep/b.jpg")
-    return tmp_path
 
 
 def test_encode_and_decode_one_file(folder, capsys):
@@ -112,46 +94,6 @@ def test_info(folder, capsys):
     assert "weights_at" in capsys.readouterr().out
 
 
-def test_put_off_module_runs_when_asked():
-    """What coding does not need of PyTorch is imported by the first who does, and by nobody before."""
-    program = """
-        import sys
-        from lichen.cli.imports import without_tracing
-        without_tracing("cpu")
-        import torch
-        late = sys.modules["torch._meta_registrations"]
-        assert "register_meta" not in vars(late), "imported at once"
-        assert torch.nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
-        assert "register_meta" not in vars(late), "imported by a convolution"
-        assert callable(torch._meta_registrations.register_meta)
-        assert not hasattr(late, "nothing_of_this_name")
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
-
-
-def ended(program: str, pipe: str = "") -> int:
-    """The exit code of a process whose command is this program, its output read by `pipe`."""
-    lines = f"import atexit, sys\nfrom lichen import cli\ndef main():\n    {program}\ncli.main = main\ncli.run()"
-    command = f"{sys.executable} -c {shlex.quote(lines)} {pipe}; exit ${{PIPESTATUS[0]}}"
-    return subprocess.run(["bash", "-c", command], check=False, stderr=subprocess.DEVNULL).returncode
-
-
-def test_a_process_ends_as_its_command_did(tmp_path):
-    assert ended("pass") == 0 and ended("sys.exit(3)") == 3
-    assert ended("sys.stdout.write('a')", f"> {tmp_path}/out") == 0 and (tmp_path / "out").read_text() == "a"
-    assert ended("atexit.register(sys.stdout.write, 'late')", f"> {tmp_path}/out") == 0
-    assert (tmp_path / "out").read_text() == "late"
-    assert ended("__import__('time').sleep(0.3); sys.stdout.write('a')", "| true") != 0
-
-
-def test_refinement_in_a_process_of_its_own(folder):
-    """It needs what coding alone leaves out of PyTorch."""
-    command = [sys.executable, "-m", "lichen", "encode", "in/a.png", "-o", "a.lic"]
-    subprocess.run([*command, "--refine", "1"], check=True, capture_output=True)
-    subprocess.run([*command, "--target-size", "900", "-f"], check=True, capture_output=True)
-    assert run("decode", "a.lic", "-o", "a.png") == 0
-
-
 def test_standard_input_and_output(folder):
     picture = Path("in/a.png").read_bytes()
     command = [sys.executable, "-m", "lichen"]
@@ -160,12 +102,6 @@ def test_standard_input_and_output(folder):
     back = subprocess.run([*command, "decode", "-", "--to", "png"], input=data, capture_output=True, check=True).stdout
     Path("back.png").write_bytes(back)
     assert np.array_equal(np.asarray(Image.open("back.png")), Codec().decode_array(data))
-
-
-def test_version_names_the_weights(folder, capsys):
-    assert run("--version") == 0
-    out = capsys.readouterr().out
-    assert __version__ in out and Codec().checkpoint.hash.hex() in out
 
 
 @pytest.mark.parametrize(
@@ -256,13 +192,6 @@ def test_a_file_named_as_standard_input_and_other_names_of_standard_output(folde
     assert size_of(io.BytesIO(shown)) == (60, 40)
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["encode", "absent.png"], ["decode", "in/a.png", "--to", "doc"]])
-def test_what_runs_no_network_loads_no_pytorch(folder, arguments):
-    program = f"import sys\nfrom lichen import cli\nsys.argv[1:] = {arguments}\ntry:\n    cli.main()\n"
-    program += "except SystemExit as end:\n    sys.exit(9 if 'torch' in sys.modules else end.code)"
-    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode in {0, 2, 3}
-
-
 def test_nothing_is_loaded_for_what_is_refused_already(folder, capsys, monkeypatch):
     monkeypatch.setattr("lichen.codec.Codec.__init__", None)
     Path("in/a.lic").write_bytes(b"precious")
@@ -285,20 +214,6 @@ def test_links_are_followed_and_special_files_refused(folder, capsys):
         other.bind("socket.lic")
         assert run("encode", "in/a.png", "-o", "socket.lic", "-f") == 3
     assert "regular file" in errors_of(capsys)
-
-
-def test_models_are_listed(capsys):
-    assert run("models") == 0
-    listed = capsys.readouterr().out.splitlines()
-    rows = [line.split()[:2] for line in listed if not line.startswith("     ")]
-    assert rows == [[str(row.id), row.name] for row in ZOO]
-    assert listed[1].startswith(f"     weights {Codec().checkpoint.hash.hex()}, trained for psnr: ")
-    tuned = Codec(tune=Tune.MS_SSIM).checkpoint.hash.hex()
-    assert listed[2].startswith(f"     weights {tuned}, trained for ms-ssim: ")
-    assert run("models", "--json") == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert [entry["id"] for entry in listed] == [row.id for row in ZOO]
-    assert listed[0]["weights"][0]["hash"] == Codec().checkpoint.hash.hex() and not listed[1]["weights"]
 
 
 def test_a_crop(folder, capsys):
@@ -338,48 +253,11 @@ def test_a_job_that_was_stopped_is_finished(folder, capsys):
     assert "1 done, 1 skipped, 0 failed" in errors_of(capsys)
 
 
-def test_the_table_of_models(capsys, monkeypatch):
-    monkeypatch.setattr("lichen.lab.models.zoo.ZOO", ZOO[:1])
-    assert run("models", "--table") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith(ZOO[0].name) and len(lines[1]) == len(lines[2])
-    assert any("counted with their stride" in line for line in lines[3:])
-    assert run("models", "--table", "--json") == 0
-    (facts,) = json.loads(capsys.readouterr().out)
-    assert facts["parameters"] == sum(part["parameters"] for part in facts["parts"].values())
-
-
-def test_an_unknown_checkpoint_is_refused(folder, capsys):
-    torch.save({"state_dict": {"a": torch.zeros(2)}}, "other.pth.tar")
-    assert run("import", "other.pth.tar") == 3
-    assert "none that is known" in errors_of(capsys) and not Path("other.safetensors").exists()
-
-
-@pytest.mark.skipif(not (OTHERS / "vectors").exists(), reason="CompressAI's vectors are absent")
-def test_import_then_encode(folder, capsys):
-    stored = load_file(OTHERS / "vectors/mbt2018-mean.safetensors")
-    state = {key.removeprefix("weights."): value for key, value in stored.items() if key.startswith("weights.")}
-    torch.save({"state_dict": state}, "mean-3.pth.tar")
-    assert run("import", "mean-3.pth.tar") == 0
-    assert "mbt2018-mean -> mean-3.safetensors: minnen-hp" in capsys.readouterr().out
-    assert run("import", "mean-3.pth.tar") == 3 and "exists" in errors_of(capsys)
-    assert run("encode", "in/a.png", "--weights", "mean-3.safetensors") == 0
-    assert run("decode", "in/a.lic", "--weights", "mean-3.safetensors", "-o", "a.png") == 0
-    assert size_of("a.png") == (60, 40)
-
-
 def test_a_single_output_without_an_ending_is_refused(folder, capsys):
     assert run("encode", "in/a.png", "-o", "results/") == 2
     assert "make that folder first" in errors_of(capsys)
     Path("results").mkdir()
     assert run("encode", "in/a.png", "-o", "results/") == 0 and Path("results/a.lic").is_file()
-
-
-def test_a_weights_folder_without_the_model_is_not_passed_over(folder, capsys):
-    Path("others").mkdir()
-    assert run("encode", "in/a.png", "--weights", "others") == 3
-    assert "no weights 'lichen' in others" in errors_of(capsys) and not Path("in/a.lic").exists()
-    assert run("encode", "in/a.png") == 0 and run("decode", "in/a.lic", "--weights", "others", "-o", "b.png") == 0
 
 
 def test_wrong_usage_that_only_the_file_shows(folder, capsys):

@@ -52,4 +52,4 @@ def delta(anchor: Curve, test: Curve) -> Delta:
     quality = bjontegaard.bd_psnr(*values, method=METHOD, require_matching_points=False, min_overlap=0)
     if not np.isfinite([rate, quality]).all():
         raise BadInput(f"{anchor.name} and {test.name}: the delta is not finite; look at their points")
-    return Delta(anchor.name, test.name, float(rate), float(quality), (low, high))
+    return Delta(anchor.name, test.name, rate_percent=float(rate), quality_db=float(quality), overlap_db=(low, high))

@@ -124,7 +124,7 @@ class _Walk(nn.Module):
         self.context = context
 
     def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
-        walk_latents(self.context, _NoCoder(), features, level, y)
+        walk_latents(self.context, _NoCoder(), features, level, y=y)
 
 
 class _Choosing(nn.Module):

@@ -143,7 +143,7 @@ def load_points(path: Path, name: str | None = None) -> Points:
         similarity = results.get("ms-ssim-rgb", results.get("ms-ssim", []))
         in_db = _floats(results.get("ms-ssim-db-rgb", [])) or tuple(decibels(v) for v in _floats(similarity))
         of = _published_set(path) or DataSet.of_meta(data.get("meta"))
-        points = Points(name or str(data.get("name", path.stem)), bpp, psnr, in_db, of)
+        points = Points(name or str(data.get("name", path.stem)), bpp, psnr, in_db, data_set=of)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -293,7 +293,7 @@ def _work(task: EvaluationTask) -> _TaskResult:
     codec, rows = _codec_under_test(task.entry), []
     try:
         for setting in task.settings:
-            rows.append(measure(task.name, codec, task.entry, pixels, setting))
+            rows.append(measure(codec, task.entry, setting, name=task.name, pixels=pixels))
     except LichenError as error:
         said = f"{task.entry.name} on {task.path}: {error}"
         if isinstance(error, BadPicture) and isinstance(task.entry, PeerEntry):

@@ -198,7 +198,7 @@ def _published(name: str) -> CodecCurves:
 
 def _curves_of(key: str, origin: Origin, points: Points, run: RunFacts | None) -> CodecCurves:
     by_psnr, by_ms_ssim = (_rising(points, quality) for quality in (points.psnr_db, points.ms_ssim_db))
-    return CodecCurves(key, origin, points, by_psnr, by_ms_ssim, run)
+    return CodecCurves(key, origin, points, psnr=by_psnr, ms_ssim=by_ms_ssim, run=run)
 
 
 def _rising(points: Points, quality_db: tuple[float, ...]) -> Curve | None:

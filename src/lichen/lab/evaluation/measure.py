@@ -23,8 +23,10 @@ def digest(pixels: NDArray[np.uint8]) -> str:
     return f"{zlib.crc32(pixels.tobytes()):08x}"
 
 
-def measure(name: str, codec: CodecUnderTest, entry: Entry, pixels: NDArray[np.uint8], setting: float) -> Measurement:
-    """A picture (H, W, 3) uint8, coded by `codec` (which `entry` opened) at one setting, and decoded again.
+def measure(
+    codec: CodecUnderTest, entry: Entry, setting: float, *, name: str, pixels: NDArray[np.uint8]
+) -> Measurement:
+    """The picture of that name, (H, W, 3) uint8, coded by `codec` (which `entry` opened) at one setting, and decoded.
 
     Raises what the codec raises.
     """

@@ -162,8 +162,10 @@ PEERS: tuple[Peer, ...] = (
         options="4:4:4 tune=psnr",
         aim="tuned for PSNR, at libavif's default speed 6; slower ones need fewer bytes",
     ),
-    Peer("HEIC", _QUALITIES[:75], _heic, ("pillow_heif", "pillow-heif"), _open_heic),
-    Peer("JPEG XL", _QUALITIES[:97], _jpeg_xl, ("pillow_jxl", "pillow-jxl-plugin"), _open_jpeg_xl, aim=_FOR_EYES),
+    Peer("HEIC", _QUALITIES[:75], _heic, ("pillow_heif", "pillow-heif"), decode=_open_heic),
+    Peer(
+        "JPEG XL", _QUALITIES[:97], _jpeg_xl, ("pillow_jxl", "pillow-jxl-plugin"), decode=_open_jpeg_xl, aim=_FOR_EYES
+    ),
 )
 
 

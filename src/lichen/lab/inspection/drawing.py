@@ -29,10 +29,10 @@ def saved(figure: Any, ending: str) -> bytes:
     return buffer.getvalue()
 
 
-def images(axes: Any, shown: list[tuple[str, Tensor]], colours: str, low: float, high: float) -> None:
-    """Titled planes (h, w), one on each of `axes`, in the same colours from `low` to `high`."""
+def images(axes: Any, shown: list[tuple[str, Tensor]], colours: str, span: tuple[float, float]) -> None:
+    """Titled planes (h, w), one on each of `axes`, in the same colours over the span of values."""
     for place, (title, plane) in zip(axes, shown, strict=True):
-        image = place.imshow(plane.numpy(), cmap=colours, vmin=low, vmax=high)
+        image = place.imshow(plane.numpy(), cmap=colours, vmin=span[0], vmax=span[1])
         place.figure.colorbar(image, ax=place, shrink=0.8)
         place.set_title(title, fontsize=8)
         place.set_axis_off()

@@ -177,7 +177,8 @@ def _walk(checkpoint: Checkpoint, x: Tensor, rate_level: Tensor) -> tuple[CodedL
         raise UsageError(f"{checkpoint.name} has no scale to normalise its latents by: there is nothing to inspect")
     whole = merge(walked.predicted, y)
     bits_z, *bits_y = (float(bits) for bits in estimator.bits)
-    return CodedLatents(Latents(y, whole.mean, whole.scale), walked.y_hat, coded.family, sum(bits_y), bits_z), coded
+    latents = Latents(y, whole.mean, whole.scale)
+    return CodedLatents(latents, walked.y_hat, coded.family, bits_y=sum(bits_y), bits_z=bits_z), coded
 
 
 def planes_of(coded: CodedLatents) -> Planes:
@@ -185,7 +186,7 @@ def planes_of(coded: CodedLatents) -> Planes:
     bits, latents = coded.bits(), coded.latents
     top = int(bits.sum(dim=(1, 2)).argmax())
     y_hat, mean, scale = (x[0, top].clone() for x in (coded.y_hat, latents.mean, latents.scale))
-    return Planes(top, y_hat, mean, scale, coded.normalised()[top].clone(), bits.sum(dim=0))
+    return Planes(top, y_hat, mean, scale, normalised=coded.normalised()[top].clone(), rate=bits.sum(dim=0))
 
 
 def magnitudes_of(y_hat: Tensor) -> Magnitudes:
@@ -214,20 +215,23 @@ def inspect_model(checkpoint: Checkpoint, pictures: Iterable[Picture], quality: 
         if min(coded.y_hat.shape[2:]) < WINDOW:
             continue
         first = first or (planes_of(coded), magnitudes_of(coded.y_hat))
-        found = references_of(context, coded.y_hat, parameters, first[0].channel, picture.pixels, stride)
+        found = references_of(
+            context, coded.y_hat, parameters, channel=first[0].channel, pixels=picture.pixels, stride=stride
+        )
         if found is not None:
             references = references or found[0]
             referred.append(found[1])
         spreads.append(spread_of(coded, picture.pixels.shape[0] * picture.pixels.shape[1]))
     if first is None:
         raise BadData(f"no picture of at least {WINDOW} x {WINDOW} latents; give larger ones")
-    return _inspection(checkpoint.name, spreads, first, references, tuple(referred))
+    return _inspection(checkpoint.name, spreads, first, references=references, referred=tuple(referred))
 
 
 def _inspection(
     name: str,
     spreads: list[Spread],
     first: tuple[Planes, Magnitudes],
+    *,
     references: References | None,
     referred: tuple[ReferenceSums, ...],
 ) -> Inspection:

@@ -100,7 +100,7 @@ def _heat(axes: Any, correlation: Tensor, highest: float) -> None:
 def _planes(axes: Any, shown: list[tuple[str, Tensor]]) -> None:
     low = min(plane.min().item() for _, plane in shown)
     high = max(plane.max().item() for _, plane in shown)
-    images(axes, shown, "viridis", low, high)
+    images(axes, shown, "viridis", (low, high))
 
 
 def _histogram(axes: Any, inspection: Inspection) -> None:

@@ -36,7 +36,7 @@ def _model(axes: Any, inspection: Inspection) -> None:
     local, second = references.means[:2]
     both = torch.stack([local, second])
     shown = [(f"mean of channel {channel}, local context", local), ("the same with the reference", second)]
-    images(axes[1, :2], shown, "viridis", float(both.min()), float(both.max()))
+    images(axes[1, :2], shown, "viridis", (float(both.min()), float(both.max())))
     rates = references.rates
     _saving(axes[1, 2], "bits saved by the reference, all channels", rates[0] - rates[1])
     _saving(axes[1, 3], "bits saved by the last stage, all channels", rates[-2] - rates[-1])
@@ -44,13 +44,14 @@ def _model(axes: Any, inspection: Inspection) -> None:
 
 def _plane(axes: Any, title: str, plane: Tensor) -> None:
     """Colours from the lowest value but for 2 %: the first positions have nothing to refer to."""
-    images([axes], [(title, plane)], "viridis", float(plane.flatten().quantile(0.02)), float(plane.max()))
+    lowest = float(plane.flatten().quantile(0.02))
+    images([axes], [(title, plane)], "viridis", (lowest, float(plane.max())))
 
 
 def _saving(axes: Any, title: str, plane: Tensor) -> None:
     """Around zero: red is better, blue is worse, as in the paper's Figure 9."""
     most = float(plane.abs().max())
-    images([axes], [(title, plane)], "coolwarm", -most, most)
+    images([axes], [(title, plane)], "coolwarm", (-most, most))
 
 
 def _matched(axes: Any, name: str, references: References) -> None:

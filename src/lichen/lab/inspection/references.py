@@ -62,7 +62,13 @@ class ReferenceSums:
 
 
 def references_of(
-    context: ContextModel, y_hat: Tensor, last: EntropyParameters, channel: int, pixels: NDArray[np.uint8], stride: int
+    context: ContextModel,
+    y_hat: Tensor,
+    last: EntropyParameters,
+    *,
+    channel: int,
+    pixels: NDArray[np.uint8],
+    stride: int,
 ) -> tuple[References, ReferenceSums] | None:
     """The references of a picture's y_hat (1, M, h, w); None for a model that has none.
 
@@ -85,7 +91,7 @@ def references_of(
         beyond=int((away > _LOCAL).sum()),
         distance=float(away.sum()),
     )
-    return References(pixels, stride, matches, means, tuple(bits), regions), sums
+    return References(pixels, stride, matches, means=means, rates=tuple(bits), regions=regions), sums
 
 
 def _away(winner: Tensor) -> Tensor:

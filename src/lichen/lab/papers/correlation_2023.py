@@ -38,7 +38,7 @@ _CKBD, _CKBD_CORR = _pair_of_gains("Cheng checkerboard", "cheng-checkerboard", 1
 _CHARM, _CHARM_CORR = _pair_of_gains("Cheng ChARM", "cheng-charm", 14.69, 17.99)
 _MINNEN = _pair("Minnen HP", "minnen-hp", -3.2)
 _SWINT = _pair("SwinT HP", "swint-hp", -4.8, ALPHA_320)
-_ELIC = _pair_of_gains("ELIC", "elic", 28.85, 30.36, ALPHA_320)
+_ELIC = _pair_of_gains("ELIC", "elic", 28.85, 30.36, alpha=ALPHA_320)
 
 
 def _over_hp(variant: Variant, percent: float, seconds: float) -> Variant:

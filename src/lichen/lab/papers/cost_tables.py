@@ -37,7 +37,7 @@ class CostLine:
     part: str
     gflops: float
     paper_gflops: float | None
-    seconds: float | None
+    seconds: float | None = None
     share_percent: float | None = None
     paper_share_percent: float | None = None
     search_percent: float | None = None
@@ -74,7 +74,13 @@ def _modules(system: System, scale: TrainingScale, device: torch.device) -> list
     config = _config(system)
     counted, seconds = modules(config), module_seconds(config, scale.repeats, device)
     return [
-        CostLine(system.name, name, round(counted[name], 3), system.paper_gflops[name], round(seconds[name], 5))
+        CostLine(
+            system.name,
+            name,
+            gflops=round(counted[name], 3),
+            paper_gflops=system.paper_gflops[name],
+            seconds=round(seconds[name], 5),
+        )
         for name in MODULE_GFLOPS
         if name in counted
     ]
@@ -83,7 +89,7 @@ def _modules(system: System, scale: TrainingScale, device: torch.device) -> list
 def _size(config: ModelConfig, size: PictureSize, scale: TrainingScale, device: torch.device) -> CostLine:
     (line,) = sizes(config, [size])
     shares = {"share_percent": round(line.our_share or 0, 2), "paper_share_percent": line.paper_share}
-    cost = CostLine("Global Reference", size.name, round(line.ours, 3), line.paper, None, **shares)
+    cost = CostLine("Global Reference", size.name, gflops=round(line.ours, 3), paper_gflops=line.paper, **shares)
     if size.pixels > scale.pixels_max:
         return cost
     whole, search = size_seconds(config, size, scale.repeats, device)

@@ -19,7 +19,7 @@ EXPERIMENTS = (
             replace(_ELIC_SM, paper_percent=-1.07, paper_ms_ssim_percent=-5.59),
         ),
         (
-            Reprint("ELIC", "paper-elic2022_mse", -7.88, -12.73, "paper-elic2022_ms-ssim"),
+            Reprint("ELIC", "paper-elic2022_mse", -7.88, -12.73, ms_ssim_curve="paper-elic2022_ms-ssim"),
             Reprint("Minnen 2020", "paper-minnen2020-cc10_mse", 1.11),
             Reprint("Cheng 2020 [P], its authors' parallel model", "paper-cheng2020-parallel_mse", 3.89, -7.19),
             Reprint("Cheng 2020 [P], checkerboard", "paper-cheng2020-checkerboard-6M_mse", 3.89, -7.19),

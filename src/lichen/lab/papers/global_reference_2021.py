@@ -33,7 +33,17 @@ _NO_U = "[config.context]\nconfidence = false\n"
 _NO_REFERENCE = '[config.context]\nkind = "StagedContext"\n'
 
 _TRAINING = TrainingScale(
-    "paper", 408_000, 512, 8, 1e-4, LAMBDAS, warmup=1, ema=0.0, cooldown=0.2, repeats=10, pixels_max=2304 * 4096
+    name="paper",
+    steps=408_000,
+    crop=512,
+    batch=8,
+    learning_rate=1e-4,
+    lambdas=LAMBDAS,
+    warmup=1,
+    ema=0.0,
+    cooldown=0.2,
+    repeats=10,
+    pixels_max=2304 * 4096,
 )
 
 
@@ -64,15 +74,16 @@ _MINNEN_2018_GFLOPS = {
     "context model": 11.32,
     "parameter networks": 8.15,
 }
-TABLE_3 = (
-    PictureSize("240p", 240, 320, 9.98, 9.36),
-    PictureSize("360p", 360, 480, 22.85, 10.90),
-    PictureSize("480p", 480, 640, 41.59, 12.98),
-    PictureSize("512x768", 512, 768, 54.03, 14.25),
-    PictureSize("720p", 720, 1280, 138.04, 21.34),
-    PictureSize("1080p", 1080, 1920, 366.57, 33.36),
-    PictureSize("4k", 2304, 4096, 3296.99, 66.28),
-)
+_TABLE_3 = (
+    ("240p", 240, 320, 9.98, 9.36),
+    ("360p", 360, 480, 22.85, 10.90),
+    ("480p", 480, 640, 41.59, 12.98),
+    ("512x768", 512, 768, 54.03, 14.25),
+    ("720p", 720, 1280, 138.04, 21.34),
+    ("1080p", 1080, 1920, 366.57, 33.36),
+    ("4k", 2304, 4096, 3296.99, 66.28),
+)  # name, height, width, GFLOPs, share of the reference model in per cent
+TABLE_3 = tuple(PictureSize(*line) for line in _TABLE_3)
 
 COST_TABLES = (
     CostTable(

@@ -115,7 +115,11 @@ def sizes(config: ModelConfig, wanted: Sequence[PictureSize]) -> list[PaperCost]
         growth, search = size.pixels / (512 * 768), _search(size.height, size.width, latents)
         total, reference = alone * growth + search, masked * growth + search
         share = 100 * reference / total
-        found.append(PaperCost(f"entropy model, {size.name}", size.gflops, total, size.reference_percent, share))
+        found.append(
+            PaperCost(
+                f"entropy model, {size.name}", size.gflops, total, paper_share=size.reference_percent, our_share=share
+            )
+        )
     return found
 
 
@@ -158,7 +162,7 @@ def size_seconds(config: ModelConfig, size: PictureSize, repeats: int, device: t
     chance, level = torch.Generator().manual_seed(1), torch.zeros(1, device=device)
     y = 4 * torch.randn(1, config.transform.latents, height, width, generator=chance).to(device)
     z = torch.zeros(1, config.hyper.hyper_latents, *shape, device=device)
-    whole = _seconds(lambda: prior.walk(Estimator(None), level, shape, y, z), repeats, device)
+    whole = _seconds(lambda: prior.walk(Estimator(None), level, shape, y=y, z=z), repeats, device)
     pixels = (height * config.transform.stride, width * config.transform.stride)
     return whole, _search_seconds(config, *pixels, repeats, device)
 

@@ -47,7 +47,7 @@ def reproduce(
     """
     test = _measured(test, scale, output)  # wrong folders are better said before a long training than after it
     trainings = plan(experiment, scale, output)
-    train_missing(trainings, scale, data, train, say)
+    train_missing(trainings, scale, data, train=train, say=say)
     say("measuring")
     results, entries = output / "results", [_entry(variant, trainings) for variant in experiment.variants]
     outcome = evaluate(entries, test, results, replace=True)

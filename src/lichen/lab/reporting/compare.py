@@ -50,7 +50,8 @@ def compare(
     data = encode(image)
     encoded = time.perf_counter()
     decoded = codec.decode(data)
-    results = [_result("Lichen", image, data, decoded, encoded - start, time.perf_counter() - encoded)]
+    made = _Coded(data, decoded, encoded - start, time.perf_counter() - encoded)
+    results = [_result("Lichen", image, made)]
     for peer in peers:
         try:
             with peer_errors(f"{name}: {peer.name}"):
@@ -60,27 +61,42 @@ def compare(
                 raise
             left_out(str(error))
         else:
-            results.append(_result(peer.name, image, *made))
+            results.append(_result(peer.name, image, made))
     return results
 
 
-def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> tuple[bytes, Image.Image, float, float]:
-    """A peer's file of no more bytes, what it decodes to, and the seconds of both ways."""
+@dataclass(frozen=True)
+class _Coded:
+    """A file, what it decodes to, and the seconds of both ways."""
+
+    data: bytes
+    decoded: Image.Image
+    encode_s: float
+    decode_s: float
+
+
+def _at_most(peer: Peer, image: Image.Image, size_bytes: int) -> _Coded:
+    """A peer's file of no more bytes."""
     found = peer.at_most(image, size_bytes)
     start = time.perf_counter()
     peer.encode(image, found.setting)
     encoded = time.perf_counter()
     decoded = peer.decode(found.data)
-    return found.data, decoded, encoded - start, time.perf_counter() - encoded
+    return _Coded(found.data, decoded, encoded - start, time.perf_counter() - encoded)
 
 
-def _result(
-    name: str, image: Image.Image, data: bytes, decoded: Image.Image, encode_s: float, decode_s: float
-) -> FileResult:
-    original, back = np.asarray(image), np.asarray(decoded)
-    bpp = 8 * len(data) / (image.width * image.height)
-    quality = psnr_db(original, back), ms_ssim(original, back)
-    return FileResult(name, len(data), bpp, *quality, encode_s, decode_s, decoded)
+def _result(name: str, image: Image.Image, made: _Coded) -> FileResult:
+    original, back = np.asarray(image), np.asarray(made.decoded)
+    return FileResult(
+        codec=name,
+        size_bytes=len(made.data),
+        bpp=8 * len(made.data) / (image.width * image.height),
+        psnr_db=psnr_db(original, back),
+        ms_ssim=ms_ssim(original, back),
+        encode_s=made.encode_s,
+        decode_s=made.decode_s,
+        decoded=made.decoded,
+    )
 
 
 def draw(rows: Sequence[tuple[str, Image.Image, Sequence[FileResult]]]) -> Image.Image:

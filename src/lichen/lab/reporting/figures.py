@@ -29,21 +29,22 @@ _RC: dict[Any, Any] = {
 }
 _MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^"}
 BPP_MAX = 1.6
+_LABELS = {"rd-psnr": "PSNR, dB", "rd-ms-ssim": "MS-SSIM, dB"}
 
 
 def draw_figures(leaderboard: Leaderboard, styles: Styles, anchor: CodecCurves, folder: Path) -> None:
     """Write rd-psnr, rd-ms-ssim, saving and speed, as .png and .svg, where there is something to draw."""
     ran = [c for c in leaderboard.codecs if c.run]
-    drawings: dict[str, Callable[[Axes], None]] = {}
+    drawings: dict[str, Callable[[Axes], object]] = {}
     if any(c.psnr for c in ran):
-        drawings["rd-psnr"] = lambda axes: _rd(axes, leaderboard, styles, "PSNR, dB", lambda c: c.psnr)
+        drawings["rd-psnr"] = lambda axes: _rd(axes, leaderboard, styles, lambda c: c.psnr)
         drawings["saving"] = lambda axes: _saving(axes, leaderboard, styles, anchor)
     if any(leaderboard.delta(anchor, c) for c in ran):
         drawings["speed"] = lambda axes: _speed(axes, leaderboard, styles, anchor)
     if any(c.ms_ssim for c in ran):
-        drawings["rd-ms-ssim"] = lambda axes: _rd(axes, leaderboard, styles, "MS-SSIM, dB", lambda c: c.ms_ssim)
+        drawings["rd-ms-ssim"] = lambda axes: _rd(axes, leaderboard, styles, lambda c: c.ms_ssim)
     for name, draw in drawings.items():
-        _write(draw, folder / name)
+        _write(draw, folder / name, label=_LABELS.get(name))
 
 
 def draw_gains(gains: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -52,11 +53,14 @@ def draw_gains(gains: Sequence[dict[str, Any]], folder: Path) -> None:
         _write(lambda axes: _gains(axes, gains), folder / "gains")
 
 
-def _write(draw: Callable[[Axes], None], path: Path) -> None:
+def _write(draw: Callable[[Axes], object], path: Path, label: str | None = None) -> None:
     """One figure as PATH.png and PATH.svg, without dates or versions inside."""
     with rc_context(_RC):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-        draw(figure.add_subplot())
+        axes = figure.add_subplot()
+        draw(axes)
+        if label:
+            axes.set_ylabel(label)
         for ending in ("png", "svg"):
             buffer = io.BytesIO()
             stamp = {"Software": None} if ending == "png" else {"Date": None}
@@ -64,11 +68,10 @@ def _write(draw: Callable[[Axes], None], path: Path) -> None:
             write_atomically(path.with_name(f"{path.name}.{ending}"), buffer.getvalue(), overwrite=True)
 
 
-def _line(axes: Axes, c: CodecCurves, style: Style, x: Any, y: Any, marked: bool = True) -> None:
+def _line(axes: Axes, c: CodecCurves, style: Style, points: tuple[Any, Any], marked: bool = True) -> None:
     ours, published = c.origin is Origin.OURS, c.origin is Origin.PUBLISHED
     axes.plot(
-        x,
-        y,
+        *points,
         color=style.light,
         linewidth=2.4 if ours else 1.2,
         linestyle="--" if published else "-",
@@ -79,17 +82,15 @@ def _line(axes: Axes, c: CodecCurves, style: Style, x: Any, y: Any, marked: bool
     )
 
 
-def _rd(
-    axes: Axes, leaderboard: Leaderboard, styles: Styles, label: str, of: Callable[[CodecCurves], Curve | None]
-) -> None:
+def _rd(axes: Axes, leaderboard: Leaderboard, styles: Styles, of: Callable[[CodecCurves], Curve | None]) -> None:
     top: list[float] = []
     for c in leaderboard.codecs:
         curve = of(c)
         if curve is not None:
-            _line(axes, c, styles[c.key], curve.bpp, curve.quality_db)
+            _line(axes, c, styles[c.key], (curve.bpp, curve.quality_db))
             if c.run:
                 top += [q for b, q in zip(curve.bpp, curve.quality_db, strict=True) if b <= BPP_MAX]
-    axes.set(xlim=(0, BPP_MAX), xlabel="bits per pixel", ylabel=label)
+    axes.set(xlim=(0, BPP_MAX), xlabel="bits per pixel")
     if top:  # else all of it lies beyond the rates that are shown
         axes.set_ylim(min(top) - 0.5, max(top) + 0.5)
     if axes.lines:
@@ -104,7 +105,7 @@ def _saving(axes: Axes, leaderboard: Leaderboard, styles: Styles, anchor: CodecC
     for c in leaderboard.codecs:
         if c.psnr is not None:
             saved = 100 * (1 - 10 ** (np.array(log_rates(c.psnr, grid), dtype=float) - base))
-            _line(axes, c, styles[c.key], grid, saved, marked=False)
+            _line(axes, c, styles[c.key], (grid, saved), marked=False)
     axes.set(ylim=(-150, 40), xlabel="PSNR, dB", ylabel=f"bytes saved over {anchor.points.name}, %")
     axes.legend(fontsize=7, frameon=False, ncols=2)
 

@@ -82,7 +82,7 @@ def photo_by_all(
     """
     image = to_pil(Picture(open_picture(path, max_pixels).pixels))
     encode = lambda picture: codec.encode(picture, quality, target_size_bytes=size_bytes)  # noqa: E731
-    return path.name, image, compare(str(path), image, codec, encode, available(), left_out)
+    return path.name, image, compare(str(path), image, codec, encode, peers=available(), left_out=left_out)
 
 
 def comparison_page(pictures: Sequence[Photo]) -> bytes:

@@ -85,7 +85,7 @@ def pictures_at_equal_bytes(
         image = to_pil(Picture(open_picture(path).pixels))
         peers = [peer for peer in available() if peer.name not in _LAYERS]
         encode = lambda picture: codec.encode(picture, target_bpp=target_bpp)  # noqa: E731
-        results = compare(str(path), image, codec, encode, peers, lambda why: tell(f"left out: {why}"))
+        results = compare(str(path), image, codec, encode, peers=peers, left_out=lambda why: tell(f"left out: {why}"))
         found.append(pair_data(path.stem, image, results))
         tell(f"{path.stem} by all codecs")
     return found

@@ -43,7 +43,8 @@ def _magnitudes(axes: Any, inspection: Inspection) -> None:
         top, left = row * (height + 1), column * (width + 1)
         canvas[top : top + height, left : left + width] = plane
         label = f"{found.channels[number]}: {found.energy[number]:.3g}"
-        axes.text(left, top, label, color="#ffd60a", fontsize=7, va="top", ha="left")
+        paper = {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "pad": 0.8}
+        axes.text(left, top, label, color="#ffd60a", fontsize=7, va="top", ha="left", bbox=paper)
     axes.imshow(canvas.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(f"{inspection.name}\nabs(ŷ) / max abs(ŷ); channel: energy", fontsize=8)

@@ -12,23 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lichen.coding.scales import SCALES
+from lichen.lab.models import prior_configs as priors
+from lichen.lab.models import transform_configs as transforms
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.config import ModelConfig, MsSsimRates, Rates
 from lichen.lab.models.model import Model
-from lichen.lab.models.prior_configs import Context, GroupContext, LearnedHyperPrior, ReferenceContext, SliceContext
-from lichen.lab.models.transform_configs import (
-    AnyHyper,
-    ChengHyper,
-    ChengTransform,
-    ConvHyper,
-    ElicTransform,
-    FastHyper,
-    FastTransform,
-    Filter,
-    MinnenTransform,
-    SwinHyper,
-    SwinTransform,
-)
 from lichen.lab.models.zoo import Row
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.context import HyperAndLocal, HyperOnly, ParallelModel
@@ -36,14 +24,14 @@ from lichen.lab.prior.factorized import FactorizedModel
 from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice
+from lichen.lab.prior.staged import StagedModel
 from lichen.lab.tensors import to_float
 from lichen.lab.transforms.blocks import RateIndependent
-from tests.laws.laws import calm
 
 M = 24  # latents of every small model
 
 _FIELDS: dict[type, dict[str, Any]] = {
-    FastTransform: {
+    transforms.FastTransform: {
         "latents": M,
         "fine": 8,
         "coarse": 8,
@@ -52,35 +40,35 @@ _FIELDS: dict[type, dict[str, Any]] = {
         "encoder_dense": 1,
         "decoder_dense": 1,
     },
-    MinnenTransform: {"latents": M, "width": 8},
-    ChengTransform: {"latents": M},
-    ElicTransform: {"latents": M, "width": 8},
-    SwinTransform: {"widths": (8, 8, 8, M), "depths": (1, 1, 2, 1), "window": 4},
-    FastHyper: {"hyper_latents": 6, "width": 12, "features": 16},
-    ChengHyper: {"hyper_latents": 8},
-    SwinHyper: {"widths": (8, 8), "depths": (2, 1)},
-    Context: {"local": 8, "hidden": 16},
-    GroupContext: {"groups": (2, 2, 4, 6, 10), "widths": (8, 6)},
-    SliceContext: {"slices": 8, "widths": (8, 6)},
-    LearnedHyperPrior: {"radius": 31},
-    ReferenceContext: {"hidden": 16},
-    Filter: {"count": 6, "side": 3},
+    transforms.MinnenTransform: {"latents": M, "width": 8},
+    transforms.ChengTransform: {"latents": M},
+    transforms.ElicTransform: {"latents": M, "width": 8},
+    transforms.SwinTransform: {"widths": (8, 8, 8, M), "depths": (1, 1, 2, 1), "window": 4},
+    transforms.FastHyper: {"hyper_latents": 6, "width": 12, "features": 16},
+    transforms.ChengHyper: {"hyper_latents": 8},
+    transforms.SwinHyper: {"widths": (8, 8), "depths": (2, 1)},
+    priors.Context: {"local": 8, "hidden": 16},
+    priors.GroupContext: {"groups": (2, 2, 4, 6, 10), "widths": (8, 6)},
+    priors.SliceContext: {"slices": 8, "widths": (8, 6)},
+    priors.LearnedHyperPrior: {"radius": 31},
+    priors.ReferenceContext: {"hidden": 16},
+    transforms.Filter: {"count": 6, "side": 3},
     Rates: {"low": 0.0003, "high": 0.01, "count": 3},
     MsSsimRates: {"low": 0.6, "high": 17.0, "count": 3},
 }
 
 
 def _narrow(config: Any) -> Any:
-    if isinstance(config, Context):
+    if isinstance(config, priors.Context):
         config = dataclasses.replace(config, adaptation=min(config.adaptation, 12))
-    if isinstance(config, GroupContext):
+    if isinstance(config, priors.GroupContext):
         config = dataclasses.replace(config, least=min(config.least, 20))
     return dataclasses.replace(config, **_FIELDS.get(type(config), {}))
 
 
-def _hyper(config: AnyHyper) -> AnyHyper:
+def _hyper(config: transforms.AnyHyper) -> transforms.AnyHyper:
     """With a given number of features: M for scales alone, otherwise any other."""
-    if not isinstance(config, ConvHyper):
+    if not isinstance(config, transforms.ConvHyper):
         return _narrow(config)
     features = None if config.features is None else M if config.magnitude else 16
     return dataclasses.replace(config, hyper_latents=6, inner=(8, 12), features=features)
@@ -117,7 +105,7 @@ def small_checkpoint(row: Row, folder: Path, seed: int = 0) -> Path:
     config = small(row.config)
     model = config.build()
     picture = to_float(np.asarray(scene(192, 128)))
-    (_enliven_ours if isinstance(config.context, Context) else enliven)(model, picture)
+    (_enliven_ours if isinstance(config.context, priors.Context) else enliven)(model, picture)
     if model.post_filter is not None:
         learned(model.post_filter)
         model.gains.backward_log.table -= 0.15  # pictures come out pale: filters pay
@@ -170,9 +158,7 @@ def enliven(model: Model, picture: Tensor) -> None:
     if isinstance(model.prior.context, FactorizedModel):
         return
     amplify(model.hyper_analysis, 3 / model.hyper_analyse(y, level).std())
-    for parameter in (*model.prior.synthesis.parameters(), *model.prior.context.parameters()):
-        fan = parameter[0].numel() if parameter.dim() > 1 else 16
-        parameter.normal_(std=(1.5 / fan) ** 0.5)
+    randomise(model.prior.synthesis, model.prior.context)
     widen(model.prior)
 
 
@@ -189,17 +175,38 @@ def widen(prior: Prior) -> None:
     last = [layer for layer in prior.synthesis.modules() if isinstance(layer, nn.Conv2d)][-1]
     half = 0 if isinstance(prior.context, ParallelModel) and sees_scales_alone(prior.context) else len(last.bias) // 2
     calm(last, slice(half, None), 5)
-    for module in prior.context.modules():
+    calm_scales(prior.context, M)
+
+
+@torch.no_grad()
+def randomise(*modules: nn.Module) -> None:
+    """Weights by chance, whose layers neither grow nor shrink what they are given."""
+    for parameter in (p for module in modules for p in module.parameters()):
+        fan = parameter[0].numel() if parameter.dim() > 1 else 16
+        parameter.normal_(std=(1.5 / fan) ** 0.5)
+
+
+@torch.no_grad()
+def calm(layer: nn.Module, rows: slice, level: float) -> None:
+    """Let these outputs of a layer vary little about `level`."""
+    layer.weight[rows] *= 0.2
+    layer.bias[rows] = level
+
+
+def calm_scales(context: nn.Module, latents: int) -> None:
+    """Let the raw scales of a context model's networks vary little: log2 of about 6, or 6 itself."""
+    for module in context.modules():
         if isinstance(module, HyperOnly | HyperAndLocal):
-            calm(module.predict, slice(M, None), 2.5)
+            calm(module.predict, slice(latents, None), 2.5)
         elif isinstance(module, Neighbourhood):
-            layer = module.aggregate[-1]
-            calm(layer, slice(len(layer.bias) // 2, None), 6)
+            last = module.aggregate[-1]
+            calm(last, slice(len(last.bias) // 2, None), 6)
         elif isinstance(module, Slice):
             calm(module.raw_scale[-1], slice(None), 6)
-        elif isinstance(module, ReferenceModel):
-            for stage in filter(None, (module.first, module.second, module.third)):
-                calm(stage[-1], slice(M, None), 2.5)
+        elif isinstance(module, ReferenceModel | StagedModel):
+            stages = [module.first, module.second, getattr(module, "third", None)]
+            for stage in filter(None, stages):
+                calm(stage[-1], slice(latents, None), 2.5)
 
 
 def sees_scales_alone(context: ParallelModel) -> bool:

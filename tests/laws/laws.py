@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.schedules import Step
@@ -78,10 +78,3 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@torch.no_grad()
-def calm(layer: nn.Module, rows: slice, level: float) -> None:
-    """Let these outputs of a layer vary little about `level`."""
-    layer.weight[rows] *= 0.2
-    layer.bias[rows] = level

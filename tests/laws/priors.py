@@ -6,59 +6,44 @@ import torch
 from torch import Tensor, nn
 
 from lichen.lab.fixed_point.convert import to_fixed_point
-from lichen.lab.models.prior_configs import (
-    AnyContext,
-    CausalContext,
-    CheckerboardContext,
-    Context,
-    DirectContext,
-    FactorizedContext,
-    GroupContext,
-    LearnedHyperPrior,
-    LevelHyperPrior,
-    ReferenceContext,
-    SliceContext,
-    StagedContext,
-)
+from lichen.lab.models import prior_configs as configs
 from lichen.lab.prior.adaptation import Adaptation
-from lichen.lab.prior.context import HyperAndLocal, HyperOnly
 from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.families import Logistic
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
-from lichen.lab.prior.reference import ReferenceModel
 from lichen.lab.prior.schedules import AllAtOnce, DualCheckerboard, Quadtree
-from lichen.lab.prior.sources import Neighbourhood, Slice
-from lichen.lab.prior.staged import StagedModel
 from lichen.lab.prior.walk import merge
 from lichen.lab.transforms.hyper import FastHyperSynthesis
 from tests.laws import laws
-from tests.laws.laws import Given, calm, distance_from_grid
+from tests.laws.laws import Given, distance_from_grid
+from tests.small import calm, calm_scales, randomise
 
 M, Z, SIZE = 16, 5, (12, 8)
 LEVEL = torch.zeros(1)
 
-CONTEXTS: dict[str, AnyContext] = {
-    "ours-hp": Context(AllAtOnce(), 8, 12),
-    "ours-dual": Context(DualCheckerboard(), 8, 12),
-    "ours-quad": Context(Quadtree(), 8, 12, Logistic(), centroids=True),
-    "ours-single": Context(Quadtree(), 8, 12, Logistic(), centroids=True, adaptation=6),  # fixed point in float32
-    "ours-adaptive": Context(DualCheckerboard(), 8, 12, adaptation=6),
-    "factorized": FactorizedContext(radius=63),
-    "zero-mean": DirectContext(zero_mean=True),
-    "mean-scale": DirectContext(),
-    "checkerboard": CheckerboardContext(),
-    "causal": CausalContext(),
-    "slices": SliceContext(4, 2, (12, 10)),
-    "groups": GroupContext((2, 2, 4, 8), (10, 8)),
-    "reference": ReferenceContext(hidden=20),
-    "staged": StagedContext(hidden=20),
-    "causal-alone": CausalContext(),
-    "reference-alone": ReferenceContext(hidden=20, confidence=False),
-    "groups-official": GroupContext((2, 2, 4, 8), (10, 8), least=20),
+CONTEXTS: dict[str, configs.AnyContext] = {
+    "ours-hp": configs.Context(AllAtOnce(), 8, 12),
+    "ours-dual": configs.Context(DualCheckerboard(), 8, 12),
+    "ours-quad": configs.Context(Quadtree(), 8, 12, Logistic(), centroids=True),
+    # In fixed point in float32.
+    "ours-float32": configs.Context(Quadtree(), 8, 12, Logistic(), centroids=True, adaptation=6),
+    "ours-adaptive": configs.Context(DualCheckerboard(), 8, 12, adaptation=6),
+    "factorized": configs.FactorizedContext(radius=63),
+    "zero-mean": configs.DirectContext(zero_mean=True),
+    "mean-scale": configs.DirectContext(),
+    "checkerboard": configs.CheckerboardContext(),
+    "causal": configs.CausalContext(),
+    "slices": configs.SliceContext(4, 2, (12, 10)),
+    "groups": configs.GroupContext((2, 2, 4, 8), (10, 8)),
+    "reference": configs.ReferenceContext(hidden=20),
+    "staged": configs.StagedContext(hidden=20),
+    "causal-alone": configs.CausalContext(),
+    "reference-alone": configs.ReferenceContext(hidden=20, confidence=False),
+    "groups-official": configs.GroupContext((2, 2, 4, 8), (10, 8), least=20),
 }
-SINGLE = "ours-single"
+FLOAT32 = "ours-float32"
 WITHOUT_HYPER = {"factorized", "causal-alone", "reference-alone"}
 SEES_NOTHING = {"ours-hp", "factorized", "zero-mean", "mean-scale"}
 
@@ -98,22 +83,23 @@ def small_prior(name: str, seed: int = 0) -> Prior:
     torch.manual_seed(seed)
     base = torch.zeros(1, M)
     context = CONTEXTS[name].build(base, features_of(name))
-    if name == SINGLE:
+    if name == FLOAT32:
         prior = Prior(
-            FastHyperSynthesis(Z, 12, features_of(name), 1), context, LevelHyperPrior().build(Z, 1), float32=True
+            FastHyperSynthesis(Z, 12, features_of(name), 1),
+            context,
+            configs.LevelHyperPrior().build(Z, 1),
+            float32=True,
         )
     elif name in WITHOUT_HYPER:
-        prior = Prior(Nothing(), context, LearnedHyperPrior(7).build(0, 1))
+        prior = Prior(Nothing(), context, configs.LearnedHyperPrior(7).build(0, 1))
     else:
-        prior = Prior(Upsample(features_of(name)), context, LearnedHyperPrior(31).build(Z, 1))
+        prior = Prior(Upsample(features_of(name)), context, configs.LearnedHyperPrior(31).build(Z, 1))
     if name == "factorized":
         return prior.eval()
+    randomise(prior.synthesis, prior.context)
     with torch.no_grad():
-        for parameter in (*prior.synthesis.parameters(), *prior.context.parameters()):
-            fan = parameter[0].numel() if parameter.dim() > 1 else 16
-            parameter.normal_(std=(1.5 / fan) ** 0.5)
         widen(prior)
-        if name == SINGLE:
+        if name == FLOAT32:
             prior.hyper_prior.raw_scale.table.fill_(2)  # the deviation of z in `latents`
     return prior.eval()
 
@@ -122,21 +108,9 @@ def widen(prior: Prior) -> None:
     """Scales of about 6, so that latents are rarely beyond the tables: escapes are not what is measured here."""
     if isinstance(prior.synthesis, Upsample):
         calm(prior.synthesis.body[-1], slice(-M, None), 5)
+    calm_scales(prior.context, M)
     for module in prior.modules():
-        if isinstance(module, HyperOnly | HyperAndLocal):
-            calm(module.predict, slice(M, None), 2.5)
-        elif isinstance(module, Neighbourhood):
-            last = module.aggregate[-1]
-            calm(last, slice(len(last.bias) // 2, None), 6)
-        elif isinstance(module, ReferenceModel):
-            for stage in filter(None, (module.first, module.second, module.third)):
-                calm(stage[-1], slice(M, None), 2.5)
-        elif isinstance(module, StagedModel):
-            for stage in (module.first, module.second):
-                calm(stage[-1], slice(M, None), 2.5)
-        elif isinstance(module, Slice):
-            calm(module.raw_scale[-1], slice(None), 6)
-        elif isinstance(module, Adaptation):
+        if isinstance(module, Adaptation):
             for own, mixed in zip(module.own, module.mixed, strict=True):
                 calm(own, slice(None), 0)
                 calm(mixed[-1], slice(None), 0)

@@ -14,8 +14,8 @@ from tests.laws.laws import mask_of, threads
 from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, WITHOUT_HYPER, M
 
 # How far floats may be; in single precision from weights of nine bits, of few channels, where deviations are about 6.
-NEAR = {name: 0.4 if name == priors.SINGLE else 0.02 for name in CONTEXTS}
-ROUNDED = {"slices": 1.01, "ours-quad": 0.51 + SHIFT_MAX, "ours-single": 0.51 + SHIFT_MAX}  # 0.51 otherwise
+NEAR = {name: 0.4 if name == priors.FLOAT32 else 0.02 for name in CONTEXTS}
+ROUNDED = {"slices": 1.01, "ours-quad": 0.51 + SHIFT_MAX, "ours-float32": 0.51 + SHIFT_MAX}  # 0.51 otherwise
 pytestmark = pytest.mark.parametrize("name", CONTEXTS)
 
 

@@ -156,10 +156,10 @@ def test_it_saves_bits_where_scales_are_wrong():
 @torch.no_grad()
 def test_no_step_sees_itself_or_what_comes_later():
     """Rounding has no gradient, so the law is tried by changes that only the statistics show."""
-    prior = priors.small_prior("ours-single")
+    prior = priors.small_prior("ours-float32")
     for source in prior.context.sources:
         source.predict.weight.zero_()
-    y, z = priors.latents("ours-single")
+    y, z = priors.latents("ours-float32")
     steps = prior.context.schedule.steps(*priors.SIZE, y.device)
 
     def raw_scales(latents: torch.Tensor) -> list[torch.Tensor]:

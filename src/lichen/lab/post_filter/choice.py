@@ -103,18 +103,18 @@ def choose(
 ) -> NDArray[np.int64] | None:
     """The whole numbers s (K,) of the best filter by lam 255^2 MSE + bits; None where no filter pays.
 
-    `looks` show the picture's `pixels`, or some of them. What a filter was expected to bring is held against what it
+    `samples` show the picture's `pixels`, or some of them. What a filter was expected to bring is held against what it
     brings: where too few places were compared (a page with few lines on it) all are, and if that does not help either
     there is no filter.
     """
     taps: NDArray[np.float64] = principal.taps().double().cpu().numpy()
     for every_pixel in (False, True):
-        found = functools.reduce(operator.add, (sums(*look, principal.side, every_pixel) for look in samples))
+        found = functools.reduce(operator.add, (sums(*sample, principal.side, every_pixel) for sample in samples))
         numbers, expected = _best(principal, project(found, taps), level, hyper_latents, lam * pixels / found.pixels)
         if numbers is None:
             return None
         coefficients = torch.from_numpy(numbers) * principal.step(level, hyper_latents)
-        if found.error - sum(_error(principal, coefficients, *look) for look in samples) > _TRUE * expected:
+        if found.error - sum(_error(principal, coefficients, *sample) for sample in samples) > _TRUE * expected:
             return numbers
     return None
 

@@ -81,8 +81,14 @@ def test_without_the_weights(both, tmp_path, monkeypatch):
     with pytest.raises(UnknownWeights, match=r"no weights 'lichen-ms-ssim' in .*, or leave the tune ms-ssim out"):
         Codec(tune=Tune.MS_SSIM)
     data = Codec(weights=both, tune=Tune.MS_SSIM).encode(PICTURE)
-    with pytest.raises(UnknownWeights, match="give them with --weights"):
+    with pytest.raises(UnknownWeights, match="give them by `weights`"):
         Codec(weights=both / "lichen.safetensors").decode(data)
+
+
+def test_a_tune_by_its_name(both):
+    assert Codec(weights=both, tune="ms-ssim").checkpoint.hash == Codec(weights=both, tune=Tune.MS_SSIM).checkpoint.hash
+    with pytest.raises(UsageError, match="`tune` must be psnr or ms-ssim, not 'ssim'"):
+        Codec(weights=both, tune="ssim")
 
 
 def test_a_weights_file_needs_no_tune(both):

@@ -13,7 +13,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from lichen.errors import LichenError
-from lichen.options import Tune
+from lichen.options import Crop, EncodeOptions, FirstGroups, Tune
 from lichen.version import __version__
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lichen.codec import Codec
     from lichen.inputs import AnyPicture
 
-__all__ = ["Codec", "LichenError", "Tune", "__version__", "decode", "encode"]
+__all__ = ["Codec", "EncodeOptions", "FirstGroups", "LichenError", "Tune", "__version__", "decode", "encode"]
 
 
 @functools.cache
@@ -32,14 +32,31 @@ def _default() -> Codec:
     return Codec()
 
 
-def encode(picture: AnyPicture, quality: float = 50) -> bytes:
-    """A picture as the bytes of a `.lic` file, by the default model; see `Codec.encode`."""
-    return _default().encode(picture, quality)
+def encode(
+    picture: AnyPicture,
+    quality: float = 50,
+    *,
+    target_size_bytes: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr_db: float | None = None,
+    refine_steps: int = 0,
+    filtered: bool = True,
+) -> bytes:
+    """A picture as the bytes of a `.lic` file, by the default model; all as in `Codec.encode`."""
+    options = EncodeOptions(
+        quality=quality,
+        target_size_bytes=target_size_bytes,
+        target_bpp=target_bpp,
+        target_psnr_db=target_psnr_db,
+        refine_steps=refine_steps,
+        filtered=filtered,
+    )
+    return _default().encode_with(picture, options)
 
 
-def decode(data: bytes) -> Image.Image:
-    """The bytes of a `.lic` file as a Pillow image; see `Codec.decode`."""
-    return _default().decode(data)
+def decode(data: bytes, crop: Crop | None = None, first: FirstGroups | None = None) -> Image.Image:
+    """The bytes of a `.lic` file as a Pillow image; all as in `Codec.decode`."""
+    return _default().decode(data, crop, first)
 
 
 def __getattr__(name: str) -> Any:

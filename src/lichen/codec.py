@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 class Codec:
     """Encodes and decodes pictures. Loads weights once, is safe to use from several threads, can be sent to processes.
 
-    `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
-    with that row's (without them it decodes only); files name their own weights by hash, which are found there, in
-    $LICHEN_WEIGHTS or in the package.
+    `model` names the row to encode with, and `tune` (also "psnr" or "ms-ssim") which of its weights; `weights` is a
+    weights file, or a folder with that row's (without them it decodes only); files name their own weights by hash,
+    which are found there, in $LICHEN_WEIGHTS or in the package.
     `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
     `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`, `UsageError`.
     """
@@ -55,16 +55,14 @@ class Codec:
         device: str = "cpu",
         max_pixels: int = MAX_PIXELS,
         max_memory_bytes: int | None = None,
-        tune: Tune = Tune.PSNR,
+        tune: Tune | str = Tune.PSNR,
     ) -> None:
         self._extra, self._device = Path(weights) if weights is not None else None, device
         self.max_pixels, self.max_memory_bytes = max_pixels, max_memory_bytes
         self._engines = engines.Engines(self._extra, device)
         if self._extra is None or not self._extra.is_file():
             engines.check_model(model)
-        if not isinstance(tune, Tune):
-            raise UsageError(f"tune must be one of {', '.join(map(str, Tune))} (lichen.Tune), not {tune!r}")
-        self._wanted = model, tune
+        self._wanted = model, Tune.of(tune)
         if self._extra is None or not self._extra.is_dir():  # a folder may be for decoding only
             self.engine  # noqa: B018
 
@@ -203,7 +201,7 @@ class Codec:
         needed = engine.memory_bytes(height, width, refined)
         if self.max_memory_bytes is not None and needed > self.max_memory_bytes:
             sizes = f"needs about {needed / 1e6:.0f} MB of memory, over {self.max_memory_bytes / 1e6:.0f}"
-            raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise --max-memory")
+            raise OutOfMemory(f"{width} x {height} pixels: {sizes}; raise `max_memory_bytes`")
         return engine, needed
 
 

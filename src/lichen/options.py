@@ -18,7 +18,7 @@ def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
         return 0, 0, width, height
     x, y, across, down = crop
     if min(x, y) < 0 or min(across, down) < 1 or x + across > width or y + down > height:
-        raise UsageError(f"crop {crop} is not within the picture of {width} x {height}")
+        raise UsageError(f"`crop` {crop} is not within the picture of {width} x {height}")
     return crop
 
 
@@ -27,6 +27,14 @@ class Tune(enum.Enum):
 
     PSNR = "psnr"
     MS_SSIM = "ms-ssim"  # structure, rather than every pixel's value
+
+    @staticmethod
+    def of(value: Tune | str) -> Tune:
+        """One of them, also by its value. Raises `UsageError`."""
+        try:
+            return Tune(value)
+        except ValueError as error:
+            raise UsageError(f"`tune` must be {' or '.join(t.value for t in Tune)}, not {value!r}") from error
 
     def weights(self, model: str) -> str:
         """The name of a model's weights that are trained for it, `.safetensors` left out."""
@@ -53,16 +61,16 @@ class EncodeOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= _number("quality", self.quality) <= 100:
-            raise UsageError(f"quality must lie in 0 ... 100, not {self.quality}")
+            raise UsageError(f"`quality` must lie in 0 ... 100, not {self.quality}")
         targets = {name: getattr(self, name) for name in ("target_size_bytes", "target_bpp", "target_psnr_db")}
         given = {name: value for name, value in targets.items() if value is not None}
         if len(given) > 1:
             raise UsageError("give one target: a size, a bpp or a PSNR")
         for name, value in given.items():
             if not 0 < _number(name, value) < math.inf:
-                raise UsageError(f"{name} must be positive and finite, not {value}")
+                raise UsageError(f"`{name}` must be positive and finite, not {value}")
         if not isinstance(self.refine_steps, numbers.Integral) or self.refine_steps < 0:
-            raise UsageError(f"refine_steps must be a whole number and not negative, not {self.refine_steps!r}")
+            raise UsageError(f"`refine_steps` must be a whole number and not negative, not {self.refine_steps!r}")
 
     def size_bytes(self, pixels: int) -> int | None:
         """The most bytes that the file of a picture of so many pixels may have; None without such a target."""
@@ -78,7 +86,7 @@ def _number(name: str, value: object) -> float:
     try:
         return value.__float__()  # type: ignore[attr-defined, no-any-return]
     except (AttributeError, TypeError, ValueError) as error:
-        raise UsageError(f"{name} must be a number, not {value!r}") from error
+        raise UsageError(f"`{name}` must be a number, not {value!r}") from error
 
 
 @dataclass(frozen=True)

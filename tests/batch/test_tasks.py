@@ -40,7 +40,7 @@ def test_two_of_one_name_hold_up_no_other(tmp_path):
     names(tmp_path, "a.png", "a.jpg", "b.png")
     refused = [task.refusal for task in plan([tmp_path], None, PICTURES).tasks]
     assert refused[2] is None and all(isinstance(refusal, UsageError) for refusal in refused[:2])
-    assert "--keep-ending names it a.jpg.lic" in str(refused[0])
+    assert "`keep_ending` names it a.jpg.lic" in str(refused[0])
     kept = plan([tmp_path], None, Naming(".lic", PICTURES.accepted, keep_ending=True)).tasks
     assert [task.target.name for task in kept] == ["a.jpg.lic", "a.png.lic", "b.png.lic"]
     assert all(task.refusal is None for task in kept)

@@ -1,14 +1,8 @@
-"""The command line as a person or a script meets it."""
+"""The command line as a person or a script meets it, each call in a process of its own or in ours."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import socket
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +24,6 @@ def test_encode_and_decode_one_file(folder, capsys):
     assert run("decode", "in/a.lic", "-o", "back.webp") == 0
     assert size_of("back.webp") == (60, 40)
     assert "smaller" in errors_of(capsys)
-
-
-def test_folders_keep_their_tree(folder, capsys):
-    assert run("encode", "in", "-r", "-o", "out") == 0
-    assert sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.lic")) == ["a.lic", "deep/b.lic"]
-    assert run("decode", "out", "-r", "-o", "pictures", "--to", "jpg") == 0
-    assert size_of("pictures/deep/b.jpg") == (50, 70)
-    assert "2 done, 0 failed" in errors_of(capsys)
-
-
-def test_names_are_printed_as_they_are(folder, capsys):
-    scene(20, 20).save(":100:.png")
-    scene(20, 20).save("[red]b.png")
-    assert run("encode", ":100:.png", "[red]b.png", "-o", "out") == 0
-    text = errors_of(capsys)
-    assert ":100:.png -> out/:100:.lic" in text and "[red]b.png -> out/[red]b.lic" in text
 
 
 def test_a_bad_picture_among_good_ones(folder, capsys):
@@ -71,7 +49,7 @@ def test_a_cut_file_by_the_groups_that_arrived(folder, capsys):
     assert len(facts["groups_bytes"]) == 5 and sum(facts["groups_bytes"]) == facts["latents_bytes"]
     Path("cut.lic").write_bytes(Path("a.lic").read_bytes()[: -facts["groups_bytes"][-1]])
     assert run("decode", "cut.lic") == 3
-    assert "4 of its channel groups arrived (decode --partial)" in errors_of(capsys)
+    assert "4 of its channel groups arrived, which --partial decodes" in errors_of(capsys)
     assert run("decode", "cut.lic", "--partial", "--zero-fill") == 0
     assert "note: 4 of 5 channel groups arrived" in errors_of(capsys)
     assert run("decode", "a.lic", "-o", "first.png", "--groups", "4", "--zero-fill") == 0
@@ -79,6 +57,27 @@ def test_a_cut_file_by_the_groups_that_arrived(folder, capsys):
     assert run("decode", "cut.lic", "-o", "b.png", "--groups", "5") == 3
     for contradiction in (["--groups", "2", "--partial"], ["--zero-fill"]):
         assert run("decode", "a.lic", "-o", "b.png", *contradiction) == 2
+
+
+def test_a_quality_beside_a_target_is_not_ignored(folder, capsys):
+    for command in (["encode", "in/a.png"], ["compare", "in/a.png"]):
+        assert run(*command, "-q", "60", "--target-size", "1kB") == 2
+        assert "give --quality or a target, not both" in errors_of(capsys)
+
+
+def test_messages_name_options(folder, capsys):
+    assert run("encode", "in/a.png", "--target-bpp", "-1") == 2
+    assert "--target-bpp must be positive" in errors_of(capsys)
+    assert run("encode", "in/a.png", "--max-memory", "1kB") == 3
+    assert "raise --max-memory" in errors_of(capsys)
+
+
+def test_info_of_folders(folder, capsys):
+    assert run("encode", "in", "-r") == 0 and capsys.readouterr()
+    assert run("info", "in", "--json") == 0
+    assert [facts["file"] for facts in json.loads(capsys.readouterr().out)] == ["in/a.lic"]
+    assert run("info", "in", "-r", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 def test_info(folder, capsys):
@@ -92,16 +91,6 @@ def test_info(folder, capsys):
     assert facts["trained_for"] == "psnr"
     assert run("info", "a.lic") == 0
     assert "weights_at" in capsys.readouterr().out
-
-
-def test_standard_input_and_output(folder):
-    picture = Path("in/a.png").read_bytes()
-    command = [sys.executable, "-m", "lichen"]
-    data = subprocess.run([*command, "encode", "-"], input=picture, capture_output=True, check=True).stdout
-    assert data == Codec().encode(Image.open("in/a.png"))
-    back = subprocess.run([*command, "decode", "-", "--to", "png"], input=data, capture_output=True, check=True).stdout
-    Path("back.png").write_bytes(back)
-    assert np.array_equal(np.asarray(Image.open("back.png")), Codec().decode_array(data))
 
 
 @pytest.mark.parametrize(
@@ -137,25 +126,6 @@ def test_bad_calls(folder, capsys, arguments, code, hint):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_existing_outputs_are_kept_without_force(folder, capsys):
-    Path("a.lic").write_bytes(b"precious")
-    assert run("encode", "in/a.png", "-o", "a.lic") == 3
-    assert "--force" in errors_of(capsys) and Path("a.lic").read_bytes() == b"precious"
-    assert run("encode", "in/a.png", "-o", "a.lic", "--force") == 0
-    assert Path("a.lic").read_bytes() != b"precious"
-
-
-def test_damaged_files_leave_no_output(folder, capsys):
-    run("encode", "in/a.png", "-o", "a.lic")
-    data = Path("a.lic").read_bytes()
-    Path("cut.lic").write_bytes(data[:-3])
-    Path("bent.lic").write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
-    for name in ("cut", "bent"):
-        assert run("decode", f"{name}.lic") == 3
-        assert not Path(f"{name}.png").exists()
-    assert "damaged" in errors_of(capsys)
-
-
 def test_alpha_does_not_go_into_jpeg(folder, capsys):
     image = scene(20, 20).convert("RGBA")
     image.putalpha(100)
@@ -173,47 +143,6 @@ def test_a_source_that_is_smaller_is_reported():
 
 def test_sizes():
     assert [cli.coding.parse_size(t) for t in ("40kB", "1.5 MB", "40000", "3k")] == [40000, 1_500_000, 40000, 3000]
-
-
-def test_an_input_is_never_overwritten_under_another_name(folder, capsys):
-    before = Path("in/a.png").read_bytes()
-    assert run("encode", "in/a.png", "-o", str(folder / "in/a.png"), "-f") == 2
-    assert run("encode", "in/a.png", str(folder / "in/../in/a.jpg"), "-f") == 2
-    assert Path("in/a.png").read_bytes() == before
-    assert run("encode", "in/a.png", "in/deep/b.jpg", "-o", "-") == 2
-
-
-def test_a_file_named_as_standard_input_and_other_names_of_standard_output(folder, monkeypatch):
-    monkeypatch.chdir("in")
-    Path("a.png").rename("-")
-    assert run("encode", "./-", "-o", "./-.lic") == 0 and Path("-.lic").stat().st_size > 0
-    command = [sys.executable, "-m", "lichen", "decode", "./-.lic", "-o", "/dev/stdout"]
-    shown = subprocess.run(command, capture_output=True, check=True).stdout
-    assert size_of(io.BytesIO(shown)) == (60, 40)
-
-
-def test_nothing_is_loaded_for_what_is_refused_already(folder, capsys, monkeypatch):
-    monkeypatch.setattr("lichen.codec.Codec.__init__", None)
-    Path("in/a.lic").write_bytes(b"precious")
-    assert run("encode", "in/a.png") == 3 and "exists; use --force" in errors_of(capsys)
-    assert run("encode", "in/b.png", "-o", "in/a.lic") == 3 and "in/b.png: cannot be read" in errors_of(capsys)
-    assert run("encode", "in/a.png", "--skip-existing") == 0
-
-
-def test_links_are_followed_and_special_files_refused(folder, capsys):
-    Path("real.lic").write_bytes(b"old")
-    Path("link.lic").symlink_to("real.lic")
-    assert run("encode", "in/a.png", "-o", "link.lic", "-f") == 0
-    assert Path("link.lic").is_symlink() and Path("real.lic").read_bytes() != b"old"
-    os.mkfifo("pipe.lic")
-    with ThreadPoolExecutor(1) as pool:
-        read = pool.submit(Path("pipe.lic").read_bytes)
-        assert run("encode", "in/a.png", "-o", "pipe.lic") == 0
-        assert read.result() == Path("real.lic").read_bytes() and Path("pipe.lic").is_fifo()
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind("socket.lic")
-        assert run("encode", "in/a.png", "-o", "socket.lic", "-f") == 3
-    assert "regular file" in errors_of(capsys)
 
 
 def test_a_crop(folder, capsys):
@@ -245,21 +174,6 @@ def test_notices_are_printed(folder, capsys):
     assert "print.tif: note: CMYK became RGB" in errors_of(capsys)
 
 
-def test_a_job_that_was_stopped_is_finished(folder, capsys):
-    run("encode", "in/a.png", "-o", "out/a.lic")
-    before = Path("out/a.lic").stat().st_mtime_ns
-    assert run("encode", "in", "-r", "-o", "out", "--skip-existing") == 0
-    assert Path("out/a.lic").stat().st_mtime_ns == before and Path("out/deep/b.lic").exists()
-    assert "1 done, 1 skipped, 0 failed" in errors_of(capsys)
-
-
-def test_a_single_output_without_an_ending_is_refused(folder, capsys):
-    assert run("encode", "in/a.png", "-o", "results/") == 2
-    assert "make that folder first" in errors_of(capsys)
-    Path("results").mkdir()
-    assert run("encode", "in/a.png", "-o", "results/") == 0 and Path("results/a.lic").is_file()
-
-
 def test_wrong_usage_that_only_the_file_shows(folder, capsys):
     assert run("encode", "in/a.png") == 0
     assert run("decode", "in/a.lic", "--crop", "0,0,999,9", "-o", "b.png") == 2
@@ -272,10 +186,3 @@ def test_info_of_good_files_beside_a_bad_one(folder, capsys):
     assert run("encode", "in/a.png") == 0 and run("info", "in/a.lic", "in/a.png") == 3
     shown = capsys.readouterr()
     assert "weights" in shown.out and "in/a.png: not a .lic file" in shown.err
-
-
-@pytest.mark.parametrize("ending", ["pictures/", ".", "doc"])
-def test_an_ending_that_is_none(ending, tmp_path, capsys):
-    (tmp_path / "a.lic").write_bytes(b"")
-    assert run("decode", str(tmp_path / "a.lic"), "--to", ending) == 2
-    assert "no picture format for the ending" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def _members(folder: Path, naming: Naming, recursive: bool, left_out: Counter[st
             others[ending] += 1
     if not taken:
         seen = f" ({Plan(left_out=others).remainder()} left out)" if others else ""
-        hint = "" if recursive else "; --recursive looks in its folders too"
+        hint = "" if recursive else "; `recursive` looks in its folders too"
         raise BadInput(f"{folder}: nothing in it to work on{seen}{hint}")
     left_out += others
     return taken
@@ -164,13 +164,13 @@ def _refused(tasks: list[Task], naming: Naming) -> list[Task]:
             return None
         target = task.target.resolve()
         if target in sources:
-            return UsageError(f"{task.target} is an input and would be overwritten; give another --output")
+            return UsageError(f"{task.target} is an input and would be overwritten; give another `output`")
         if len(targets[target]) == 1:
             return None
         pair = " and ".join(str(other.source) for other in targets[target][:2])
         alike = len({other.source.suffix for other in targets[target]}) < len(targets[target])
         remedy = (
-            "work on them apart" if alike or naming.keep_ending else f"--keep-ending names it {task.source.name}{LIC}"
+            "work on them apart" if alike or naming.keep_ending else f"`keep_ending` names it {task.source.name}{LIC}"
         )
         return UsageError(f"{pair} would both become {task.target}; {remedy}")
 

@@ -65,7 +65,7 @@ def read_container(data: bytes) -> Container:
     found = _Found(Cursor(data))
     found.look(None)
     if found.cut:
-        hope = f"; {len(found.groups)} of its channel groups arrived (decode --partial)" if found.groups else ""
+        hope = f"; {len(found.groups)} of its channel groups arrived, which `first` decodes" if found.groups else ""
         raise TruncatedFile(f"the file is truncated: get it anew{hope}")
     if found.cursor.at != len(data):
         raise BadFile("bytes follow the end of the file; get it anew")

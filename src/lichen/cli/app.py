@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -65,9 +66,30 @@ Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 DEFAULT_MAX_PIXELS = 2**27
 
 
+# Parameters of the library, in backticks in its messages, and the options that stand for them.
+_OPTIONS = {
+    "crop": "--crop",
+    "device": "--device",
+    "first": "--partial",
+    "force": "--force",
+    "keep_ending": "--keep-ending",
+    "max_memory_bytes": "--max-memory",
+    "max_pixels": "--max-pixels",
+    "output": "--output",
+    "quality": "--quality",
+    "recursive": "--recursive",
+    "refine_steps": "--refine",
+    "target_bpp": "--target-bpp",
+    "target_psnr_db": "--target-psnr",
+    "target_size_bytes": "--target-size",
+    "tune": "--tune",
+    "weights": "--weights",
+}
+
+
 def say(line: str) -> None:
-    """A line on standard error, as it is: nothing in the name of a file is taken for markup."""
-    console.print(line, markup=False)
+    """A line on standard error. Nothing in the name of a file is taken for markup; parameters become options."""
+    console.print(re.sub(rf"`({'|'.join(_OPTIONS)})`", lambda found: _OPTIONS[found[1]], line), markup=False)
 
 
 def _version(wanted: bool) -> None:

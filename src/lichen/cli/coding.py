@@ -54,6 +54,12 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}[match[2]])
 
 
+def refuse_quality_and_target(quality: float | None, *targets: float | str | None) -> None:
+    """Raises `UsageError` for both: one of them would be ignored."""
+    if quality is not None and any(target is not None for target in targets):
+        raise UsageError("give `quality` or a target, not both")
+
+
 def _memory(text: str | None) -> int | None:
     return parse_size(text) if text is not None else None
 
@@ -132,11 +138,17 @@ def _decoded(done: Done) -> str:
     return f"{done.task.source} -> {done.task.target}: {done.width} x {done.height}"
 
 
+Quality = Annotated[
+    float | None,
+    typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100; 50 if no target is given.", show_default=False),
+]
+
+
 @app.command()
 def encode(
     inputs: Inputs,
     output: Output = None,
-    quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100.")] = 50,
+    quality: Quality = None,
     tune: Tuned = Tune.PSNR,
     target_bpp: Annotated[float | None, typer.Option(help="Best quality of at most this many bits per pixel.")] = None,
     target_size: Annotated[str | None, typer.Option(help="Best quality of at most this size, e.g. 40kB.")] = None,
@@ -176,7 +188,7 @@ def encode(
 
 
 def _encode_options(
-    quality: float,
+    quality: float | None,
     targets: tuple[int | None, float | None, float | None],
     refine_steps: int,
     filtered: bool,
@@ -184,8 +196,9 @@ def _encode_options(
 ) -> EncodeOptions:
     """`targets`: a size in bytes, bits per pixel, a PSNR in dB. Raises `UsageError`."""
     size_bytes, bpp, psnr_db = targets
+    refuse_quality_and_target(quality, *targets)
     return EncodeOptions(
-        quality=quality,
+        quality=EncodeOptions.quality if quality is None else quality,
         target_size_bytes=size_bytes,
         target_bpp=bpp,
         target_psnr_db=psnr_db,
@@ -256,23 +269,24 @@ def decode(
 
 
 @app.command()
-def info(inputs: Inputs, as_json: Json = False) -> None:
+def info(inputs: Inputs, recursive: Recursive = False, as_json: Json = False) -> None:
     """Show what `.lic` files say of themselves, after checking all their checksums.
 
-    Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp`
+    Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp` · `lichen info compressed/ -r`
     """
     without_tracing("cpu")
+    from lichen.batch.tasks import Naming, plan
     from lichen.runtime.describe import describe_file
 
     described, failed = [], False
-    for path in inputs:
+    for task in plan(inputs, None, Naming.to_decode(".png"), recursive).tasks:
         try:
-            described.append(describe_file(path))
+            described.append(describe_file(task.source))
         except BadInput as error:
             say(f"lichen: {error}")
             failed = True
     if as_json and described:
-        typer.echo(json.dumps(described[0] if len(inputs) == 1 else described, indent=2))
+        typer.echo(json.dumps(described if len(inputs) > 1 or inputs[0].is_dir() else described[0], indent=2))
     for facts in [] if as_json else described:
         typer.echo("\n".join(f"{key:>16}  {value}" for key, value in facts.items()))
     if failed:

@@ -15,7 +15,7 @@ from lichen.runtime.threads import set_threads
 
 @app.command()
 def inspect(
-    weights: Annotated[list[Path], typer.Argument(help="One or more weights files.", show_default=False)],
+    weights: Annotated[list[str], typer.Argument(help="Names of weights (lichen), or files.", show_default=False)],
     pictures: Annotated[Path, typer.Argument(help="A picture, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("inspect.png"),
     quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100.")] = 50,
@@ -30,17 +30,18 @@ def inspect(
     OUTPUT-references.png: matched regions, S and U maps, what each stage brings.
     --json prints numbers instead of drawing.
 
-    Examples: `lichen inspect a.safetensors kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
+    Examples: `lichen inspect lichen kodak/` · `lichen inspect a.safetensors kodak/ --json` ·
     `lichen inspect plain.safetensors corr.safetensors kodak/ -o both.png`
     """
     from lichen.lab.inspection.inspect import inspect_model
     from lichen.lab.models.checkpoint import load_checkpoint
     from lichen.lab.training.data import open_pictures
+    from lichen.runtime.weights import find_named
 
     set_threads(threads)
     refuse_existing(output, force or as_json)
     opened = open_pictures(pictures, limit)
-    inspections = [inspect_model(load_checkpoint(path), opened, quality) for path in weights]
+    inspections = [inspect_model(load_checkpoint(find_named(text)), opened, quality) for text in weights]
     if as_json:
         typer.echo(json.dumps([inspection.numbers() for inspection in inspections], indent=2))
         return

@@ -21,7 +21,7 @@ from lichen.cli.app import (
     console,
     say,
 )
-from lichen.cli.coding import parse_size
+from lichen.cli.coding import parse_size, refuse_quality_and_target
 from lichen.errors import UsageError
 from lichen.image.files import refuse_existing
 from lichen.options import Tune
@@ -30,6 +30,7 @@ from lichen.runtime.threads import set_threads
 if TYPE_CHECKING:
     from lichen.lab.papers.experiments import CostTable, TrainingScale
 
+COMPARED_QUALITY = 30
 PICTURES = 2  # in a report, where none are named: about 3 MB each
 
 
@@ -73,13 +74,19 @@ def report(
     say(f"{output / 'index.html'}")
 
 
+ComparedQuality = Annotated[
+    float | None,
+    typer.Option("-q", "--quality", min=0, max=100, help="Lichen's; 30 if no size is given.", show_default=False),
+]
+
+
 @app.command()
 def compare(
     photos: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The page. Default: PHOTO-compare.html.")
     ] = None,
-    quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="Lichen's.")] = 30,
+    quality: ComparedQuality = None,
     tune: Tuned = Tune.PSNR,
     target_size: Annotated[str | None, typer.Option(help="Instead of the quality, e.g. 40kB.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
@@ -94,23 +101,34 @@ def compare(
 
     Example: `lichen compare photo.jpg --open`
     """
+    refuse_quality_and_target(quality, target_size)
+    target = _page_of(photos, output, force)
     from lichen.codec import Codec
     from lichen.image.files import write_atomically
     from lichen.lab.reporting.pairs import comparison_page, photo_by_all
 
-    target = output or photos[0].with_name(f"{photos[0].stem}-compare.html")
-    refuse_existing(target, force)
-    size_bytes = parse_size(target_size) if target_size else None
+    asked = COMPARED_QUALITY if quality is None else quality
+    size_bytes = None if target_size is None else parse_size(target_size)
     set_threads(threads)
     codec, pictures = Codec(model, weights, device, max_pixels, tune=tune), []
     name_missing()
     for path in photos:
-        pictures.append(photo_by_all(path, codec, quality, size_bytes, max_pixels, _leave_out))
+        pictures.append(photo_by_all(path, codec, asked, size_bytes, max_pixels, _leave_out))
         _print_results(pictures[-1][2])
     write_atomically(target, comparison_page(pictures), overwrite=force)
     say(f"{target}")
     if show:
         webbrowser.open(target.resolve().as_uri())
+
+
+def _page_of(photos: list[Path], output: Path | None, force: bool) -> Path:
+    """The page to write. Raises `BadInput` where a photograph is not there, `OutputExists` where the page is."""
+    from lichen.batch.tasks import Task, check_ends
+
+    page = output or photos[0].with_name(f"{photos[0].stem}-compare.html")
+    for path in photos:
+        check_ends(Task(path, page), force)
+    return page
 
 
 def _leave_out(why: str) -> None:

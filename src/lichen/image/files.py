@@ -87,7 +87,7 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises `OutputExists` if there is something and `overwrite` is false: before work that would be in vain."""
     if not overwrite and path.exists():
-        raise OutputExists(f"{path} exists; use --force to overwrite it")
+        raise OutputExists(f"{path} exists; use `force` to overwrite it")
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -95,7 +95,7 @@ def _publish(temporary: Path, path: Path) -> None:
     try:
         path.hardlink_to(temporary)
     except FileExistsError as error:
-        raise OutputExists(f"{path} exists; use --force to overwrite it") from error
+        raise OutputExists(f"{path} exists; use `force` to overwrite it") from error
     except OSError:  # a file system without links
         refuse_existing(path, False)
         temporary.replace(path)

@@ -70,7 +70,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels or blocks * 64**2 > 2 * max_pixels + 64**2 * 64:
         computed = "" if width * height > max_pixels else " in its blocks of 64 x 64"
         raise PictureTooLarge(
-            f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; raise it with --max-pixels"
+            f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; raise `max_pixels`"
         )
     if max(width, height) > SIDE_MAX:
         raise PictureTooLarge(f"{width} x {height}: no side may have over {SIDE_MAX} pixels; split it")

@@ -19,7 +19,7 @@ class Level:
     def of_quality(quality: float, rates: int) -> Level:
         """The level of a quality 0 ... 100 for a model of so many trained rates. Raises `UsageError` out of range."""
         if not 0 <= quality <= 100:
-            raise UsageError(f"quality must lie in 0 ... 100, not {quality}")
+            raise UsageError(f"`quality` must lie in 0 ... 100, not {quality}")
         return Level(round(quality / 100 * Level.top(rates).index))
 
     @staticmethod

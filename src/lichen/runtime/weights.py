@@ -23,7 +23,7 @@ def _folders(extra: Path | None) -> list[Path]:
 
 
 def weights_files(extra: Path | None) -> list[Path]:
-    """All weights files in the search order: --weights, $LICHEN_WEIGHTS, the package."""
+    """All weights files in the search order: `weights`, $LICHEN_WEIGHTS, the package."""
     found: list[Path] = []
     for place in _folders(extra):
         found += [place] if place.is_file() else _weights_in(place)
@@ -54,14 +54,14 @@ def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
                 return path
     places = ", ".join(map(str, _folders(extra)))
     raise UnknownWeights(
-        f"no weights with hash {wanted.hex()} in {places}; give them with --weights or ${SEARCH_VARIABLE}"
+        f"no weights with hash {wanted.hex()} in {places}; give them by `weights` or ${SEARCH_VARIABLE}"
     )
 
 
 def find_by_name(name: str, extra: Path | None = None) -> Path:
     """The weights to encode with: `extra` itself if it is a file, NAME.safetensors in it, or in the search order."""
     if extra is not None and not extra.exists():
-        raise UnknownWeights(f"{extra}: no such weights file or folder; check --weights")
+        raise UnknownWeights(f"{extra}: no such weights file or folder; check `weights`")
     if extra is not None and extra.is_file():
         return extra
     folders = [extra] if extra is not None else _folders(None)
@@ -71,6 +71,12 @@ def find_by_name(name: str, extra: Path | None = None) -> Path:
             return path
     places = ", ".join(map(str, folders))
     raise UnknownWeights(f"no weights {name!r} in {places}; train them, or give the file of others")
+
+
+def find_named(text: str) -> Path:
+    """A weights file by its path, or by the name of available weights. Raises `UnknownWeights`."""
+    path = Path(text)
+    return path if path.is_file() or path.suffix else find_by_name(text)
 
 
 def find_tuned(name: str, tune: Tune, extra: Path | None = None) -> Path:

@@ -298,7 +298,7 @@ class Engine:
 def find_device(name: str) -> torch.device:
     """cpu or cuda. Raises `DeviceError` when it is not there."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("there is no CUDA device; use --device cpu")
+        raise DeviceError("there is no CUDA device; set `device` to cpu")
     if name not in {"cpu", "cuda"}:
-        raise UsageError(f"device must be cpu or cuda, not {name!r}")
+        raise UsageError(f"`device` must be cpu or cuda, not {name!r}")
     return torch.device(name)

@@ -21,7 +21,7 @@ from lichen.lab.evaluation.peers import Peer, peer
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.tensors import to_float
 from lichen.runtime.level import Level
-from lichen.runtime.weights import find_by_name
+from lichen.runtime.weights import find_by_name, find_named
 
 QUALITIES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 PEER_SETTINGS = 10  # spread over each peer's range
@@ -134,7 +134,7 @@ class ModelEntry:
         path = Path(text)
         if path.is_dir() and not _is_name(text):
             return family(path.resolve().name, sorted(path.glob("*.safetensors")), device)
-        file = path if path.is_file() or path.suffix else find_by_name(text)
+        file = find_named(text)
         return ModelEntry(file.stem, tuple(_members(file, qualities)), device)
 
 

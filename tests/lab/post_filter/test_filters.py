@@ -181,10 +181,10 @@ def test_a_line_that_samples_miss_is_no_trap():
     torch.manual_seed(0)
     principal, size = principal_of(), 260
     shares = []
-    for row in range(100, 124, 3):
+    for line in range(100, 124, 3):
         x = torch.full((1, 3, size, size), 0.95)
         x_hat = x.clone()
-        x[:, :, row], x_hat[:, :, row], x_hat[:, :, [row - 1, row + 1]] = 0.1, 0.4, 0.85  # blurred
+        x[:, :, line], x_hat[:, :, line], x_hat[:, :, [line - 1, line + 1]] = 0.1, 0.4, 0.85  # blurred
         numbers = choose(principal, [(x_hat, x)], 1.0, 2, size**2, LAM)
         if numbers is not None:
             coefficients = torch.from_numpy(numbers) * principal.step(1.0, 2)

@@ -18,7 +18,6 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.errors import BadData, BadInput, OutOfMemory, OutputError, OutputExists
-from lichen.lab.evaluation import evaluate as evaluation
 from lichen.lab.evaluation import peers
 from lichen.lab.evaluation.codecs import ModelEntry, PeerEntry
 from lichen.lab.evaluation.curves import load_points

@@ -11,7 +11,9 @@ from PIL import Image
 
 from lichen import cli
 from lichen.batch.tasks import Done, Task
+from lichen.cli.app import parse_size
 from lichen.codec import Codec
+from lichen.errors import UsageError
 from lichen.lab.models.zoo import row
 from tests.command import errors_of, run
 from tests.helpers import size_of
@@ -142,7 +144,11 @@ def test_a_source_that_is_smaller_is_reported():
 
 
 def test_sizes():
-    assert [cli.coding.parse_size(t) for t in ("40kB", "1.5 MB", "40000", "3k")] == [40000, 1_500_000, 40000, 3000]
+    texts = ("40kB", "1.5 MB", "40000", "3k", "40KiB", "1.5mib", "7b")
+    assert [parse_size(text) for text in texts] == [40000, 1_500_000, 40000, 3000, 40960, 1_572_864, 7]
+    for text in ("40 i", "ikB", "4TB", ""):
+        with pytest.raises(UsageError, match="is not a size"):
+            parse_size(text)
 
 
 def test_a_crop(folder, capsys):

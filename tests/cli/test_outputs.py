@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import pty
 import socket
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -126,3 +129,55 @@ def test_standard_input_and_output(folder):
     back = subprocess.run([*command, "decode", "-", "--to", "png"], input=data, capture_output=True, check=True).stdout
     Path("back.png").write_bytes(back)
     assert np.array_equal(np.asarray(Image.open("back.png")), Codec().decode_array(data))
+
+
+def test_permissions_and_times_are_those_of_the_input(folder):
+    Path("in/a.png").chmod(0o600)
+    os.utime("in/a.png", ns=(10**18, 10**18))
+    assert run("encode", "in/a.png", "-o", "a.lic") == 0
+    made = Path("a.lic").stat()
+    assert (stat.S_IMODE(made.st_mode), made.st_mtime_ns) == (0o600, 10**18)
+    Path("a.lic").chmod(0o640)
+    assert run("decode", "a.lic", "-o", "b.png") == 0 and stat.S_IMODE(Path("b.png").stat().st_mode) == 0o640
+
+
+def test_no_picture_is_written_to_a_terminal(folder):
+    """As a person meets it: in a terminal of its own."""
+    for arguments, expected in ((["encode", "in/a.png", "-o", "-"], 2), (["encode", "in/a.png", "-o", "-", "-f"], 0)):
+        terminal, end = pty.openpty()
+        command = subprocess.run([sys.executable, "-m", "lichen", *arguments], stdout=end, stderr=-1, check=False)
+        os.close(end)
+        os.close(terminal)
+        assert command.returncode == expected
+        assert (b"standard output is a terminal" in command.stderr) == (expected == 2)
+
+
+def test_a_dry_run_does_nothing(folder, capsys):
+    Path("in/a.lic").write_bytes(b"precious")
+    before = sorted(folder.rglob("*"))
+    assert run("encode", "in", "-r", "--dry-run") == 3
+    text = errors_of(capsys)
+    assert "in/deep/b.jpg -> in/deep/b.lic" in text and "in/a.lic exists" in text and "1 done, 1 failed" in text
+    assert run("encode", "in", "-r", "--dry-run", "-f") == 0
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_quiet_prints_errors_alone(folder, capsys):
+    scene(20, 20).convert("CMYK").save("print.tif")
+    assert run("encode", "print.tif", "in", "-o", "out", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert run("encode", "absent.png", "--quiet") == 3 and "absent.png" in errors_of(capsys)
+
+
+def test_lines_of_json(folder, capsys):
+    Path("in/broken.png").write_bytes(b"no picture")
+    assert run("encode", "in", "-r", "-o", "out", "--json") == 3
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [f["outcome"] for f in facts] == ["done", "failed", "done"]
+    assert facts[0]["size_out_bytes"] == Path("out/a.lic").stat().st_size and facts[0]["width"] == 60
+    assert "not a picture" in facts[1]["error"] and facts[2]["target"] == "out/deep/b.lic"
+    assert run("encode", "in/a.png", "-o", "-", "--json") == 2
+
+
+def test_short_help(capsys):
+    assert run("encode", "-h") == 0 and "--target-size" in capsys.readouterr().out

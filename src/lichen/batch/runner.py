@@ -104,9 +104,9 @@ def run_job(
 
     It is not loaded where every task is refused already, for its input or its output.
     """
-    refused = list(itertools.takewhile(bool, (_refused(task, how) for task in tasks)))
+    refused = list(itertools.takewhile(_is_refused, (check(task, how) for task in tasks)))
     if len(refused) == len(tasks):
-        yield from (done for done in refused if done is not None)
+        yield from refused
         return
     set_threads(how.threads)
     worker = work(codec(), MemoryBudget.of(how.memory_bytes))
@@ -148,13 +148,18 @@ def _side_by_side(
         yield from (future.result() for future in begun if future.done())
 
 
-def _refused(task: Task, how: JobOptions) -> Done | None:
-    """Why a task cannot be done, as far as its ends show it; None: it may be begun."""
+def check(task: Task, how: JobOptions) -> Done:
+    """What can be said of a task before it is begun: its error, that it is skipped, or nothing."""
 
-    def check(task: Task) -> None:
+    def step(task: Task) -> Done:
         check_ends(task, how.force)
+        return Done(task)
 
-    return _guarded(task, check, how.skip_existing)
+    return _guarded(task, step, how.skip_existing)
+
+
+def _is_refused(done: Done) -> bool:
+    return done.skipped or done.error is not None
 
 
 def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: Event) -> Done | None:
@@ -162,7 +167,7 @@ def _one(task: Task, work: Callable[[Task], Done], skip_existing: bool, stop: Ev
     return None if stop.is_set() else _guarded(task, work, skip_existing)
 
 
-def _guarded(task: Task, step: Callable[[Task], Done | None], skip_existing: bool) -> Done | None:
+def _guarded(task: Task, step: Callable[[Task], Done], skip_existing: bool) -> Done:
     """What a step gives; an error in it is what becomes of the task."""
     try:
         with typed_memory_errors():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -189,8 +190,8 @@ def is_stream(path: Path) -> bool:
 def check_ends(task: Task, force: bool) -> None:
     """What is known of a task before anything is read or loaded.
 
-    Raises its refusal, `BadInput` for an input that is not there, `OutputError` for an output that is a folder,
-    `OutputExists` for one that must not be overwritten.
+    Raises its refusal, `UsageError` for a terminal as output, `BadInput` for an input that is not there,
+    `OutputError` for an output that is a folder, `OutputExists` for one that must not be overwritten.
     """
     if task.refusal is not None:
         raise task.refusal
@@ -199,6 +200,8 @@ def check_ends(task: Task, force: bool) -> None:
             task.source.stat()
     except OSError as error:
         raise BadInput(f"{task.source}: cannot be read ({error.strerror})") from error
+    if task.target == STANDARD and not force and sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("standard output is a terminal, and a picture is no text: give an `output`, or `force`")
     if task.target == STANDARD or is_stream(task.target):
         return
     if task.target.is_dir():

@@ -52,7 +52,7 @@ class Encode:
             picture = open_picture(raw, self.codec.max_pixels)
             del raw
             data = self.codec.encode_picture(picture, self.options)
-        _write(task.target, data, self.force)
+        _write(task, data, self.force)
         height, width = picture.pixels.shape[:2]
         return Done(task, size, len(data), width, height, notices=picture.notices)
 
@@ -80,7 +80,7 @@ class Decode:
         with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
             image, said = self._decoded(file)
             data, notices = render(image, task.target.suffix or self.ending)
-            _write(task.target, data, self.force)
+            _write(task, data, self.force)
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
 
     def needed_bytes(self, source: Path) -> int:
@@ -95,9 +95,11 @@ class Decode:
         return to_pil(picture), picture.notices
 
 
-def _write(path: Path, data: bytes, force: bool) -> None:
+def _write(task: Task, data: bytes, force: bool) -> None:
+    """The result, with the permissions and times of its input where both are files."""
+    path = task.target
     if path != STANDARD and not is_stream(path):
-        write_atomically(path, data, overwrite=force)
+        write_atomically(path, data, overwrite=force, like=task.source if task.source.is_file() else None)
         return
     name = "standard output" if path == STANDARD else str(path)
     try:

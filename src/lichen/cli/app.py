@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lichen.errors import LichenError
+from lichen.errors import LichenError, UsageError
 from lichen.options import Tune
 from lichen.version import __version__
 
@@ -19,8 +19,8 @@ app = typer.Typer(
     help="Smaller pictures by a learned codec, the same bits on every machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -49,6 +49,9 @@ Output = Annotated[
         metavar="PATH",
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would become what, and do nothing.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="For programs: a line of JSON for each picture.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders in a folder.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
 SkipExisting = Annotated[
@@ -85,6 +88,17 @@ _OPTIONS = {
     "tune": "--tune",
     "weights": "--weights",
 }
+
+
+def parse_size(text: str) -> int:
+    """`40kB`, `1.5 MB`, `40000` in thousands, `40KiB` in 1024s: bytes. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmg])(i?))?b?", text.strip().lower())
+    if not match:
+        raise UsageError(f"{text!r} is not a size; write 40kB, 40KiB, 1.5MB or 40000")
+    if len(match[1]) > 15:
+        raise UsageError(f"{text!r} is too large a size")
+    unit = 1024 if match[3] else 1000
+    return int(float(match[1]) * unit ** " kmg".index(match[2] or " "))
 
 
 def say(line: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections import Counter
-from collections.abc import Callable
-from threading import Event
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,53 +13,38 @@ import typer
 from lichen.cli.app import (
     DEFAULT_MAX_PIXELS,
     EXIT_INPUT,
-    EXIT_USAGE,
     Device,
+    DryRun,
     Force,
     Inputs,
     Json,
+    JsonLines,
     MaxMemory,
     MaxPixels,
     Output,
+    Quiet,
     Recursive,
     SkipExisting,
     Threads,
     Tuned,
     Weights,
     app,
+    parse_size,
     say,
 )
 from lichen.cli.imports import without_tracing
-from lichen.cli.progress import Bar, with_progress
+from lichen.cli.job import Shown, codec_of, job_options, run_tasks
 from lichen.errors import BadInput, UsageError
 from lichen.options import Crop, DecodeOptions, EncodeOptions, FirstGroups, Tune
 
 if TYPE_CHECKING:
-    from lichen.batch.budget import MemoryBudget
-    from lichen.batch.runner import JobOptions
     from lichen.batch.tasks import Done, Task
-    from lichen.batch.work import Work
-    from lichen.codec import Codec
-
-
-def parse_size(text: str) -> int:
-    """`40kB`, `1.5 MB`, `40000`: bytes, in thousands. Raises `UsageError`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)b?", text.strip().lower())
-    if not match:
-        raise UsageError(f"{text!r} is not a size; write 40kB, 1.5MB or 40000")
-    if len(match[1]) > 15:
-        raise UsageError(f"{text!r} is too large a size")
-    return int(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}[match[2]])
 
 
 def refuse_quality_and_target(quality: float | None, *targets: float | str | None) -> None:
     """Raises `UsageError` for both: one of them would be ignored."""
     if quality is not None and any(target is not None for target in targets):
         raise UsageError("give `quality` or a target, not both")
-
-
-def _memory(text: str | None) -> int | None:
-    return parse_size(text) if text is not None else None
 
 
 def parse_crop(text: str) -> Crop:
@@ -71,58 +54,6 @@ def parse_crop(text: str) -> Crop:
         raise UsageError(f"{text!r} is not a crop; write x,y,width,height in pixels, e.g. 100,50,640,480")
     x, y, width, height = map(int, match.groups())
     return x, y, width, height
-
-
-def _run(
-    tasks: list[Task],
-    codec: Callable[[], Codec],
-    work: Callable[[Codec, MemoryBudget], Work],
-    how: JobOptions,
-    line: Callable[[Done], str],
-) -> None:
-    """Run the tasks with a progress bar and a line each; exit 3 when any failed, 130 when stopped."""
-    from lichen.batch.runner import run_job
-
-    count = Counter[str]()
-
-    def job(report: Callable[[Done], None], stop: Event) -> None:
-        for done in run_job(tasks, codec, work, how, stop=stop):
-            report(done)
-
-    def tell(bar: Bar, done: Done) -> None:
-        _print_done(done, line, count)
-        bar.advance()
-
-    def stopped(bar: Bar) -> str:
-        return f"{_summary(count)}, {len(tasks) - bar.done} left; to go on, add --skip-existing"
-
-    with_progress(job, tell, stopped, total=len(tasks))
-    if len(tasks) > 1:
-        say(f"{_summary(count)}; {count['in']} bytes became {count['out']}")
-    if count["failed"]:
-        raise typer.Exit(EXIT_USAGE if count["failed"] == count["misused"] else EXIT_INPUT)
-
-
-def _print_done(done: Done, line: Callable[[Done], str], count: Counter[str]) -> None:
-    count[_outcome(done)] += 1
-    count["misused"] += isinstance(done.error, UsageError)
-    count["in"] += done.size_in_bytes
-    count["out"] += done.size_out_bytes
-    for notice in done.notices:
-        say(f"{done.task.source}: note: {notice}")
-    if done.error is not None:
-        say(f"lichen: {done.error}")
-    elif not done.skipped:
-        say(line(done))
-
-
-def _outcome(done: Done) -> str:
-    return "failed" if done.error is not None else "skipped" if done.skipped else "done"
-
-
-def _summary(count: Counter[str]) -> str:
-    skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
-    return f"{count['done']} done{skipped}, {count['failed']} failed"
 
 
 def _encoded(done: Done) -> str:
@@ -160,6 +91,9 @@ def encode(
     keep_ending: Annotated[bool, typer.Option("--keep-ending", help="a.jpg becomes a.jpg.lic, not a.lic.")] = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: JsonLines = False,
     model: Annotated[str, typer.Option(help="Row of the zoo to encode with.")] = "lichen",
     weights: Weights = None,
     device: Device = "cpu",
@@ -174,17 +108,14 @@ def encode(
     `lichen encode photo.png --tune ms-ssim` · `lichen encode photo.png --refine 30` (slow to encode, and smaller)
     """
     without_tracing(device, refine)
-    from lichen.batch import runner, tasks, work
-    from lichen.codec import Codec
+    from lichen.batch.work import Encode
 
     targets = None if target_size is None else parse_size(target_size), target_bpp, target_psnr
     options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
-    planned = tasks.plan(inputs, output, tasks.Naming.to_encode(keep_ending), recursive)
-    if planned.left_out:
-        say(f"lichen: left out, as no pictures that can be read: {planned.remainder()}")
-    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing, force=force)
-    codec = functools.partial(Codec, model, weights, device, max_pixels, max_memory_bytes=how.memory_bytes, tune=tune)
-    _run(planned.tasks, codec, functools.partial(work.Encode, options=options, force=force), how, line=_encoded)
+    how = job_options(threads, device, max_memory, skip_existing, force=force)
+    tasks = _tasks_to_encode(inputs, output, keep_ending, recursive)
+    codec, encoder = codec_of(model, weights, max_pixels, how, tune=tune), functools.partial(Encode, options=options)
+    run_tasks(tasks, codec, functools.partial(encoder, force=force), how, Shown(_encoded, quiet, as_json, dry_run))
 
 
 def _encode_options(
@@ -208,6 +139,16 @@ def _encode_options(
     )
 
 
+def _tasks_to_encode(inputs: list[Path], output: Path | None, keep_ending: bool, recursive: bool) -> list[Task]:
+    """What becomes of the inputs; what is left out of folders is said. Raises `UsageError`, `BadInput`."""
+    from lichen.batch.tasks import Naming, plan
+
+    planned = plan(inputs, output, Naming.to_encode(keep_ending), recursive)
+    if planned.left_out:
+        say(f"lichen: left out, as no pictures that can be read: {planned.remainder()}")
+    return planned.tasks
+
+
 def _decode_options(
     crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool
 ) -> DecodeOptions:
@@ -228,6 +169,16 @@ def _ending(text: str) -> str:
     return ending
 
 
+def _tasks_to_decode(inputs: list[Path], output: Path | None, ending: str, recursive: bool) -> list[Task]:
+    """What becomes of the inputs. Raises `UsageError` for formats that cannot be written, `BadInput`."""
+    from lichen.batch.tasks import Naming, plan
+
+    tasks = plan(inputs, output, Naming.to_decode(ending), recursive).tasks
+    for task in tasks:
+        _ending(task.target.suffix or ending)
+    return tasks
+
+
 @app.command()
 def decode(
     inputs: Inputs,
@@ -241,6 +192,9 @@ def decode(
     recursive: Recursive = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: JsonLines = False,
     weights: Weights = None,
     device: Device = "cpu",
     threads: Threads = 0,
@@ -254,18 +208,15 @@ def decode(
     `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
     """
     without_tracing(device)
-    from lichen.batch import runner, tasks, work
-    from lichen.codec import Codec
+    from lichen.batch.work import Decode
 
     ending = _ending(to)
     options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
-    planned = tasks.plan(inputs, output, tasks.Naming.to_decode(ending), recursive).tasks
-    for task in planned:
-        _ending(task.target.suffix or ending)
-    how = runner.JobOptions(threads, device, _memory(max_memory), skip_existing, force=force)
-    codec = functools.partial(Codec, "lichen", weights, device, max_pixels, max_memory_bytes=how.memory_bytes)
-    decoder = functools.partial(work.Decode, options=options, ending=ending, force=force)
-    _run(planned, codec, decoder, how, line=_decoded)
+    how = job_options(threads, device, max_memory, skip_existing, force=force)
+    tasks = _tasks_to_decode(inputs, output, ending, recursive)
+    codec, decoder = codec_of("lichen", weights, max_pixels, how), functools.partial(Decode, options=options)
+    worker = functools.partial(decoder, ending=ending, force=force)
+    run_tasks(tasks, codec, worker, how, Shown(_decoded, quiet, as_json, dry_run))
 
 
 @app.command()

@@ -38,15 +38,16 @@ def with_progress(
     stopped: Callable[[Bar], str],
     name: str = "",
     total: int | None = None,
+    shown: bool = True,
 ) -> R:
-    """Do work(report, stop) with a bar, and tell what it reports; there is none for a single thing.
+    """Do work(report, stop) with a bar, and tell what it reports; the bar can be left out.
 
     After Ctrl-C the line of `stopped` is printed, and the process ends with `EXIT_STOPPED`.
     """
     from lichen.batch.runner import interruptible
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=total == 1) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         bar = Bar(progress, name, total)
         try:
             return interruptible(work, lambda item: tell(bar, item))

@@ -19,9 +19,10 @@ from lichen.cli.app import (
     Weights,
     app,
     console,
+    parse_size,
     say,
 )
-from lichen.cli.coding import parse_size, refuse_quality_and_target
+from lichen.cli.coding import refuse_quality_and_target
 from lichen.errors import UsageError
 from lichen.image.files import refuse_existing
 from lichen.options import Tune

@@ -55,11 +55,12 @@ def _too_large(path: Path) -> BadInput:
     return BadInput(f"{name}: has more than {READ_BYTES_MAX} bytes, too many for a picture; give another")
 
 
-def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
+def write_atomically(path: Path, data: bytes, overwrite: bool, like: Path | None = None) -> None:
     """Write `data` under a temporary name in the same folder and rename it to `path`.
 
     A half-written file never appears under the final name. What a killed process left is removed by the next
-    that writes the same output. Raises `OutputError` if that exists and `overwrite` is false, or cannot be written.
+    that writes the same output. It gets the permissions and times of the file `like`, as far as can be; one that is
+    overwritten keeps its permissions. Raises `OutputError` if it exists and `overwrite` is false, or cannot be written.
     """
     try:
         path = path.resolve()  # a link's target is replaced, not the link
@@ -69,9 +70,15 @@ def write_atomically(path: Path, data: bytes, overwrite: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _temporary(path) as temporary:
             with temporary.open("wb") as file:
+                if like is not None:  # before what they protect is there
+                    with contextlib.suppress(OSError):
+                        temporary.chmod(like.stat().st_mode & 0o777)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if like is not None:
+                with contextlib.suppress(OSError):
+                    os.utime(temporary, ns=(like.stat().st_atime_ns, like.stat().st_mtime_ns))
             if overwrite:
                 with contextlib.suppress(OSError):  # it is new, or its rights cannot be given
                     shutil.copymode(path, temporary)

@@ -13,13 +13,14 @@ from lichen.bitstream.container import read_container
 from lichen.cli import app
 from lichen.codec import Codec
 from lichen.errors import UnknownWeights, UsageError
-from lichen.lab.models.checkpoint import available_weights, listed
+from lichen.lab.models.checkpoint import available_weights
 from lichen.lab.models.config import MsSsimRates, Rates
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
 from lichen.options import Tune
 from lichen.runtime import weights as weights_room
 from lichen.runtime.weights import PACKAGED
+from lichen.runtime.weights_file import weights_info
 from tests.small import scene, small_checkpoint
 
 PICTURE = scene(70, 50)
@@ -104,13 +105,13 @@ def test_refining_is_refused(both):
 
 
 def test_shipped_weights_are_what_their_names_say():
-    shipped = [listed(path) for path in PACKAGED.glob("*.safetensors")]
+    shipped = [weights_info(path) for path in PACKAGED.glob("*.safetensors")]
     assert shipped
     for weights in shipped:
         assert weights.trained_for.weights(weights.name) == weights.path.stem
 
 
-def test_files_of_others_are_not_listed(both, tmp_path, monkeypatch):
+def test_files_of_others_are_not_weights_info(both, tmp_path, monkeypatch):
     (tmp_path / "strange.safetensors").write_bytes(b"not weights")
     monkeypatch.setenv("LICHEN_WEIGHTS", f"{tmp_path}:{both}")
     assert [w.path.parent for w in available_weights()][:2] == [both, both]

@@ -25,7 +25,7 @@ from lichen.image.picture import MAX_PIXELS, Picture, check_size, grey_of, to_pi
 from lichen.image.sections import pack_extras, unpack_extras
 from lichen.inputs import as_picture
 from lichen.metrics import psnr_db
-from lichen.options import Crop, EncodeOptions, FirstGroups, Tune, check_crop
+from lichen.options import Crop, EncodeOptions, EngineName, FirstGroups, Tune, check_crop
 from lichen.rate_control import Encoder, Measured, MeasuredEncoder, fit_size, reach_psnr
 from lichen.runtime import engines
 from lichen.runtime.level import Level
@@ -34,18 +34,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lichen.inputs import AnyPicture
-    from lichen.lab.engine.engine import Engine
     from lichen.lab.models.checkpoint import Checkpoint
+    from lichen.runtime.engine import Engine
 
 
 class Codec:
     """Encodes and decodes pictures. Loads weights once, is safe to use from several threads, can be sent to processes.
 
-    `model` names the row to encode with, and `tune` (also "psnr" or "ms-ssim") which of its weights; `weights` is a
-    weights file, or a folder with that row's (without them it decodes only); files name their own weights by hash,
-    which are found there, in $LICHEN_WEIGHTS or in the package.
-    `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
-    `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`, `UsageError`.
+    <<<<<<< HEAD
+        `model` names the row to encode with, and `tune` (also "psnr" or "ms-ssim") which of its weights; `weights` is a
+        weights file, or a folder with that row's (without them it decodes only); files name their own weights by hash,
+        which are found there, in $LICHEN_WEIGHTS or in the package.
+        `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
+    =======
+        `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
+        with that row's (without them it decodes only); files name their own weights by hash, which are found there, in
+        $LICHEN_WEIGHTS or in the package.
+        `device` runs the transforms; `engine` is what runs models, by default exported graphs where there are some.
+        Pictures beyond `max_pixels`, or estimated to need more memory than
+    >>>>>>> 29620e7 (wip3)
+        `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`, `UsageError`.
     """
 
     def __init__(
@@ -56,20 +64,22 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         max_memory_bytes: int | None = None,
         tune: Tune | str = Tune.PSNR,
+        engine: EngineName | str = EngineName.AUTO,
     ) -> None:
         self._extra, self._device = Path(weights) if weights is not None else None, device
         self.max_pixels, self.max_memory_bytes = max_pixels, max_memory_bytes
-        self._engines = engines.Engines(self._extra, device)
+        self._engines = engines.Engines(self._extra, device, EngineName.of(engine))
         if self._extra is None or not self._extra.is_file():
             engines.check_model(model)
-        self._wanted = model, Tune.of(tune)
+        self._wanted, self._engine_name = (model, Tune.of(tune)), EngineName.of(engine)
         if self._extra is None or not self._extra.is_dir():  # a folder may be for decoding only
             self.engine  # noqa: B018
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, here or in another process, loads its weights itself."""
         model, tune = self._wanted
-        return type(self), (model, self._extra, self._device, self.max_pixels, self.max_memory_bytes, tune)
+        limits = self.max_pixels, self.max_memory_bytes
+        return type(self), (model, self._extra, self._device, *limits, tune, self._engine_name)
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -78,8 +88,9 @@ class Codec:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The weights that this codec encodes with."""
-        return self.engine.checkpoint
+        """The weights that it encodes with, as a model of the lab. Raises `UsageError` without PyTorch."""
+        found = getattr(self.engine, "checkpoint", None)
+        return found if found is not None else engines.load_checkpoint(self.engine.path)
 
     def encode(
         self,
@@ -119,10 +130,11 @@ class Codec:
 
     def encode_picture(self, picture: Picture, options: EncodeOptions) -> bytes:
         """As `encode_with`, of a picture in memory: its size is not checked again. Raises `BadPicture`."""
-        if options.refine_steps and self.checkpoint.config.rates.distortion.value != "mse":
+        if options.refine_steps and self.engine.tune is not Tune.PSNR:
             raise UsageError("refining is by MSE, and these weights are for MS-SSIM: leave it out, or tune for psnr")
         height, width = picture.pixels.shape[:2]
-        encoding = _Encoding(self.engine, picture.stripped() if options.strip else picture, options)
+        engine = self._engines.to_refine(self.engine) if options.refine_steps else self.engine
+        encoding = _Encoding(engine, picture.stripped() if options.strip else picture, options)
         with engines.computing():
             return encoding.file(options.size_bytes(width * height))
 
@@ -166,7 +178,7 @@ class Codec:
         import torch
 
         y_hat, _ = self.open_file(data).latents()
-        return y_hat.to(torch.float64, copy=True)  # made outside, it may be trained on
+        return torch.as_tensor(y_hat).to(torch.float64, copy=True)  # made outside, it may be trained on
 
     def memory_to_encode_bytes(self, width: int, height: int, refined: bool = False) -> int:
         """About how much memory the whole process needs to encode a picture of so many pixels.
@@ -274,9 +286,9 @@ class _Encoding:
         engine, picture, seen = self.engine, self.picture, self.picture.pixels if self.options.filtered else None
         y, z = engine.latents(picture.pixels, level.index, refine_steps)
         payloads, y_hat, coefficients = engine.write_filtered(y, z, level.index, seen)
-        (height, width), weights = picture.pixels.shape[:2], engine.checkpoint
+        height, width = picture.pixels.shape[:2]
         flags = (GREY if picture.grey else 0) | (0 if coefficients is None else FILTERED)
-        header = Header(engines.model_id(weights.name), weights.hash, width, height, level.index, flags)
+        header = Header(engines.model_id(engine.name), engine.hash, width, height, level.index, flags)
         alone: dict[int, bytes] = {Kind.LATENTS: payloads[0]} if len(payloads) == 1 else {}
         container = Container(header, pack_extras(picture) | alone, () if alone else payloads)
         return _Coded(write_container(container), y_hat, coefficients)

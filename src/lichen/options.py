@@ -22,6 +22,23 @@ def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
     return crop
 
 
+class EngineName(enum.Enum):
+    """What runs a model."""
+
+    AUTO = "auto"  # exported graphs where there are some, else the lab's
+    ONNX = "onnx"  # exported graphs, by ONNX Runtime
+    TORCH = "torch"  # the lab's, by PyTorch: all models, CUDA, native bfloat16, the search for better latents
+
+    @staticmethod
+    def of(value: EngineName | str) -> EngineName:
+        """One of them, also by its value. Raises `UsageError`."""
+        try:
+            return EngineName(value)
+        except ValueError as error:
+            known = ", ".join(name.value for name in EngineName)
+            raise UsageError(f"`engine` must be one of {known}, not {value!r}") from error
+
+
 class Tune(enum.Enum):
     """What files are to be good at, for their size."""
 

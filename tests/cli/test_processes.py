@@ -5,28 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
 from tests.command import run
-
-
-def test_put_off_module_runs_when_asked():
-    """What coding does not need of PyTorch is imported by the first who does, and by nobody before."""
-    program = """
-        import sys
-        from lichen.cli.imports import without_tracing
-        without_tracing("cpu")
-        import torch
-        late = sys.modules["torch._meta_registrations"]
-        assert "register_meta" not in vars(late), "imported at once"
-        assert torch.nn.Conv2d(3, 4, 3)(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
-        assert "register_meta" not in vars(late), "imported by a convolution"
-        assert callable(torch._meta_registrations.register_meta)
-        assert not hasattr(late, "nothing_of_this_name")
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
 
 
 def ended(program: str, pipe: str = "") -> int:

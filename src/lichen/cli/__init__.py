@@ -57,7 +57,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _OPTIONAL:
             raise
-        say(f"lichen: this needs {error.name}: pip install 'lichen[eval]'")
+        say(f"lichen: this needs {error.name}: pip install '.[eval]' in Lichen's folder")
         sys.exit(EXIT_USAGE)
     except OSError as error:  # of standard output, or where no file was expected
         with contextlib.suppress(OSError):

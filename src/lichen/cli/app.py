@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from lichen.errors import LichenError, UsageError
-from lichen.options import Tune
+from lichen.options import EngineName, Tune
 from lichen.version import __version__
 
 EXIT_USAGE, EXIT_INPUT, EXIT_STOPPED = 2, 3, 130
@@ -39,6 +39,12 @@ Inputs = Annotated[
         help="Files or folders; `-` is standard input.", show_default=False, parser=_as_path, metavar="INPUTS..."
     ),
 ]
+OptionalInputs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Files or folders; `-` is standard input.", show_default=False, parser=_as_path, metavar="INPUTS..."
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -60,7 +66,8 @@ SkipExisting = Annotated[
 Weights = Annotated[Path | None, typer.Option(help="Weights file, or folder with the model's.")]
 Tuned = Annotated[Tune, typer.Option(help="What files are to be good at; decoding knows by itself.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to PyTorch.")]
+Engine = Annotated[EngineName, typer.Option(help="What runs the model; by itself graphs where there are some.")]
+Threads = Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 leaves it to the engine.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels.")]
 MaxMemory = Annotated[
     str | None, typer.Option(help="Refuse pictures that would need more, e.g. 2GB; the result never depends on it.")

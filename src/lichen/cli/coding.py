@@ -15,12 +15,14 @@ from lichen.cli.app import (
     EXIT_INPUT,
     Device,
     DryRun,
+    Engine,
     Force,
     Inputs,
     Json,
     JsonLines,
     MaxMemory,
     MaxPixels,
+    OptionalInputs,
     Output,
     Quiet,
     Recursive,
@@ -32,10 +34,9 @@ from lichen.cli.app import (
     parse_size,
     say,
 )
-from lichen.cli.imports import without_tracing
 from lichen.cli.job import Shown, codec_of, job_options, run_tasks
 from lichen.errors import BadInput, UsageError
-from lichen.options import Crop, DecodeOptions, EncodeOptions, FirstGroups, Tune
+from lichen.options import Crop, DecodeOptions, EncodeOptions, EngineName, FirstGroups, Tune
 
 if TYPE_CHECKING:
     from lichen.batch.tasks import Done, Task
@@ -97,6 +98,7 @@ def encode(
     model: Annotated[str, typer.Option(help="Row of the zoo to encode with.")] = "lichen",
     weights: Weights = None,
     device: Device = "cpu",
+    engine: Engine = EngineName.AUTO,
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     max_memory: MaxMemory = None,
@@ -107,14 +109,13 @@ def encode(
     `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic` ·
     `lichen encode photo.png --tune ms-ssim` · `lichen encode photo.png --refine 30` (slow to encode, and smaller)
     """
-    without_tracing(device, refine)
     from lichen.batch.work import Encode
 
     targets = None if target_size is None else parse_size(target_size), target_bpp, target_psnr
     options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
     tasks = _tasks_to_encode(inputs, output, keep_ending, recursive)
-    codec, encoder = codec_of(model, weights, max_pixels, how, tune=tune), functools.partial(Encode, options=options)
+    codec, encoder = codec_of(model, weights, max_pixels, how, tune, engine), functools.partial(Encode, options=options)
     run_tasks(tasks, codec, functools.partial(encoder, force=force), how, Shown(_encoded, quiet, as_json, dry_run))
 
 
@@ -197,6 +198,7 @@ def decode(
     as_json: JsonLines = False,
     weights: Weights = None,
     device: Device = "cpu",
+    engine: Engine = EngineName.AUTO,
     threads: Threads = 0,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     max_memory: MaxMemory = None,
@@ -207,25 +209,35 @@ def decode(
     `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
     `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
     """
-    without_tracing(device)
     from lichen.batch.work import Decode
 
     ending = _ending(to)
     options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
     tasks = _tasks_to_decode(inputs, output, ending, recursive)
-    codec, decoder = codec_of("lichen", weights, max_pixels, how), functools.partial(Decode, options=options)
+    codec, decoder = (
+        codec_of("lichen", weights, max_pixels, how, engine=engine),
+        functools.partial(Decode, options=options),
+    )
     worker = functools.partial(decoder, ending=ending, force=force)
     run_tasks(tasks, codec, worker, how, Shown(_decoded, quiet, as_json, dry_run))
 
 
 @app.command()
-def info(inputs: Inputs, recursive: Recursive = False, as_json: Json = False) -> None:
+def info(
+    inputs: OptionalInputs = None,
+    recursive: Recursive = False,
+    as_json: Json = False,
+    engines: Annotated[bool, typer.Option("--engines", help="Say what runs models here.")] = False,
+) -> None:
     """Show what `.lic` files say of themselves, after checking all their checksums.
 
-    Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp` · `lichen info compressed/ -r`
+    Examples: `lichen info a.lic` · `lichen info --json a.lic | jq .bpp` · `lichen info compressed/ -r` ·
+    `lichen info --engines`
     """
-    without_tracing("cpu")
+    if engines or not inputs:
+        _say_engines(engines, as_json)
+        return
     from lichen.batch.tasks import Naming, plan
     from lichen.runtime.describe import describe_file
 
@@ -242,3 +254,17 @@ def info(inputs: Inputs, recursive: Recursive = False, as_json: Json = False) ->
         typer.echo("\n".join(f"{key:>16}  {value}" for key, value in facts.items()))
     if failed:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _say_engines(asked: bool, as_json: bool) -> None:
+    """What runs models on this machine. Raises `UsageError` where nobody asked."""
+    if not asked:
+        raise UsageError("name a file, or ask for --engines")
+    from lichen.runtime.describe import describe_engines
+
+    facts = describe_engines()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for name, said in facts.items():
+        typer.echo(f"{name:>8}  {said}")

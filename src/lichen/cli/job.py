@@ -16,6 +16,7 @@ import typer
 from lichen.cli.app import EXIT_INPUT, EXIT_USAGE, parse_size, say
 from lichen.cli.progress import Bar, with_progress
 from lichen.errors import UsageError
+from lichen.options import EngineName, Tune
 
 if TYPE_CHECKING:
     from lichen.batch.budget import MemoryBudget
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from lichen.batch.tasks import Done, Task
     from lichen.batch.work import Work
     from lichen.codec import Codec
-    from lichen.options import Tune
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,17 @@ def job_options(threads: int, device: str, max_memory: str | None, skip_existing
 
 
 def codec_of(
-    model: str, weights: Path | None, max_pixels: int, how: JobOptions, tune: Tune | None = None
+    model: str,
+    weights: Path | None,
+    max_pixels: int,
+    how: JobOptions,
+    tune: Tune = Tune.PSNR,
+    engine: EngineName = EngineName.AUTO,
 ) -> Callable[[], Codec]:
     """What loads the codec of a job, when that has begun."""
     from lichen.codec import Codec
-    from lichen.options import Tune
 
-    wanted = functools.partial(Codec, model, weights, how.device, max_pixels, max_memory_bytes=how.memory_bytes)
-    return functools.partial(wanted, tune=tune or Tune.PSNR)
+    return functools.partial(Codec, model, weights, how.device, max_pixels, how.memory_bytes, tune=tune, engine=engine)
 
 
 def run_tasks(

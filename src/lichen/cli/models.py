@@ -75,3 +75,17 @@ def import_(
     target = output or source.with_name(f"{bare}.safetensors")
     converted = convert(source, target, force)
     typer.echo(f"{source}: {converted.architecture} -> {target}: {converted.row}")
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Argument(help="A weights file.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
+) -> None:
+    """Write the graphs that the codec runs without PyTorch, for the config of some weights: part of a release.
+
+    Example: `lichen export src/lichen/weights/lichen.safetensors -o src/lichen/graphs/lichen`
+    """
+    from lichen.lab.export.write import export as write
+
+    write(weights, output, typer.echo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
 from lichen.errors import BadInput
 from lichen.image.files import read_whole
-from lichen.runtime.engines import info_of_weights, model_name
+from lichen.runtime.engines import has_lab, has_onnx, info_of_weights, model_name
+from lichen.runtime.graphs import packaged
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -40,3 +42,11 @@ def describe_file(path: Path) -> dict[str, Any]:
         "extras_bytes": extras,
         "overhead_bytes": len(data) - payload_bytes - sum(extras.values()),
     }
+
+
+def describe_engines() -> dict[str, str]:
+    """What runs models on this machine: each engine's version or remedy, and the weights that it runs by itself."""
+    graphs = ", ".join(bundle.folder.name for bundle in packaged())
+    onnx = f"ONNX Runtime {version('onnxruntime')}: {graphs}" if has_onnx() else "missing: pip install onnxruntime"
+    torch = f"PyTorch {version('torch')}: all models" if has_lab() else "missing: install the extra `lab`"
+    return {"onnx": onnx, "torch": torch}

@@ -1,25 +1,31 @@
-"""Where the codec finds what runs a model: its engine, its weights and its id. The lab is imported when it is called.
+"""Where the codec finds what runs a model: its engine, its weights and its id.
 
-Only `load_engine` and `check_device` load `lichen.lab.engine`, and with it PyTorch.
+Models that have graphs in the box need no PyTorch. The lab is imported when it is called: `lab` is the only door to it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lichen.bitstream.fields import Header
-from lichen.errors import BadFile, UnknownWeights, UnsupportedFile
+from lichen.errors import BadFile, DeviceError, UnknownWeights, UnsupportedFile, UsageError
+from lichen.options import EngineName, Tune
+from lichen.runtime.engine import Engine
+from lichen.runtime.graphs import packaged
 from lichen.runtime.memory import typed_memory_errors
 from lichen.runtime.weights import find_by_hash, find_tuned
+from lichen.runtime.weights_file import WeightsInfo, weights_info
 
 if TYPE_CHECKING:
-    from lichen.lab.engine.engine import Engine
-    from lichen.lab.models.checkpoint import WeightsInfo
-    from lichen.options import Tune
+    from lichen.lab.models.checkpoint import Checkpoint
+
+_REMEDY = "install Lichen with its extra `lab` (pip install '.[lab]' in its folder)"
 
 
 class Engines:
@@ -29,17 +35,23 @@ class Engines:
     another device, `DeviceError` where there is no CUDA.
     """
 
-    def __init__(self, extra: Path | None, device: str) -> None:
+    def __init__(self, extra: Path | None, device: str, wanted: EngineName) -> None:
         check_device(device)
-        self._extra, self._device = extra, device
+        self._extra, self._device, self._wanted = extra, device, wanted
         self._lock = threading.Lock()
         self._loaded: dict[bytes, Engine] = {}
 
     def to_encode(self, model: str, tune: Tune) -> Engine:
         """The engine of a model's weights. Raises `UnknownWeights`, `BadCheckpoint`, `UsageError`."""
-        engine = load_engine(find_tuned(model, tune, self._extra), self._device)
-        self._loaded[engine.checkpoint.hash] = engine
+        engine = load_engine(find_tuned(model, tune, self._extra), self._device, self._wanted)
+        self._loaded[engine.hash] = engine
         return engine
+
+    def to_refine(self, engine: Engine) -> Engine:
+        """The engine that searches for better latents, of the same weights. Raises `UsageError` without the lab."""
+        if engine.refines:
+            return engine
+        return load_engine(engine.path, self._device, EngineName.TORCH)
 
     def to_decode(self, header: Header) -> Engine:
         """The engine of a file's weights. Raises `UnsupportedFile`, `UnknownWeights`, `BadCheckpoint`, `BadFile`."""
@@ -51,69 +63,108 @@ class Engines:
         with self._lock:
             engine = self._loaded.get(header.weights)
             if engine is None:
-                engine = load_engine(find_by_hash(header.weights, self._extra), self._device)
+                engine = load_engine(find_by_hash(header.weights, self._extra), self._device, self._wanted)
                 self._loaded[header.weights] = engine
-        if engine.checkpoint.name != name:
+        if engine.name != name:
             raise BadFile("the file's model and weights do not belong together: it is damaged; get it anew")
         return engine
 
 
-def load_engine(path: Path, device: str) -> Engine:
-    """The engine of a weights file, on cpu or cuda. Raises `UnknownWeights`, `BadCheckpoint`, `DeviceError`."""
-    from lichen.lab.engine.engine import Engine, find_device
+def load_engine(path: Path, device: str, wanted: EngineName) -> Engine:
+    """The engine of a weights file, on cpu or cuda.
 
-    return Engine.load(path, find_device(device))
+    Raises `UnknownWeights`, `BadCheckpoint`, `DeviceError`, and `UsageError` where the wanted engine cannot run it.
+    """
+    if wanted is EngineName.ONNX and device != "cpu":
+        raise UsageError("exported graphs run on the CPU; leave out the device, or the engine")
+    if wanted is not EngineName.TORCH and device == "cpu" and has_onnx():
+        from lichen.runtime.onnx_engine import OnnxEngine
+
+        engine = OnnxEngine.load(path)
+        if engine is not None:
+            return engine
+    if wanted is EngineName.ONNX:
+        missing = "no graphs of its config are in the box" if has_onnx() else "ONNX Runtime is not installed"
+        raise UsageError(f"{path}: {missing}; set `engine` to torch")
+    found: Engine = lab("lichen.lab.engine.engine").load(path, device)
+    return found
+
+
+def has_onnx() -> bool:
+    """Whether ONNX Runtime is installed."""
+    return importlib.util.find_spec("onnxruntime") is not None
+
+
+def has_lab() -> bool:
+    """Whether PyTorch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def lab(module: str) -> Any:
+    """A module of the lab. Raises `UsageError` where PyTorch is not installed."""
+    if not has_lab():
+        raise UsageError(f"this needs PyTorch, which is not installed: {_REMEDY}")
+    return importlib.import_module(module)
 
 
 def check_device(name: str) -> None:
     """Raises `UsageError` for another name than cpu or cuda, `DeviceError` where there is no CUDA."""
-    from lichen.lab.engine.engine import find_device
-
-    find_device(name)
+    if name not in {"cpu", "cuda"}:
+        raise UsageError(f"`device` must be cpu or cuda, not {name!r}")
+    if name == "cuda" and not (has_lab() and importlib.import_module("torch").cuda.is_available()):
+        raise DeviceError("there is no CUDA device; set `device` to cpu")
 
 
 @contextlib.contextmanager
 def computing() -> Iterator[None]:
-    """While engines work: no gradients are kept, and an allocation that fails becomes `OutOfMemory`."""
-    import torch
-
-    with typed_memory_errors(), torch.inference_mode():
+    """While engines work: an allocation that fails becomes `OutOfMemory`."""
+    with typed_memory_errors():
         yield
+
+
+def _with_graphs() -> dict[str, int]:
+    """The models that run without the lab, and their ids."""
+    return {bundle.manifest["model"]: int(bundle.manifest["id"]) for bundle in packaged()}
 
 
 def check_model(name: str) -> None:
     """Raises `UnknownWeights` where no model has this name, with those that there are."""
-    from lichen.lab.models.zoo import row
-
-    row(name)
+    if name not in _with_graphs():
+        lab("lichen.lab.models.zoo").row(name)
 
 
 def model_id(name: str) -> int:
     """What the header of a file states for the model of this name."""
-    from lichen.lab.models.zoo import row
-
-    return row(name).id
+    known = _with_graphs().get(name)
+    return int(lab("lichen.lab.models.zoo").row(name).id) if known is None else known
 
 
 def model_name(number: int) -> str | None:
-    """The inverse of `model_id`; None for a number that this version does not know."""
-    from lichen.lab.models.zoo import name_of
-
-    return name_of(number)
+    """The inverse of `model_id`; None for a number that this version does not know, or cannot without the lab."""
+    found = next((name for name, known in _with_graphs().items() if known == number), None)
+    if found is None and has_lab():
+        name: str | None = lab("lichen.lab.models.zoo").name_of(number)
+        return name
+    return found
 
 
 def known_models() -> str:
     """The numbers and names of all models, for messages."""
-    from lichen.lab.models.zoo import ZOO
+    if not has_lab():
+        listed = ", ".join(f"{number} {name}" for name, number in _with_graphs().items())
+        return f"{listed}; others need PyTorch: {_REMEDY}"
+    return ", ".join(f"{row.id} {row.name}" for row in lab("lichen.lab.models.zoo").ZOO)
 
-    return ", ".join(f"{row.id} {row.name}" for row in ZOO)
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """A weights file as a model of the lab. Raises `BadCheckpoint`, and `UsageError` without PyTorch."""
+    found: Checkpoint = lab("lichen.lab.models.checkpoint").load_checkpoint(path)
+    return found
 
 
 def info_of_weights(wanted: bytes) -> WeightsInfo | None:
     """What the weights with this hash say of themselves; None where they are not found."""
-    from lichen.lab.models.checkpoint import listed
-
     try:
-        return listed(find_by_hash(wanted))
+        return weights_info(find_by_hash(wanted))
     except UnknownWeights:
         return None

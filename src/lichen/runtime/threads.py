@@ -1,20 +1,37 @@
-"""How many threads compute, of this process and its pictures together."""
+"""How many threads compute, of this process and its pictures together, whatever engine runs."""
 
 from __future__ import annotations
+
+import os
+import sys
+
+_asked = 0
 
 
 def set_threads(count: int) -> None:
     """Compute with so many threads of the CPU from now on; 0 leaves it as it is."""
+    global _asked  # noqa: PLW0603 - a process has one
     if count:
-        import torch
+        _asked = count
+        apply_to_torch()
 
-        torch.set_num_threads(count)
+
+def threads() -> int:
+    """How many were asked for; 0: as many as the engine takes."""
+    return _asked
+
+
+def apply_to_torch() -> None:
+    """Let PyTorch, where it is loaded, compute with the threads that were asked for."""
+    torch = sys.modules.get("torch")
+    if torch is not None and _asked:
+        torch.set_num_threads(_asked)
 
 
 def shared_threads(device: str) -> int:
     """The threads that pictures can share; one for a graphics card, whose memory is not estimated."""
     if device != "cpu":
         return 1
-    import torch
-
-    return torch.get_num_threads()
+    torch = sys.modules.get("torch")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _asked or (available if torch is None else int(torch.get_num_threads()))

@@ -359,7 +359,7 @@ def test_an_extra_that_is_not_installed(module, monkeypatch, capsys):
 
     monkeypatch.setattr("lichen.cli.evaluation._deltas", absent)
     assert lichen("bdrate", "vtm", "vtm") == 2
-    assert f"needs {module}: pip install 'lichen[eval]'" in capsys.readouterr().err
+    assert f"needs {module}: pip install '.[eval]' in Lichen's folder" in capsys.readouterr().err
 
 
 def test_the_command_names_what_is_missing(monkeypatch, pictures, tmp_path, capsys):

@@ -18,13 +18,14 @@ from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.lab.models.config import MsSsimRates
 from lichen.lab.models.transform_configs import Filter
 from lichen.lab.models.zoo import row
-from lichen.lab.post_filter.choice import Sums, choose, cost, project, quantised, sums
+from lichen.lab.post_filter.choice import choose, sums
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.post_filter.learning import Example, learn
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.tensors import to_float
 from lichen.metrics import psnr_db
 from lichen.runtime import tiles
+from lichen.runtime.filter_choice import Sums, cost, project, quantised
 from lichen.runtime.memory import MemoryEstimate
 from tests.small import learned, scene, small_checkpoint
 

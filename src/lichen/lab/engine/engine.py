@@ -28,10 +28,11 @@ from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
 from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
-from lichen.options import Crop, FirstGroups
+from lichen.options import Crop, FirstGroups, Tune
 from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate
+from lichen.runtime.threads import apply_to_torch
 from lichen.runtime.tiles import (
     PriorHalos,
     PriorTiling,
@@ -58,11 +59,38 @@ class Engine:
     @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
     def load(path: Path, device: torch.device) -> Engine:
         keep_freed_memory()
+        apply_to_torch()
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
         engine = Engine(checkpoint, checkpoint.model.fixed_point_prior(), device)
         engine._memory  # noqa: B018 - measured while no other thread uses the model
         return engine
+
+    @property
+    def name(self) -> str:
+        """The row of the zoo that its weights are of."""
+        return self.checkpoint.name
+
+    @property
+    def hash(self) -> bytes:
+        """What names its weights in files."""
+        return self.checkpoint.hash
+
+    @property
+    def path(self) -> Path:
+        """Its weights file."""
+        return self.checkpoint.path
+
+    @property
+    def tune(self) -> Tune:
+        """What its weights are trained for."""
+        mse = self.checkpoint.config.rates.distortion is Distortion.MSE
+        return Tune.PSNR if mse else Tune.MS_SSIM
+
+    @property
+    def refines(self) -> bool:
+        """Whether it can search for better latents."""
+        return True
 
     @property
     def levels(self) -> int:
@@ -114,6 +142,7 @@ class Engine:
         prior = None if alone or self._prior_halos is None else PriorTiling(whole, coded, self._prior_halos)
         return Tiling(height, width, transforms, prior)
 
+    @torch.inference_mode()
     def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
 
@@ -166,6 +195,7 @@ class Engine:
         cut = to_float(pixels[rows, columns])
         return extend_to(cut, *(side * stride for side in tile.shape)).to(self.device)
 
+    @torch.inference_mode()
     def samples(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int) -> list[Sample]:
         """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: tiles of them.
 
@@ -186,6 +216,7 @@ class Engine:
         """Latents -> payloads, one for each channel group, and y_hat. The same y and z give the same bytes anywhere."""
         return self.write_filtered(y, z, level, None)[:2]
 
+    @torch.inference_mode()
     def write_filtered(
         self, y: Tensor, z: Tensor, level: int, pixels: NDArray[np.uint8] | None
     ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
@@ -212,6 +243,7 @@ class Engine:
         """
         return self.read_filtered(payloads, level, height, width, first, False)[0]
 
+    @torch.inference_mode()
     def read_filtered(
         self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -244,6 +276,7 @@ class Engine:
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact).y_hat
 
+    @torch.inference_mode()
     def pixels(
         self,
         y_hat: Tensor,
@@ -280,6 +313,7 @@ class Engine:
             out[top - y : bottom - y, left - x : right - x] = to_uint8(part[:, :, rows, columns])
         return out
 
+    @torch.inference_mode()
     def thumbnail(self, y_hat: Tensor, level: int, height: int, width: int) -> NDArray[np.uint8]:
         """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
         y_hat = y_hat.float().to(self.device)
@@ -293,6 +327,11 @@ class Engine:
 
     def _position(self, level: int) -> Tensor:
         return torch.tensor([level / LEVEL_STEPS], device=self.device)
+
+
+def load(path: Path, device: str) -> Engine:
+    """The engine of a weights file, on cpu or cuda. Raises `UnknownWeights`, `BadCheckpoint`, `DeviceError`."""
+    return Engine.load(path, find_device(device))
 
 
 def find_device(name: str) -> torch.device:

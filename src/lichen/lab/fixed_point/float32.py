@@ -14,24 +14,29 @@ import functools
 import math
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lichen.errors import BadCheckpoint
-from lichen.lab.fixed_point.grid import ACTIVATION_BITS, fill_of, round_to_grid
+from lichen.lab.fixed_point.grid import ACTIVATION_BITS, fill_of
 from lichen.lab.fixed_point.layers import FixedPointLevelTable
 from lichen.lab.fixed_point.registry import register
 from lichen.lab.transforms.blocks import LevelTable
+from lichen.runtime.fixed_point import (
+    FLOAT32_MAX,
+    FLOAT32_ROUNDER,
+    REACH_BITS,
+    coarseness,
+    depthwise_rounder,
+    minus_offset,
+    stepped,
+)
 
-MAX = 1024.0 - 2.0**-ACTIVATION_BITS
-ROUNDER = 1.5 * 2.0 ** (23 - ACTIVATION_BITS)  # adding it rounds |x| < 1024 to the grid, half to even
-WEIGHT_BITS = 9  # of a weight's magnitude in steps
-WEIGHT_LIMIT = 128  # what a weight must stay below
-WEIGHT_SMALLEST = 2.0**-24  # what an output's largest weight is taken as, at least
-REACH_BITS = 7  # a depthwise layer sees its input within +-128
-_EXPONENT = 0x7F800000  # where a float32 has its exponent
+MAX, ROUNDER = FLOAT32_MAX, FLOAT32_ROUNDER
 _in_double: ContextVar[bool] = ContextVar("in_double", default=False)
 
 
@@ -44,44 +49,25 @@ def round_to_float32_grid(x: Tensor, minus_offset: Tensor) -> Tensor:
     return x.sub_(minus_offset).sub_(ROUNDER).clamp_(-MAX, MAX)
 
 
-def coarse(pixels: Tensor, coarseness: Tensor) -> Tensor:
+def coarse(pixels: Tensor, by: Tensor) -> Tensor:
     """float32 (..., C) -> the same, rounded half to even to each pixel's own step.
 
     With 2^e above the largest magnitude of the C values, and not above its double, the step is 2^(e + sum_bits - 24);
-    `coarseness` () is 1.5 * 2^sum_bits. The power of two is found by arithmetic alone (Rump 2008, algorithm 3.6), which
+    `by` () is 1.5 * 2^sum_bits. The power of two is found by arithmetic alone (Rump 2008, algorithm 3.6), which
     is the same in every engine.
     """
     # Not aminmax, which takes ten times as long.
     largest = pixels.abs().amax(dim=-1, keepdim=True).clamp(min=2.0**-ACTIVATION_BITS)
     scaled = largest * (2.0**23 + 1)
     power = (scaled - (scaled - scaled * 2.0**-24)).abs()  # 2^(e - 1); (1 - 2^-24) would be taken for 1
-    rounder = power * coarseness
+    rounder = power * by
     return (pixels + rounder).sub_(rounder)
 
 
-def stepped(weight: Tensor) -> tuple[Tensor, list[int]]:
-    """Weights (Cout, ...) as multiples of each output's step, and the bits of its sum of magnitudes in steps.
-
-    Raises `BadCheckpoint` for weights that are not finite or beyond 128.
-    """
-    rows = weight.detach().double().flatten(1)
-    largest = rows.abs().amax(dim=1, keepdim=True)
-    if not bool((largest < WEIGHT_LIMIT).all()):
-        raise BadCheckpoint(f"a weight of the prior is not within +-{WEIGHT_LIMIT}: the weights file is damaged")
-    largest = largest.clamp_(min=WEIGHT_SMALLEST)
-    step = torch.exp2((torch.frexp(largest).exponent - WEIGHT_BITS).double())
-    step = torch.where(torch.round(largest / step) < 2**WEIGHT_BITS, step, 2 * step)
-    whole = torch.round(rows / step)
-    totals = whole.abs().sum(dim=1).long().tolist()
-    return (whole * step).view(weight.shape), [max((total - 1).bit_length(), 2) for total in totals]
-
-
-def _minus_offset(conv: nn.Conv2d) -> Tensor:
-    """(Cout,) float32: minus the bias on the grid, and minus what rounds to the grid when added."""
+def _bias(conv: nn.Conv2d) -> NDArray[Any]:
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
-    if not bool(torch.isfinite(bias).all()):
-        raise BadCheckpoint("a bias of the prior is not finite: the weights file is damaged")
-    return -(round_to_grid(bias).clamp_(-MAX, MAX) + ROUNDER).float()
+    found: NDArray[Any] = bias.cpu().numpy()
+    return found
 
 
 def _sums(x: Tensor, weight: Tensor, padding: tuple[int, ...] = (0, 0), groups: int = 1) -> Tensor:
@@ -135,10 +121,11 @@ class Float32Pointwise(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        weight, bits = stepped(conv.weight)
-        self.register_buffer("coarseness", torch.tensor(1.5 * 2.0 ** max(bits)))
-        self.register_buffer("weight", weight.float().contiguous(memory_format=torch.channels_last))
-        self.register_buffer("minus_offset", _minus_offset(conv))
+        weight, bits = stepped(conv.weight.detach().cpu().numpy())
+        self.register_buffer("coarseness", torch.from_numpy(coarseness(bits)))
+        exact = torch.from_numpy(weight).float().contiguous(memory_format=torch.channels_last)
+        self.register_buffer("weight", exact)
+        self.register_buffer("minus_offset", torch.from_numpy(minus_offset(_bias(conv))))
 
     def forward(self, x: Tensor) -> Tensor:
         sums = _sums(self.prepared(x), self.weight)
@@ -166,11 +153,10 @@ class Float32Depthwise(nn.Module):
         super().__init__()
         self.fill = fill_of(conv)
         self.padding: tuple[int, ...] = tuple(int(side) for side in conv.padding)
-        weight, bits = stepped(conv.weight)
-        self.register_buffer("weight", weight.float())
-        rounder = 1.5 * torch.exp2(torch.tensor(bits) + REACH_BITS - 1.0)
-        self.register_buffer("rounder", rounder[:, None, None])
-        self.register_buffer("minus_offset", _minus_offset(conv)[:, None, None])
+        weight, bits = stepped(conv.weight.detach().cpu().numpy())
+        self.register_buffer("weight", torch.from_numpy(weight).float())
+        self.register_buffer("rounder", torch.from_numpy(depthwise_rounder(bits))[:, None, None])
+        self.register_buffer("minus_offset", torch.from_numpy(minus_offset(_bias(conv)))[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         reach, (rows, columns) = 2.0**REACH_BITS, self.padding

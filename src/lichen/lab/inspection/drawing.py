@@ -16,7 +16,7 @@ def sheet(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError("figures need matplotlib: pip install 'lichen[eval]'") from error
+        raise UsageError("figures need matplotlib: pip install '.[eval]' in Lichen's folder") from error
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)

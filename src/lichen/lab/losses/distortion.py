@@ -38,7 +38,7 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     try:
         from pytorch_msssim import ms_ssim
     except ImportError as error:
-        raise UsageError("MS-SSIM needs pytorch-msssim: pip install 'lichen[train]'") from error
+        raise UsageError("MS-SSIM needs pytorch-msssim: pip install '.[lab]' in Lichen's folder") from error
     with torch.autocast(x.device.type, enabled=False):
         similarity: Tensor = ms_ssim(x_hat.float(), x.float(), data_range=1.0, size_average=False)
     return 1 - similarity

@@ -19,11 +19,11 @@ from torch.overrides import TorchFunctionMode
 
 from lichen.errors import BadCheckpoint, UnknownWeights
 from lichen.image.files import write_atomically
-from lichen.lab.models.config import Distortion, ModelConfig, from_json, to_json
+from lichen.lab.models.config import ModelConfig, from_json, to_json
 from lichen.lab.models.model import Model
-from lichen.options import Tune
 from lichen.runtime.migration import migrate_name
-from lichen.runtime.weights import HASH_BYTES, hash_of, weights_files
+from lichen.runtime.weights import HASH_BYTES, weights_files
+from lichen.runtime.weights_file import WeightsInfo, weights_info
 
 _ABOUT = "lichen"  # the metadata entry: name, config and facts as JSON
 
@@ -37,6 +37,7 @@ class Checkpoint:
     config: ModelConfig
     hash: bytes
     facts: dict[str, Any]
+    path: Path
 
 
 def save_checkpoint(
@@ -103,7 +104,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if model.post_filter is not None and not model.post_filter.sane:
         raise BadCheckpoint(f"{path}: the numbers of its filters are out of all range; train or download it anew")
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Checkpoint(name, model, config, digest[:HASH_BYTES], facts)
+    return Checkpoint(name, model, config, digest[:HASH_BYTES], facts, path)
 
 
 def _about(path: Path, metadata: dict[str, str] | None) -> tuple[str, ModelConfig, dict[str, Any]]:
@@ -115,34 +116,10 @@ def _about(path: Path, metadata: dict[str, str] | None) -> tuple[str, ModelConfi
     return about["name"], config, about["facts"]
 
 
-_TRAINED_FOR = {Distortion.MSE: Tune.PSNR, Distortion.MS_SSIM: Tune.MS_SSIM}
-
-
-@dataclass(frozen=True)
-class WeightsInfo:
-    """A weights file as a list shows it: its row's name, its hash, and what it was trained for."""
-
-    path: Path
-    name: str
-    hash: bytes
-    trained_for: Tune
-
-
-def listed(path: Path) -> WeightsInfo:
-    """What a weights file says of itself; its tensors are not read. Raises `BadCheckpoint`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            name, config, _ = _about(path, file.metadata())
-        digest = hash_of(path)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    return WeightsInfo(path, name, digest, _TRAINED_FOR[config.rates.distortion])
-
-
 def available_weights() -> list[WeightsInfo]:
     """The weights that need no naming: those of $LICHEN_WEIGHTS, then the package's; files of others are left out."""
     found = []
     for path in weights_files(None):
         with contextlib.suppress(BadCheckpoint):
-            found.append(listed(path))
+            found.append(weights_info(path))
     return found

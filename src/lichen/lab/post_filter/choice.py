@@ -1,12 +1,10 @@
-"""The encoder's side: which filter brings a decoded picture nearest to its original, for what bits cost."""
+"""The lab engine's side of choosing an adaptive post-filter: what decoded tensors and their originals show."""
 
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,33 +14,13 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from lichen.lab.post_filter.filters import PostFilter
-from lichen.lab.prior.families import Logistic
+from lichen.runtime.filter_choice import Sums, best_numbers, prices_at, project
 
-LARGEST = 1023  # whole numbers beyond are not tried
-_STATED_BITS = 8  # what stating a filter at all may cost beside its numbers: the last word of a stream may end later
 _TRUE = 0.8  # the share of what was expected that must come true
-_SWEEPS = 3
 _SAMPLES = 2**14  # places of a window that are compared, about
 _CHUNK = 2**16  # and at once
 
 Sample = tuple[Tensor, Tensor]  # what was decoded (1, 3, H, W), and the picture (1, 3, h, w) at its top left
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Of taps t (F,), what a filter sees around a pixel, and errors x - x_hat (3,), over so many pixels.
-
-    `gram` (F, F) of t t', `cross` (F, 3) of t (x - x_hat)', `error` of their squares; float64.
-    """
-
-    gram: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    error: float
-    pixels: int
-
-    def __add__(self, other: Sums) -> Sums:
-        gram, cross = self.gram + other.gram, self.cross + other.cross
-        return Sums(gram, cross, self.error + other.error, self.pixels + other.pixels)
 
 
 def sums(x_hat: Tensor, x: Tensor, side: int, every_pixel: bool = False) -> Sums:
@@ -91,13 +69,6 @@ def _scattered(length: int, every: int) -> Tensor:
     return starts + (torch.from_numpy(chance) * (length - starts).clamp(max=every)).long()
 
 
-def project(found: Sums, taps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A (K, K) and b (K,): with coefficients c of the principal filters squared errors fall by 2 b c - c A c."""
-    colours = range(3)
-    matrix = sum(taps[:, c].T @ found.gram @ taps[:, c] for c in colours)
-    return np.asarray(matrix), np.asarray(sum(taps[:, c].T @ found.cross[:, c] for c in colours))
-
-
 def choose(
     principal: PostFilter, samples: Sequence[Sample], level: float, hyper_latents: int, pixels: int, lam: float
 ) -> NDArray[np.int64] | None:
@@ -108,9 +79,12 @@ def choose(
     there is no filter.
     """
     taps: NDArray[np.float64] = principal.taps().double().cpu().numpy()
+    parameters = principal.entropy_parameters(level, hyper_latents)
+    prices = prices_at(parameters.scale[0, 0].double().numpy(), parameters.skipped[0, 0].numpy())
     for every_pixel in (False, True):
         found = functools.reduce(operator.add, (sums(*sample, principal.side, every_pixel) for sample in samples))
-        numbers, expected = _best(principal, project(found, taps), level, hyper_latents, lam * pixels / found.pixels)
+        projected, own = project(found, taps), lam * pixels / found.pixels
+        numbers, expected = best_numbers(projected, principal.step(level, hyper_latents), prices, own)
         if numbers is None:
             return None
         coefficients = torch.from_numpy(numbers) * principal.step(level, hyper_latents)
@@ -123,72 +97,3 @@ def _error(principal: PostFilter, coefficients: Tensor, x_hat: Tensor, x: Tensor
     """The squared error that a filter leaves."""
     left = principal(x_hat, coefficients)[:, :, : x.shape[2], : x.shape[3]].sub_(x)
     return float(left.square_().sum(dim=3).double().sum())
-
-
-def _best(
-    principal: PostFilter,
-    projected: tuple[NDArray[np.float64], NDArray[np.float64]],
-    level: float,
-    hyper_latents: int,
-    lam: float,
-) -> tuple[NDArray[np.int64] | None, float]:
-    """The best whole numbers, and by how much squared errors should fall; `lam` is for a pixel that was looked at."""
-    step, worth = principal.step(level, hyper_latents), lam * 255**2 / 3  # bits for each unit of squared errors
-    matrix, vector = projected[0] * step**2, projected[1] * step
-    parameters = principal.entropy_parameters(level, hyper_latents)
-    prices = prices_at(parameters.scale[0, 0])
-    prices[parameters.skipped[0, 0].numpy()] = [0.0] + [np.inf] * LARGEST  # what is skipped cannot be but 0
-    numbers = quantised(worth * matrix, worth * vector, prices)
-    if cost(numbers, worth * matrix, worth * vector, prices) >= -_STATED_BITS:
-        return None, 0.0
-    return numbers, float(2 * vector @ numbers - numbers @ matrix @ numbers)
-
-
-def quantised(
-    matrix: NDArray[np.float64], vector: NDArray[np.float64], prices: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Whole numbers s for which s A s - 2 b s + the sum of prices[k, |s_k|] is small: bettered one after the other.
-
-    From the best filter, rounded, and from none: where filters can hardly be told apart (a grey picture's colours) the
-    former is far off.
-    """
-    ridge = 1e-6 * float(np.trace(matrix)) / len(vector) + 1e-12
-    best = np.rint(np.linalg.solve(matrix + ridge * np.eye(len(vector)), vector)).clip(-LARGEST, LARGEST)
-    found = [_bettered(start, matrix, vector, prices, ridge) for start in (best, np.zeros_like(best))]
-    return min(found, key=lambda s: cost(s, matrix, vector, prices))
-
-
-def cost(
-    numbers: NDArray[np.int64], matrix: NDArray[np.float64], vector: NDArray[np.float64], prices: NDArray[np.float64]
-) -> float:
-    """s A s - 2 b s and its price."""
-    price = prices[np.arange(len(numbers)), np.abs(numbers)].sum()
-    return float(numbers @ matrix @ numbers - 2 * vector @ numbers + price)
-
-
-def _bettered(
-    numbers: NDArray[np.float64],
-    matrix: NDArray[np.float64],
-    vector: NDArray[np.float64],
-    prices: NDArray[np.float64],
-    ridge: float,
-) -> NDArray[np.int64]:
-    left = vector - matrix @ numbers
-    for k in [*range(len(vector))] * _SWEEPS:
-        own, before = float(matrix[k, k]), float(numbers[k])
-        pull = float(left[k]) + own * before
-        nearest = math.floor(min(max(pull / (own + ridge), -LARGEST), LARGEST - 1))
-        tried = (0, nearest, nearest + 1)
-        best = min(tried, key=lambda s: s * (own * s - 2 * pull) + prices[k, abs(s)])
-        if best != before:
-            left -= matrix[k] * (best - before)
-            numbers[k] = best
-    whole: NDArray[np.int64] = numbers.astype(np.int64)
-    return whole
-
-
-def prices_at(scales: Tensor) -> NDArray[np.float64]:
-    """Bits (K, sizes) of whole numbers by their size, for deviations (K,)."""
-    sizes = torch.arange(LARGEST + 1, dtype=torch.float64)
-    bits: NDArray[np.float64] = Logistic().bits(sizes, scales[:, None].double()).numpy()
-    return bits

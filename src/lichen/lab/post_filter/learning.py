@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lichen.coding.scales import RAW_SCALE_BITS, SCALE_MAX, SCALE_MIN, SCALES
-from lichen.lab.post_filter.choice import Sums, prices_at, project, quantised
 from lichen.lab.post_filter.filters import USUAL, PostFilter, octaves
+from lichen.runtime.filter_choice import Sums, prices_at, project, quantised
 
 USUAL_PIXELS = 1.5 * 2 ** (USUAL - 1) * 64**2  # of a picture for which tables are: those of Kodak
 _RIDGE = 1e-5  # of the average picture, for filters that are seen nowhere
@@ -75,7 +75,7 @@ def _spreads(taps: NDArray[np.float64], examples: Sequence[Example], step: float
         sums = np.zeros((SCALES, taps.shape[2]))
         for example in examples:
             finer = octaves(example.hyper_latents)
-            prices = prices_at(torch.exp2(raw_scales + finer).clamp(SCALE_MIN, SCALE_MAX))
+            prices = prices_at(torch.exp2(raw_scales + finer).numpy())
             worth = lam * 255**2 / 3 * example.pixels / example.found.pixels
             matrix, vector = project(example.found, taps)
             own = step * 2.0**-finer

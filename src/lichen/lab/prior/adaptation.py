@@ -142,10 +142,12 @@ class Adaptation(nn.Module):
     def _summed(cell: Cell, found: Tensor, statistics: torch.Size, shape: Sequence[int]) -> Tensor:
         """Scores and information (B, n, c, 2) of a cell -> their sums by hyper-latent, (B, h / 4, w / 4, c, 2)."""
         if cell.phase is not None and shape[0] % HYPER_STRIDE == shape[1] % HYPER_STRIDE == 0:
-            return found.unflatten(1, (statistics[0], 2, statistics[1], 2)).sum(dim=(2, 4))
+            halves: Tensor = found.unflatten(1, (statistics[0], 2, statistics[1], 2))
+            return halves.sum(dim=(2, 4))
         sums = found.new_zeros(len(found), statistics.numel(), *found.shape[2:])
         sums.index_add_(1, _places(cell, statistics, shape).to(found.device), found)
-        return sums.unflatten(1, statistics)
+        by_place: Tensor = sums.unflatten(1, statistics)
+        return by_place
 
 
 def log_scale_error(counts: Tensor) -> Tensor:
@@ -161,4 +163,5 @@ def log_scale_error(counts: Tensor) -> Tensor:
     score, information = torch.add(columns[..., :-2, :] + columns[..., 2:, :], x, alpha=2).double().unbind(dim=1)
     units = torch.round(score * 2**ACTIVATION_BITS / (information + PRIOR_STRENGTH))
     octaves = (units / 2**ACTIVATION_BITS).clamp(-ERROR_MAX, ERROR_MAX)
-    return octaves.to(counts.dtype).permute(0, 3, 1, 2)
+    error: Tensor = octaves.to(counts.dtype).permute(0, 3, 1, 2)
+    return error

@@ -45,7 +45,7 @@ class Source(nn.Module):
 
 
 class HyperOnly(Source):
-    """Source of a step that sees the hyper-latent only: the features as they are."""
+    """Source of a step that sees the hyper-latent only: its features (B, F, h, w) as they are."""
 
     def __init__(self, features: int, latents: int) -> None:
         super().__init__()

@@ -70,7 +70,9 @@ class EntropyParameters:
 class Density(Protocol):
     """A learned density: bits of each latent, given its distance from the density's median."""
 
-    def bits(self, residual: Tensor) -> Tensor: ...
+    def bits(self, residual: Tensor) -> Tensor:
+        """residual (B, n, C) -> bits (B, n, C)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class LearnedEntropyParameters:
 
     @property
     def raw_scale(self) -> Tensor:
+        """Zeros (B, n, C)."""
         return torch.zeros_like(self.mean)
 
     @property
@@ -98,6 +101,7 @@ class LearnedEntropyParameters:
 
     @property
     def skipped(self) -> Tensor:
+        """False (B, n, C): all are coded."""
         return torch.zeros_like(self.mean, dtype=torch.bool)
 
     def bits(self, symbols: Tensor) -> Tensor:

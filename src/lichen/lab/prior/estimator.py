@@ -12,7 +12,7 @@ from lichen.lab.prior.noise import Noise
 
 
 def ste_round(x: Tensor) -> Tensor:
-    """round(x) with the gradient of the identity."""
+    """round(x), elementwise, with the gradient of the identity (straight-through estimator)."""
     return x + (torch.round(x) - x).detach()
 
 

@@ -76,6 +76,7 @@ class LearnedDensity(HyperPrior):
         return self.at_all(self.medians, len(level), positions)
 
     def at_all(self, medians: Tensor, batch: int, positions: int) -> LearnedEntropyParameters:
+        """The entropy parameters of `batch` pictures (B, positions, C) about the medians (C,)."""
         return LearnedEntropyParameters(medians.expand(batch, positions, -1), self, self.frequencies)
 
     def bits(self, residual: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def _count_anew(module: nn.Module, *_: Any) -> None:
 
 
 class FixedPointDensity(HyperPrior):
-    """The fixed-point module of a learned density: its medians on the grid, its stored integers."""
+    """The fixed-point module of a learned density: its medians (C,) on the grid, its stored integers."""
 
     medians: Tensor
 
@@ -141,7 +142,7 @@ class FixedPointDensity(HyperPrior):
 
 @dataclass(frozen=True)
 class FactorizedState:
-    """What a factorized prior needs: where there are latents, and those that are decoded."""
+    """What a factorized prior needs: where latents are, `features` (B, M, h, w), rate_level (B,), and y_hat."""
 
     features: Tensor
     rate_level: Tensor

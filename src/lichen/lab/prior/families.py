@@ -69,7 +69,7 @@ def gaussian_bits(residual: Tensor, scale: Tensor, floor: float = FLOOR) -> Tens
 
 
 def gaussian_bits_far(residual: Tensor, scale: Tensor) -> Tensor:
-    """As `gaussian_bits`, but with a useful gradient at any distance.
+    """As `gaussian_bits`, elementwise, but with a useful gradient at any distance.
 
     Computed from log-probabilities, which do not underflow. Beyond 16 bits, where a file would escape,
     bits grow with their logarithm only, so that outliers still pull but do not rule.
@@ -100,9 +100,10 @@ def _tempered(bits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LogScale:
-    """The raw scale is log2 of the scale: our own models."""
+    """The raw scale is log2 of the scale, elementwise: our own models."""
 
     def scale(self, raw_scale: Tensor) -> Tensor:
+        """The scale in quantisation steps, within SCALE_MIN ... SCALE_MAX; beyond, gradients pass that lead back."""
         bounded = lower_bound(raw_scale.float(), math.log2(SCALE_MIN))
         return torch.exp2(upper_bound(bounded, math.log2(SCALE_MAX)))
 
@@ -111,14 +112,16 @@ class LogScale:
         return scale_index(raw_scale)
 
     def thresholds(self) -> tuple[int, ...]:
+        """The 63 raw scales, in units of 2^-12, from which on the next scale index holds."""
         return THRESHOLDS
 
 
 @dataclass(frozen=True)
 class LinearScale:
-    """The raw scale is the scale itself: the papers' models."""
+    """The raw scale is the scale itself, elementwise: the papers' models."""
 
     def scale(self, raw_scale: Tensor) -> Tensor:
+        """As `LogScale.scale`."""
         return upper_bound(lower_bound(raw_scale.float(), SCALE_MIN), SCALE_MAX)
 
     def index(self, raw_scale: Tensor) -> Tensor:
@@ -129,6 +132,7 @@ class LinearScale:
         return index
 
     def thresholds(self) -> tuple[int, ...]:
+        """As `LogScale.thresholds`."""
         return LINEAR_THRESHOLDS
 
 
@@ -138,7 +142,7 @@ class Gaussian:
 
     At scale indices up to `skip` nothing is coded; `floor` is the smallest probability that an
     estimate counts with. `mean_in_cdf`: the mean stays inside the density and y_hat = round(y), for
-    serial models (otherwise y_hat = round(y - mean) + mean).
+    serial models (otherwise y_hat = round(y - mean) + mean). Bits are elementwise.
     """
 
     scale: LogScale | LinearScale = LogScale()
@@ -159,7 +163,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Logistic:
-    """The same for a logistic distribution, of heavier tails than a Gaussian's, about the mean: the default's."""
+    """As `Gaussian`, elementwise, for a logistic distribution about the mean, of heavier tails: the default's."""
 
     scale: LogScale | LinearScale = LogScale()
     skip: int = SKIP
@@ -182,7 +186,7 @@ OURS = Gaussian()
 
 
 def scale_index(raw_scale: Tensor) -> Tensor:
-    """The coder's scale index, 0 ... 63 uint8, of each raw scale (either float): how many thresholds are not above it.
+    """The coder's scale index, 0 ... 63 uint8, of raw scales of any shape: how many thresholds are not above each.
 
     The thresholds lie evenly but for their rounding, so a product and a sum find the index; a test
     compares every raw scale with the 63 integers.

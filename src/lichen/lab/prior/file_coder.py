@@ -59,6 +59,7 @@ class FileReader:
         return torch.zeros_like(parameters.mean) if self._fill_mean else -parameters.centre
 
     def quantize(self, y: Tensor) -> Tensor:
+        """A reader knows no y (B, M, h, w): raises `ValueError`."""
         raise ValueError("a FileReader knows nothing beforehand")
 
 

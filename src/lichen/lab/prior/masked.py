@@ -53,7 +53,10 @@ class MaskedConv(nn.Conv2d):
 
 
 class FixedPointMasked(nn.Module):
-    """The fixed-point module of a masked convolution: one product over gathered windows, closed taps left out."""
+    """The fixed-point module of a masked convolution: one product over gathered windows, closed taps left out.
+
+    (B, Cin, h, w) -> (B, n, Cout) float64 on the grid at `positions` (n,), or at all.
+    """
 
     weight: Tensor
     offset: Tensor

@@ -39,7 +39,7 @@ class Weigh(nn.Module):
 
 
 class LogMean(nn.Module):
-    """log2 of the mean of two deviations that are given as log2: log-sum-exp without over- or underflow."""
+    """log2 of the mean of two deviations, elementwise, given as log2: log-sum-exp without over- or underflow."""
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         return torch.logaddexp2(one.float(), other.float()) - 1

@@ -14,14 +14,14 @@ from lichen.lab.prior.entropy_parameters import EntropyParameters
 
 
 class FixedPointWeigh(nn.Module):
-    """x times two factors in [0, 1]: a product of grid values is exact in float64, and rounded to the grid."""
+    """x (B, n, C) times two factors (B, n, 1) in [0, 1]: exact in float64, and rounded to the grid."""
 
     def forward(self, x: Tensor, similarity: Tensor, confidence: Tensor) -> Tensor:
         return round_to_grid_(x * round_to_grid_(similarity * confidence))
 
 
 class FixedPointLogMean(nn.Module):
-    """log2 of the mean of two deviations that are given as log2, by a frozen table of their difference."""
+    """log2 of the mean of two deviations, elementwise, given as log2: by a frozen table of their difference."""
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
         return torch.maximum(one, other) + look_up("log_mean", (one - other).abs())

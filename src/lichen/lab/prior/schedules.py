@@ -56,7 +56,7 @@ class Cell:
 
     def among(self, mask: Tensor) -> Cell:
         """The same channels at those of its positions where `mask` (h, w) is true."""
-        places = self.places(*mask.shape, mask.device)
+        places = self.places(mask.shape[0], mask.shape[1], mask.device)
         return Cell(self.channels, places[mask.flatten()[places]])
 
     def back(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -129,7 +129,9 @@ class FixedSchedule(Schedule, Protocol):
     """A schedule whose steps have as many different numbers at any size."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """How many numbers the steps have: the sources are shared out by it."""
+        ...
 
 
 def _steps(cells: Iterable[tuple[Cell, ...]]) -> list[Step]:

@@ -38,9 +38,9 @@ def at_points(network: nn.Module, x: Tensor) -> Tensor:
 
 
 class Direct(Source):
-    """The features are the parameters: mean, then raw scale (mean-scale hyperprior, Minnen 2018).
+    """The features (B, 2M, h, w) are the parameters: mean, then raw scale (mean-scale hyperprior, Minnen 2018).
 
-    With `zero_mean` they are the raw scales alone (scale hyperprior, Balle 2018).
+    With `zero_mean` they are the M raw scales alone (scale hyperprior, Balle 2018).
     """
 
     def __init__(self, zero_mean: bool = False) -> None:
@@ -63,10 +63,10 @@ class Direct(Source):
 class Neighbourhood(Source):
     """Hyper-latent, earlier groups of channels and decoded neighbours, joined by 1 x 1 convolutions.
 
-    The neighbours, of the own channels, come through one masked k x k convolution `gather`: causal for
-    serial models (Minnen 2018), a checkerboard for two passes, the first of which sees zeros (He 2021;
-    correlation-loss paper eq. 8; ELIC's g_sp). `channels` (ELIC's g_ch) maps the first `earlier` channels,
-    once for both passes. The input of `aggregate` is: neighbours, earlier groups, features.
+    features (B, F, h, w) and y_hat (B, M, h, w), zero where unknown. The neighbours, of the own channels, come through
+    one masked k x k convolution `gather`: causal for serial models (Minnen 2018), a checkerboard for two passes, the
+    first of which sees zeros (He 2021; correlation-loss paper eq. 8; ELIC's g_sp). `channels` (ELIC's g_ch) maps the
+    first `earlier` channels, once for both passes. The input of `aggregate` is: neighbours, earlier groups, features.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Neighbourhood(Source):
 
 
 class HalfTanh(nn.Module):
-    """tanh(x) / 2: the most that a latent residual prediction may change."""
+    """tanh(x) / 2, elementwise: the most that a latent residual prediction may change."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 0.5 * torch.tanh(x)
@@ -117,7 +117,7 @@ class HalfTanh(nn.Module):
 class Slice(Source):
     """A slice of channels from the hyper-latent and earlier slices, with latent residual prediction (Minnen 2020).
 
-    Features are M for means, then M for scales. Means and scales have networks of their own, and
+    Features (B, 2M, h, w) are M for means, then M for scales. Means and scales have networks of their own, and
     `residual` adds 0.5 tanh of a third one to what was decoded. At most `support` earlier slices are seen.
     """
 

@@ -35,7 +35,7 @@ class Coder(Protocol):
         ...
 
     def quantize(self, y: Tensor) -> Tensor:
-        """y_hat of a serial model, which codes round(y): known wherever y is."""
+        """y_hat (B, M, h, w) of a serial model, which codes round(y): known wherever y is."""
         ...
 
 
@@ -43,7 +43,9 @@ class CodingStep(Protocol):
     """What the walk needs of a step: `schedules.Step`, or one of them within a tile."""
 
     @property
-    def group(self) -> int: ...
+    def group(self) -> int:
+        """The channel group to which the step's symbols belong, from 0."""
+        ...
 
     def gather(self, y: Tensor) -> Tensor:
         """This step's latents of y (B, M, h, w), as a block."""
@@ -72,11 +74,11 @@ class ContextModel(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, step: Any, state: Any) -> tuple[AnyEntropyParameters, Any]:
-        """The entropy parameters of a step's latents, as a block, and the state that `absorb` wants."""
+        """The entropy parameters of a step's latents, as a block (B, n, c), and the state that `absorb` wants."""
 
     @abstractmethod
     def absorb(self, step: Any, state: Any, symbols: Tensor) -> Any:
-        """The state with a step's decoded symbols, a block."""
+        """The state with a step's decoded symbols, a block (B, n, c)."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,17 @@ class Walked:
 class Walkable(Protocol):
     """A `ContextModel`, or what works on one tile by tile."""
 
-    def steps(self, state: Any, sequential: bool) -> Iterable[CodingStep]: ...
-    def predict(self, step: Any, state: Any) -> tuple[AnyEntropyParameters, Any]: ...
-    def absorb(self, step: Any, state: Any, symbols: Tensor) -> Any: ...
+    def steps(self, state: Any, sequential: bool) -> Iterable[CodingStep]:
+        """As `ContextModel.steps`."""
+        ...
+
+    def predict(self, step: Any, state: Any) -> tuple[AnyEntropyParameters, Any]:
+        """As `ContextModel.predict`."""
+        ...
+
+    def absorb(self, step: Any, state: Any, symbols: Tensor) -> Any:
+        """As `ContextModel.absorb`: `symbols` are a block (B, n, c)."""
+        ...
 
 
 def walk(context: Walkable, coder: Coder, state: Any, y: Tensor | None = None) -> Walked:

@@ -63,7 +63,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise UsageError("TensorBoard is not installed: pip install 'lichen[train]'") from error
+            raise UsageError("TensorBoard is not installed: pip install '.[lab]' in Lichen's folder") from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, metrics: StepMetrics) -> None:

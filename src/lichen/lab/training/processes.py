@@ -46,7 +46,7 @@ class DistributedProcesses:
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise UsageError("several processes need accelerate: pip install 'lichen[train]'") from error
+            raise UsageError("several processes need accelerate: pip install '.[lab]' in Lichen's folder") from error
         self._accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision="no")
         self.device: torch.device = self._accelerator.device
         self.index: int = self._accelerator.process_index

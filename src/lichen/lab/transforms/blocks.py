@@ -154,7 +154,7 @@ def unshuffled_channels_last(x: Tensor, factor: int) -> Tensor:
 def asinh(x: Tensor) -> Tensor:
     """The inverse hyperbolic sine, to 1e-6, of any shape: `torch.asinh` is not vectorised and takes a layer's time."""
     magnitude = x.abs()
-    return torch.log(magnitude + torch.sqrt(magnitude * magnitude + 1)).copysign(x)
+    return torch.log(magnitude + torch.sqrt(magnitude * magnitude + 1)) * torch.sign(x)
 
 
 class RateIndependent(nn.Module):

@@ -1,0 +1,89 @@
+"""What the codec asks of an engine: pixels <-> latents <-> payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lichen.options import Crop, FirstGroups, Tune
+
+Latents = Any  # maps (1, C, h, w) float32 as the engine keeps them: numpy arrays, or tensors
+
+
+class Engine(Protocol):
+    """A model ready to code. Every engine gives the same latents and, from the same y and z, the same bytes."""
+
+    @property
+    def name(self) -> str:
+        """The row of the zoo that its weights are of."""
+        ...
+
+    @property
+    def hash(self) -> bytes:
+        """What names its weights in files."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Its weights file."""
+        ...
+
+    @property
+    def tune(self) -> Tune:
+        """What its weights are trained for."""
+        ...
+
+    @property
+    def refines(self) -> bool:
+        """Whether it can search for better latents."""
+        ...
+
+    @property
+    def levels(self) -> int:
+        """How many rates are trained."""
+        ...
+
+    @property
+    def channel_groups(self) -> int:
+        """How many streams the latents come in, one after the other."""
+        ...
+
+    def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
+        """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
+        ...
+
+    def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Latents, Latents]:
+        """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w')."""
+        ...
+
+    def write_filtered(
+        self, y: Latents, z: Latents, level: int, pixels: NDArray[np.uint8] | None
+    ) -> tuple[tuple[bytes, ...], Latents, Any]:
+        """Payloads, y_hat, and with the original pixels the coefficients (K,) of an adaptive post-filter or None."""
+        ...
+
+    def read_filtered(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+    ) -> tuple[Latents, Any]:
+        """y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None. Raises `BadFile`, `UsageError`."""
+        ...
+
+    def pixels(
+        self,
+        y_hat: Latents,
+        level: int,
+        height: int,
+        width: int,
+        crop: Crop | None = None,
+        coefficients: Any = None,
+    ) -> NDArray[np.uint8]:
+        """y_hat -> (H, W, 3) uint8, or those of a crop (x, y, width, height)."""
+        ...
+
+    def thumbnail(self, y_hat: Latents, level: int, height: int, width: int) -> NDArray[np.uint8]:
+        """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
+        ...

@@ -1,0 +1,263 @@
+"""The codec's engine: pixels <-> latents <-> payload by exported graphs, without PyTorch; large pictures in tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lichen.errors import BadCheckpoint, BadFile, UsageError
+from lichen.options import Crop, FirstGroups, Tune
+from lichen.runtime.graphs import Bundle, Graphs
+from lichen.runtime.level import LEVEL_STEPS
+from lichen.runtime.memory import MemoryEstimate
+from lichen.runtime.onnx_walk import FileCoder, Walk
+from lichen.runtime.post_filter import Filters, Sample
+from lichen.runtime.tiles import (
+    PriorHalos,
+    PriorTiling,
+    Tile,
+    Tiling,
+    TransformHalos,
+    TransformTiling,
+    coding_tiles,
+    evenly,
+    sample_tiles,
+)
+from lichen.runtime.weights_file import WeightsFile, read_weights, tune_of
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+class OnnxEngine:
+    """A weights file and the graphs of its config, ready to code. Raises `BadCheckpoint` for hostile weights.
+
+    Latents are numpy arrays (1, C, h, w) float32. Graphs are loaded when they are first needed.
+    """
+
+    def __init__(self, bundle: Bundle, weights: WeightsFile) -> None:
+        self._weights, manifest = weights, bundle.manifest
+        self._graphs, self._manifest = Graphs(bundle, weights), manifest
+        self._rates: dict[str, Any] = weights.config["rates"]
+        self._walk = Walk(manifest, weights, self._graphs)
+        self._filters = None if manifest["post_filter_side"] is None else Filters(weights, self._graphs)
+        self._stride, self._hyper_stride = manifest["stride"], manifest["hyper_stride"]
+        self._unit = self._hyper_stride // self._stride
+        memory = manifest["memory"]
+        self._memory = MemoryEstimate(memory["widest"], memory["latents"], 2 * len(weights.data))
+
+    @staticmethod
+    def load(path: Path) -> OnnxEngine | None:
+        """The engine of a weights file; None where no graphs of its config are in the box. Raises `BadCheckpoint`."""
+        weights = read_weights(path)
+        bundle = Bundle.of_config(weights.config_digest)
+        return None if bundle is None else OnnxEngine(bundle, weights)
+
+    @property
+    def name(self) -> str:
+        """The row of the zoo that its weights are of."""
+        return self._weights.name
+
+    @property
+    def hash(self) -> bytes:
+        """What names its weights in files."""
+        return self._weights.hash
+
+    @property
+    def path(self) -> Path:
+        """Its weights file."""
+        return self._weights.path
+
+    @property
+    def tune(self) -> Tune:
+        """What its weights are trained for."""
+        return tune_of(self._weights.config)
+
+    @property
+    def refines(self) -> bool:
+        """A search needs gradients."""
+        return False
+
+    @property
+    def levels(self) -> int:
+        """How many rates are trained."""
+        return int(self._rates.get("count", 1))
+
+    @property
+    def channel_groups(self) -> int:
+        """How many streams the latents come in."""
+        return 1
+
+    def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
+        """About how much memory the whole process needs for a picture of this many pixels."""
+        tiling, area = self.tiling(height, width), self._hyper_stride**2
+        halos = tiling.transforms.halos
+        halo = max(halos.analysis, halos.synthesis)
+        transformed = max(tile.grown(halo, tiling.whole).area for tile in tiling.transforms.tiles) * area
+        walked = max(tile.area for tile in self._prior_tiling(tiling).tiles) * area
+        return self._memory.bytes(height * width, transformed, walked)
+
+    def tiling(self, height: int, width: int) -> Tiling:
+        """How a picture of this many pixels is worked on."""
+        stride, halos = self._hyper_stride, self._manifest["halos"]
+        whole = Tile(0, 0, -(-height // stride), -(-width // stride))
+        tiles = tuple(evenly(*whole.shape, self._memory.transform_side(stride)))
+        transforms = TransformTiling(whole, (whole,), TransformHalos(0, 0, 0))
+        if len(tiles) > 1:
+            own = TransformHalos(halos["analysis"], halos["hyper_analysis"], halos["synthesis"])
+            transforms = TransformTiling(whole, tiles, own)
+        coded = tuple(coding_tiles(*whole.shape))
+        prior = PriorTiling(whole, coded, PriorHalos(halos["prior_synthesis"], halos["prior_context"]))
+        return Tiling(height, width, transforms, prior if len(coded) > 1 else None)
+
+    def latents(self, pixels: Bytes, level: int, refine_steps: int = 0) -> tuple[Floats, Floats]:
+        """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'). A search raises `UsageError`."""
+        if refine_steps:
+            raise UsageError("a search for better latents needs gradients: the lab's engine does it")
+        tiling, position = self.tiling(*pixels.shape[:2]).transforms, self._position(level)
+        whole, halos, unit = tiling.whole, tiling.halos, self._unit
+        y = np.empty((1, self._manifest["latents"], *(side * unit for side in whole.shape)), np.float32)
+        for tile in tiling.tiles:
+            outer = tile.grown(halos.analysis, whole)
+            (part,) = self._graphs.run("analysis", x=self._cut(pixels, outer), rate_level=position)
+            tile.of(y, unit)[:] = tile.seen_from(outer).of(part, unit)
+        z = np.empty((1, self._manifest["hyper_latents"], *whole.shape), np.float32)
+        for tile in tiling.tiles:
+            outer = tile.grown(halos.hyper_analysis, whole)
+            near = np.ascontiguousarray(outer.of(y, unit))
+            (part,) = self._graphs.run("hyper_analysis", y=near, rate_level=position)
+            tile.of(z, 1)[:] = tile.seen_from(outer).of(part, 1)
+        return y, z
+
+    def write(self, y: Floats, z: Floats, level: int) -> tuple[tuple[bytes, ...], Floats]:
+        """Latents -> payloads and y_hat. The same y and z give the same bytes in every engine."""
+        return self.write_filtered(y, z, level, None)[:2]
+
+    def write_filtered(
+        self, y: Floats, z: Floats, level: int, pixels: Bytes | None
+    ) -> tuple[tuple[bytes, ...], Floats, NDArray[np.float64] | None]:
+        """As `write`; with the original (H, W, 3) the payload also states the adaptive post-filter's coefficients.
+
+        None where there is no filter that pays; then the payload is that of `write`.
+        """
+        coder, coefficients = FileCoder(), None
+        whole = Tile(0, 0, z.shape[2], z.shape[3])
+        y_hat = self._walk.run(coder, level / LEVEL_STEPS, self._walked(whole), y, z)
+        if pixels is not None and self._filters is not None and self._filters.learned and self.tune is Tune.PSNR:
+            samples, size = self.samples(y_hat, pixels, level), math.prod(pixels.shape[:2])
+            coefficients = self._filters.write(coder, samples, level, whole.area, size, self._lam(level))
+        return coder.finish(), y_hat, coefficients
+
+    def read_filtered(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+    ) -> tuple[Floats, NDArray[np.float64] | None]:
+        """Payloads -> y_hat (1, M, h, w), and the post-filter's coefficients where the payload is said to state some.
+
+        Raises `UsageError` where channel groups are asked for, `BadFile` where the payload cannot be of this model.
+        """
+        if first is not None and first.count is not None:
+            raise UsageError(f"the latents of {self.name} do not come in channel groups: decode it whole")
+        if len(payloads) != 1:
+            raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
+        if filtered and self._filters is None:
+            raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
+        whole, coder = self.tiling(height, width).whole, FileCoder(payloads[0])
+        y_hat = self._walk.run(coder, level / LEVEL_STEPS, self._walked(whole), None, None)
+        if not filtered or self._filters is None:
+            return y_hat, None
+        return y_hat, self._filters.read(coder, level, whole.area)
+
+    def read(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
+    ) -> Floats:
+        """As `read_filtered`, y_hat alone."""
+        return self.read_filtered(payloads, level, height, width, first, False)[0]
+
+    def pixels(
+        self,
+        y_hat: Floats,
+        level: int,
+        height: int,
+        width: int,
+        crop: Crop | None = None,
+        coefficients: NDArray[np.float64] | None = None,
+    ) -> Bytes:
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the tiles that they need."""
+        stride, tiling = self._hyper_stride, self.tiling(height, width).transforms
+        x, y, across, down = crop or (0, 0, width, height)
+        out = np.empty((down, across, 3), np.uint8)
+        for tile in tiling.tiles:
+            top, left = max(tile.top * stride, y), max(tile.left * stride, x)
+            bottom, right = min(tile.bottom * stride, y + down), min(tile.right * stride, x + across)
+            if top >= bottom or left >= right:
+                continue
+            outer = tile.grown(tiling.halos.synthesis, tiling.whole)
+            part = self._synthesised(outer.of(y_hat, self._unit), level, coefficients)
+            rows = slice(top - outer.top * stride, bottom - outer.top * stride)
+            columns = slice(left - outer.left * stride, right - outer.left * stride)
+            out[top - y : bottom - y, left - x : right - x] = _to_bytes(part[0, :, rows, columns])
+        return out
+
+    def thumbnail(self, y_hat: Floats, level: int, height: int, width: int) -> Bytes:
+        """Raises `UsageError`: models with graphs make no thumbnails."""
+        raise UsageError(f"these weights of {self.name} make no thumbnails; train the part (recipes/)")
+
+    def samples(self, y_hat: Floats, pixels: Bytes, level: int) -> list[Sample]:
+        """What y_hat decodes to (3, H, W) beside the original (3, h, w), by which a filter is chosen: tiles of them.
+
+        They have no halo: where they meet, pixels differ a little from those of the whole.
+        """
+        stride, found = self._hyper_stride, []
+        for tile in sample_tiles(self.tiling(*pixels.shape[:2]).whole):
+            x_hat = self._synthesised(tile.of(y_hat, self._unit), level, None)[0]
+            height = min(tile.bottom * stride, pixels.shape[0]) - tile.top * stride
+            width = min(tile.right * stride, pixels.shape[1]) - tile.left * stride
+            found.append((x_hat, self._cut(pixels, tile)[0, :, :height, :width]))
+        return found
+
+    def _synthesised(self, y_hat: Floats, level: int, coefficients: NDArray[np.float64] | None) -> Floats:
+        """y_hat (1, M, h, w) -> x_hat (1, 3, H, W), filtered where there are coefficients."""
+        x_hat: Floats
+        near = np.ascontiguousarray(y_hat)
+        (x_hat,) = self._graphs.run("synthesis", y_hat=near, rate_level=self._position(level))
+        if coefficients is None or self._filters is None:
+            return x_hat
+        return self._filters.apply(x_hat, coefficients)
+
+    def _cut(self, pixels: Bytes, tile: Tile) -> Floats:
+        """The pixels (1, 3, H, W) in [0, 1] under a tile, the picture's edge repeated beyond it."""
+        stride = self._hyper_stride
+        cut = pixels[tile.top * stride : tile.bottom * stride, tile.left * stride : tile.right * stride]
+        more = [side * stride - length for side, length in zip(tile.shape, cut.shape[:2], strict=True)]
+        if any(more):
+            cut = np.pad(cut, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+        return np.ascontiguousarray(cut.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
+
+    def _walked(self, whole: Tile) -> PriorTiling:
+        return self._prior_tiling(self.tiling(*(side * self._hyper_stride for side in whole.shape)))
+
+    def _prior_tiling(self, tiling: Tiling) -> PriorTiling:
+        return tiling.prior or PriorTiling(tiling.whole, (tiling.whole,), PriorHalos(0, 0))
+
+    def _position(self, level: int) -> NDArray[np.float64]:
+        return np.array([level / LEVEL_STEPS], np.float64)
+
+    def _lam(self, level: int) -> float:
+        """lambda of 255^2 MSE at a quality level."""
+        try:
+            low, high = float(self._rates["low"]), float(self._rates["high"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadCheckpoint(f"{self.path}: its rates are none; train or download it anew") from error
+        return float(low * (high / low) ** (level / LEVEL_STEPS / max(self.levels - 1, 1)))
+
+
+def _to_bytes(x: Floats) -> Bytes:
+    """(3, H, W) float -> (H, W, 3) uint8, clamped and rounded."""
+    scaled = np.clip(x, 0, 1) * np.float32(255)
+    pixels: Bytes = np.rint(scaled, out=scaled).astype(np.uint8).transpose(1, 2, 0)
+    return pixels

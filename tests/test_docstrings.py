@@ -1,0 +1,51 @@
+"""Docstrings: what is public has one; with shapes where tensors or arrays pass, with the errors that are raised."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docstrings import documented, gives_shape
+from tests.imports import modules, room_of
+
+ROOMS = sorted({room_of(module) for module in modules()})
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_is_public_has_a_docstring(room):
+    assert [d.place for d in documented() if d.room == room and not d.own] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_shapes_are_given(room):
+    """Of every function of the codec wing, and of every class and function of the lab, that takes or gives arrays."""
+    assert [d.place for d in documented() if d.room == room and d.has_arrays and not gives_shape(d.doc)] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_errors_are_named(room):
+    """By the function that raises them, or its class."""
+    assert [f"{d.place}: {d.unnamed_errors}" for d in documented() if d.room == room and d.unnamed_errors] == []
+
+
+@pytest.mark.parametrize(
+    ("doc", "shape"),
+    [
+        ("x (B, C, H, W) to y.", True),
+        ("Levels (n,) int.", True),
+        ("A loss ().", True),
+        ("(1, 3, h + side - 1, w)", True),
+        ("(B, ..., C) each", True),
+        ("A loss, a scalar.", True),
+        ("of any shape", True),
+        ("Nothing at all.", False),
+        ("Calls f() and g().", False),
+        ("Papers (Balle, Minnen) say so.", False),
+        ("in words (here)", False),
+    ],
+)
+def test_a_shape_is_seen(doc, shape):
+    assert gives_shape(doc) == shape
+
+
+def test_there_is_much_to_see():
+    assert len(documented()) > 900 and sum(d.has_arrays for d in documented()) > 300

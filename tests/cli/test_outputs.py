@@ -181,3 +181,12 @@ def test_lines_of_json(folder, capsys):
 
 def test_short_help(capsys):
     assert run("encode", "-h") == 0 and "--target-size" in capsys.readouterr().out
+
+
+def test_the_quality_of_jpeg(folder):
+    assert run("encode", "in/a.png", "-o", "a.lic") == 0
+    for quality in (30, 95):
+        assert run("decode", "a.lic", "-o", f"{quality}.jpg", "--jpeg-quality", str(quality)) == 0
+    assert run("decode", "a.lic", "-o", "usual.jpg") == 0
+    assert Path("usual.jpg").read_bytes() == Path("95.jpg").read_bytes()
+    assert Path("30.jpg").stat().st_size < 0.7 * Path("95.jpg").stat().st_size

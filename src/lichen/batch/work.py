@@ -15,7 +15,7 @@ from lichen.codec import Codec, OpenFile
 from lichen.errors import OutputError
 from lichen.image.files import read_whole, write_atomically
 from lichen.image.picture import open_picture, picture_size, to_pil
-from lichen.image.rendering import render
+from lichen.image.rendering import JPEG_QUALITY, render
 from lichen.options import DecodeOptions, EncodeOptions
 from lichen.runtime.memory import PROGRAM_BYTES
 
@@ -72,6 +72,7 @@ class Decode:
     options: DecodeOptions
     ending: str
     force: bool = False
+    jpeg_quality: int = JPEG_QUALITY
 
     def __call__(self, task: Task) -> Done:
         check_ends(task, self.force)
@@ -79,7 +80,7 @@ class Decode:
         file = self.codec.open_file(raw, self.options.first)
         with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
             image, said = self._decoded(file)
-            data, notices = render(image, task.target.suffix or self.ending)
+            data, notices = render(image, task.target.suffix or self.ending, self.jpeg_quality)
             _write(task, data, self.force)
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
 

@@ -190,6 +190,7 @@ def decode(
     partial: Annotated[bool, typer.Option("--partial", help="Of a cut file, the channel groups that arrived.")] = False,
     thumbnail: Annotated[bool, typer.Option("--thumbnail", help="Small, by weights that have the part.")] = False,
     zero_fill: Annotated[bool, typer.Option("--zero-fill", help="0 for groups left out, not their means.")] = False,
+    jpeg_quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG outputs.")] = 95,
     recursive: Recursive = False,
     force: Force = False,
     skip_existing: SkipExisting = False,
@@ -215,11 +216,8 @@ def decode(
     options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
     tasks = _tasks_to_decode(inputs, output, ending, recursive)
-    codec, decoder = (
-        codec_of("lichen", weights, max_pixels, how, engine=engine),
-        functools.partial(Decode, options=options),
-    )
-    worker = functools.partial(decoder, ending=ending, force=force)
+    codec = codec_of("lichen", weights, max_pixels, how, engine=engine)
+    worker = functools.partial(Decode, options=options, ending=ending, force=force, jpeg_quality=jpeg_quality)
     run_tasks(tasks, codec, worker, how, Shown(_decoded, quiet, as_json, dry_run))
 
 

@@ -17,6 +17,7 @@ _KEEP_OPAQUE = {"PNG", "TIFF", "TGA", "QOI", "SGI", "DDS", "JPEG2000"}  # an alp
 _JPEG_MARKER_BYTES = 65533  # of a segment; one block must fit into it
 _JPEG_BYTES_MAX = {"exif": _JPEG_MARKER_BYTES, "xmp": _JPEG_MARKER_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")}
 _XMP_TAG = 700  # of TIFF
+JPEG_QUALITY = 95  # where none is asked for
 _PNG_LEVEL = 3  # of zlib: 34 ms where its 6 takes 85, for 1.5 % more bytes (8 decoded Kodak pictures)
 
 
@@ -29,8 +30,8 @@ def writable_format(ending: str) -> str:
     return name
 
 
-def render(image: Image.Image, ending: str) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of a file for this ending, and notices of what it cannot hold.
+def render(image: Image.Image, ending: str, jpeg_quality: int = JPEG_QUALITY) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a file for this ending, JPEG at this quality, and notices of what it cannot hold.
 
     `image` has mode L, LA, RGB or RGBA, and its profile, EXIF and XMP in `info`. An alpha of 255 everywhere may be
     left out. Raises `OutputError` where transparency, the size or the picture itself would be lost.
@@ -44,7 +45,7 @@ def render(image: Image.Image, ending: str) -> tuple[bytes, tuple[str, ...]]:
     if "icc_profile" in blocks:
         image, blocks, said = _with_fitting_profile(image, name, blocks)
         notices += said
-    data, said = _written(image, name, blocks)
+    data, said = _written(image, name, blocks, jpeg_quality)
     return data, notices + said + _check_written(data, name, image)
 
 
@@ -91,7 +92,9 @@ def _with_fitting_profile(
     return converted, others, (f"{reason}: converted to sRGB",)
 
 
-def _written(image: Image.Image, name: str, blocks: dict[str, bytes]) -> tuple[bytes, tuple[str, ...]]:
+def _written(
+    image: Image.Image, name: str, blocks: dict[str, bytes], jpeg_quality: int
+) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file, without EXIF where Pillow cannot write that, and notices. Raises `OutputError`."""
     left_out = [key for key in _BLOCKS if key in image.info and key not in blocks]
     if left_out:  # some writers fall back on `info`
@@ -99,11 +102,11 @@ def _written(image: Image.Image, name: str, blocks: dict[str, bytes]) -> tuple[b
         image.info = {key: value for key, value in image.info.items() if key not in left_out}
     buffer = io.BytesIO()
     try:
-        image.save(buffer, name, **_options(name, blocks))
+        image.save(buffer, name, **_options(name, blocks, jpeg_quality))
     except Exception as error:  # Pillow's writers raise many kinds on odd EXIF
         if "exif" in blocks:
             others = {key: block for key, block in blocks.items() if key != "exif"}
-            data, notices = _written(image, name, others)
+            data, notices = _written(image, name, others, jpeg_quality)
             return data, (f"{name} cannot hold its EXIF ({error})", *notices)
         raise OutputError(f"Pillow cannot write this picture as {name} ({error}); try .png") from error
     return buffer.getvalue(), ()
@@ -125,7 +128,7 @@ def _check_written(data: bytes, name: str, image: Image.Image) -> tuple[str, ...
     return (f"{name} keeps 256 colours at most",) if mode == "P" and image.mode in {"RGB", "RGBA"} else ()
 
 
-def _options(name: str, blocks: dict[str, bytes]) -> dict[str, Any]:
+def _options(name: str, blocks: dict[str, bytes], jpeg_quality: int) -> dict[str, Any]:
     """What Pillow's writer of this format wants: the blocks in its own words, no loss where it has a choice."""
     options: dict[str, Any] = dict(blocks)
     if name == "WEBP":
@@ -133,7 +136,7 @@ def _options(name: str, blocks: dict[str, bytes]) -> dict[str, Any]:
     if name == "AVIF":
         options |= {"quality": 95, "subsampling": "4:4:4"}
     if name == "JPEG":
-        options["quality"] = 95
+        options["quality"] = jpeg_quality
     if name == "PNG":
         options["compress_level"] = _PNG_LEVEL
         if "xmp" in options:

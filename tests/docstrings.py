@@ -138,7 +138,9 @@ def _of(module: str, tree: ast.Module | ast.ClassDef, of_module: str) -> Iterato
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             methods = [n for n in node.body if (isinstance(n, ast.FunctionDef) and n.name[0] != "_") or _is_called(n)]
             below = " ".join(_doc(n) for n in methods if isinstance(n, ast.FunctionDef))
-            below += " ".join(_inherited(node, n.name, of_module) for n in methods if isinstance(n, ast.FunctionDef))
+            below += " " + " ".join(
+                _inherited(node, n.name, of_module) for n in methods if isinstance(n, ast.FunctionDef)
+            )
             yield Documented(module, prefix + node.name, node, f"{_doc(node)} {below}", bool(_doc(node)))
             yield from _of(module, node, of_module)
         elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or (owner and _is_called(node))):

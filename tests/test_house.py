@@ -43,7 +43,7 @@ ROOMS = {
     "metrics": "",
     "options": "",
     "rate_control": "",
-    "pillow": "bitstream image inputs codec",
+    "pillow": "bitstream image inputs options codec",
     "errors": "",
     "version": "",
     "__main__": "cli",

@@ -18,6 +18,7 @@ from lichen.errors import LichenError
 from lichen.image.picture import from_pil
 from lichen.image.sections import unpack_metadata
 from lichen.inputs import notify
+from lichen.options import EncodeOptions
 
 _METADATA = ("icc_profile", "exif", "xmp")
 
@@ -68,14 +69,17 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
     options: dict[str, Any] = getattr(image, "encoderinfo", {})
     given = {name: _bytes(options[name]) for name in _METADATA if options.get(name) is not None}
-    targets: dict[str, Any] = {
-        name: options.get(name) for name in ("target_size_bytes", "target_bpp", "target_psnr_db")
-    }
     try:
+        asked = EncodeOptions(
+            quality=options.get("quality", EncodeOptions.quality),
+            target_size_bytes=options.get("target_size_bytes"),
+            target_bpp=options.get("target_bpp"),
+            target_psnr_db=options.get("target_psnr_db"),
+        )
         picture = from_pil(image, given) if given else image
         for notice in getattr(picture, "notices", ()):
             notify(notice)
-        file.write(lichen._default().encode(picture, options.get("quality", 50), **targets))
+        file.write(lichen._default().encode_with(picture, asked))
     except LichenError as error:
         raise OSError(str(error)) from error
 

@@ -43,20 +43,20 @@ class Done:
 
 @dataclass(frozen=True)
 class Naming:
-    """Which files of a folder are taken, by their endings, and what results are called.
+    """Which files of a folder are taken, by their endings (None: all that can be read), and what results are called.
 
     `ending` takes the place of an input's own, or with `keep_ending` follows it; `only_ending`: no other is allowed.
     """
 
     ending: str
-    accepted: frozenset[str]
+    accepted: frozenset[str] | None
     keep_ending: bool = False
     only_ending: bool = False
 
     @staticmethod
     def to_encode(keep_ending: bool = False) -> Naming:
         """Pictures become `.lic` files."""
-        return Naming(LIC, frozenset(readable_endings()), keep_ending, only_ending=True)
+        return Naming(LIC, None, keep_ending, only_ending=True)
 
     @staticmethod
     def to_decode(ending: str) -> Naming:
@@ -134,11 +134,12 @@ def _target(source: Path, output: Path | None, naming: Naming, single: bool) -> 
 def _members(folder: Path, naming: Naming, recursive: bool, left_out: Counter[str]) -> list[Path]:
     """The files of a folder that are taken; others but hidden ones, and files of ours, count as left out."""
     taken, others = [], Counter[str]()
+    accepted = readable_endings() if naming.accepted is None else naming.accepted  # loads all of Pillow
     for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
         ending = path.suffix.lower()
         if not path.is_file() or is_apple_double(path):
             continue
-        if ending in naming.accepted:
+        if ending in accepted:
             taken.append(path)
         elif ending != naming.ending and not path.name.startswith("."):
             others[ending] += 1

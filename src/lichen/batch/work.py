@@ -26,7 +26,8 @@ class Work(Protocol):
     """What is done with each task; pictures that are worked on at once share its budget."""
 
     @property
-    def budget(self) -> MemoryBudget: ...
+    def budget(self) -> MemoryBudget:
+        """The memory that it shares with others at work."""
 
     def __call__(self, task: Task) -> Done:
         """Raises `LichenError` where it cannot be done."""
@@ -57,6 +58,7 @@ class Encode:
         return Done(task, size, len(data), width, height, notices=picture.notices)
 
     def needed_bytes(self, source: Path) -> int:
+        """By what Pillow reads of a picture's head. Raises as `Codec.encode`."""
         return self._need_bytes(*picture_size(source))
 
     def _need_bytes(self, width: int, height: int) -> int:
@@ -85,6 +87,7 @@ class Decode:
         return Done(task, len(raw), len(data), *image.size, notices=said + notices)
 
     def needed_bytes(self, source: Path) -> int:
+        """By a file's header, before its checksums are looked at. Raises as `Codec.decode`."""
         with source.open("rb") as file:
             return self.codec.memory_to_decode_bytes(file.read(_HEAD_BYTES)) - PROGRAM_BYTES
 

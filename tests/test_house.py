@@ -63,6 +63,7 @@ LOADED = {
     "metrics": "numpy",
     "pillow": "PIL",
     "lab.models": "torch safetensors",
+    "lab.export": "torch onnx onnxscript",
     "lab.training": "torch numpy PIL rich",
     "lab.evaluation": "torch numpy PIL scipy bjontegaard",
     "lab.reporting": "numpy PIL matplotlib",

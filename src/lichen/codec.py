@@ -194,7 +194,10 @@ class Codec:
 
     @engines.computing()
     def open_file(self, data: bytes, first: FirstGroups | None = None) -> OpenFile:
-        """A file with its checksums, size and weights checked, to be decoded; `first` and errors as in `decode`."""
+        """A file with its checksums, size and weights checked, to be decoded; `first` as in `decode`.
+
+        Raises `BadFile` and all that `decode` does.
+        """
         container = read_container(bytes(data)) if first is None else read_arrived(bytes(data), first.count)
         header = container.header
         engine, memory_bytes = self._checked(lambda: self._engines.to_decode(header), header.width, header.height)

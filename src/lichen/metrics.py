@@ -14,7 +14,10 @@ _ROWS = 64  # of a picture at a time: a large one is not held in wider numbers a
 
 
 def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """10 log10(255^2 / MSE) over all samples of two (H, W, C) uint8 pictures; inf when equal."""
+    """10 log10(255^2 / MSE) over all samples of two (H, W, C) uint8 pictures; inf when equal.
+
+    Raises `UsageError` for pictures of different shapes.
+    """
     if a.shape != b.shape:
         raise UsageError(f"pictures of different shapes cannot be compared: {a.shape}, {b.shape}")
     total = sum(_squares(a[i : i + _ROWS], b[i : i + _ROWS]) for i in range(0, len(a), _ROWS))
@@ -29,7 +32,7 @@ def _squares(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """MS-SSIM of two (H, W, 3) uint8 pictures, 0 ... 1; nan when a side is below 161 pixels.
 
-    Needs the `eval` extra (pytorch-msssim).
+    Needs the `eval` extra (pytorch-msssim). Raises `UsageError` for pictures of different shapes.
     """
     import torch
     from pytorch_msssim import ms_ssim as reference

@@ -28,11 +28,16 @@ class Cursor:
         return self.data[self.at - count : self.at]
 
 
-class Codec(Protocol):
+class Field(Protocol):
     """How one kind of field is written and read."""
 
-    def write(self, value: Any) -> bytes: ...
-    def read(self, cursor: Cursor) -> Any: ...
+    def write(self, value: Any) -> bytes:
+        """The bytes of a value. Raises `ValueError` for one that the field cannot hold."""
+        ...
+
+    def read(self, cursor: Cursor) -> Any:
+        """The value at the cursor, which moves on. Raises `BadFile` for what no writer writes, `TruncatedFile`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Header:
 
 
 # The description: field by field, in file order. Everything below follows from it.
-_LAYOUT: dict[str, Codec] = {
+_LAYOUT: dict[str, Field] = {
     "model": Varint(0, 2**16 - 1),
     "weights": Raw(4),
     "width": Varint(1, SIDE_MAX),

@@ -39,24 +39,30 @@ class Decoder(Protocol):
     """Reads what an `Encoder` coded. Raises `BadFile` on words that no encoder writes."""
 
     def decode(self, table: Any, count: int) -> Ints:
-        """The next `count` entries of a table."""
+        """The next `count` entries of a table. Raises `BadFile`."""
 
     def decode_uniform(self, sizes: Ints) -> Ints:
-        """The next values (n,), each one of 0 ... size - 1."""
+        """The next values (n,), each one of 0 ... size - 1. Raises `BadFile`."""
 
 
 class Backend(Protocol):
     """One implementation of the range coder of docs/format.md, section 2.1."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What `LICHEN_RANGE_CODER` calls it."""
+        ...
 
     def table(self, frequencies: NDArray[Any]) -> Any:
-        """Frequencies, all at least 1, of sum 2^24, in the form that this backend codes with."""
+        """Frequencies (n,), all at least 1, of sum 2^24, in the form that this backend codes with."""
 
-    def encoder(self) -> Encoder: ...
+    def encoder(self) -> Encoder:
+        """An encoder that has coded nothing yet."""
+        ...
 
-    def decoder(self, words: Words) -> Decoder: ...
+    def decoder(self, words: Words) -> Decoder:
+        """A decoder of what an encoder's `words` (n,) hold."""
+        ...
 
 
 def _constriction() -> Backend:

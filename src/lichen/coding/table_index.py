@@ -30,11 +30,11 @@ class TableIndex:
     sign: NDArray[np.int64] | None = None
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Those of flat `values` (count,) that are coded."""
+        """Those of flat `values` (count,) that are coded: (n,)."""
         return values if self.coded is None else values[self.coded]
 
     def spread(self, rounded: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """The inverse of `of`: (count,), 0 where nothing is coded."""
+        """The inverse of `of`: (n,) -> (count,), 0 where nothing is coded."""
         if self.coded is None:
             return rounded
         spread = np.zeros(count, np.int64)
@@ -42,13 +42,13 @@ class TableIndex:
         return spread
 
     def to_symbols(self, rounded: NDArray[np.int64]) -> Symbols:
-        """Rounded residuals -> symbols of their tables."""
+        """Rounded residuals (n,) -> symbols (n,) of their tables."""
         if self.whole is not None and self.sign is not None:
             rounded = (rounded - self.whole) * self.sign
         return rounded.astype(np.int32)
 
     def from_symbols(self, symbols: Symbols) -> NDArray[np.int64]:
-        """The inverse of `to_symbols`."""
+        """The inverse of `to_symbols`: (n,) -> (n,)."""
         rounded = symbols.astype(np.int64)
         if self.whole is not None and self.sign is not None:
             rounded = rounded * self.sign + self.whole

@@ -27,7 +27,7 @@ Frequencies = NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Tables:
-    """Frequency tables by index: `radii[i]` is R of table i, with symbols -R ... R and then the escape."""
+    """Frequency tables by index: `radii` (n,) has R of each, with symbols -R ... R and then the escape."""
 
     radii: NDArray[np.int32]
     frequencies: Callable[[int], Frequencies]
@@ -57,8 +57,10 @@ def zero_mean(shape: str = "gaussian") -> Tables:
 
 @functools.cache
 def normal() -> dict[str, NDArray[np.int64]]:
-    """The frozen normal distribution: its `upper` tail at nodes, in 2^-40; `nodes` for each scale's 1/64, in 2^-20;
-    the `radii` and the `steps` of the mean's fraction (in 1/64) of each scale."""
+    """The frozen normal distribution: its `upper` tail (n,) at nodes, in 2^-40; and, for each scale:
+
+    `nodes` for 1/64, in 2^-20, the `radii`, and the `steps` of the mean's fraction (in 1/64).
+    """
     return {name: values.astype(np.int64) for name, values in _stored("normal.npz").items()}
 
 
@@ -100,7 +102,7 @@ def per_channel(frequencies: NDArray[np.int64]) -> Tables:
 
 
 def fractions_of(mean: NDArray[np.float64], scale: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A mean (a multiple of 2^-12) and its scale index -> its whole part and its fraction, -32 ... 32 in 1/64.
+    """Means (n,), multiples of 2^-12, and scale indices (n,) -> their whole parts and fractions, -32 ... 32 in 1/64.
 
     Wide Gaussians need a coarser fraction: it is rounded (half up) to the scale's step.
     """

@@ -28,10 +28,12 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Height and width in hyper-latents."""
         return self.bottom - self.top, self.right - self.left
 
     @property
     def area(self) -> int:
+        """Height x width in hyper-latents."""
         return math.prod(self.shape)
 
     def of(self, x: Map, unit: int) -> Map:
@@ -53,6 +55,7 @@ class Tile:
         return Tile(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
     def meets(self, other: Tile) -> bool:
+        """Whether it has a hyper-latent in common with another."""
         rows = self.top < other.bottom and other.top < self.bottom
         return rows and self.left < other.right and other.left < self.right
 

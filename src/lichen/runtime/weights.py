@@ -59,7 +59,10 @@ def find_by_hash(wanted: bytes, extra: Path | None = None) -> Path:
 
 
 def find_by_name(name: str, extra: Path | None = None) -> Path:
-    """The weights to encode with: `extra` itself if it is a file, NAME.safetensors in it, or in the search order."""
+    """The weights to encode with: `extra` itself if it is a file, NAME.safetensors in it, or in the search order.
+
+    Raises `UnknownWeights`.
+    """
     if extra is not None and not extra.exists():
         raise UnknownWeights(f"{extra}: no such weights file or folder; check `weights`")
     if extra is not None and extra.is_file():
@@ -80,7 +83,7 @@ def find_named(text: str) -> Path:
 
 
 def find_tuned(name: str, tune: Tune, extra: Path | None = None) -> Path:
-    """As `find_by_name`, of the model's weights those trained for `tune`.
+    """As `find_by_name`, of the model's weights those trained for `tune`. Raises `UnknownWeights`.
 
     Raises `UsageError` where `extra` is a file: it is one weights, whatever they were trained for.
     """

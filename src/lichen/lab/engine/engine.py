@@ -58,6 +58,7 @@ class Engine:
     @staticmethod
     @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
     def load(path: Path, device: torch.device) -> Engine:
+        """The engine of a weights file on a device. Raises `UnknownWeights`, `BadCheckpoint`."""
         keep_freed_memory()
         apply_to_torch()
         checkpoint = load_checkpoint(path)
@@ -94,6 +95,7 @@ class Engine:
 
     @property
     def levels(self) -> int:
+        """How many rates its model was trained for."""
         return self.checkpoint.config.rates.count
 
     @property
@@ -213,7 +215,10 @@ class Engine:
         return found
 
     def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
-        """Latents -> payloads, one for each channel group, and y_hat. The same y and z give the same bytes anywhere."""
+        """y (1, M, h, w) and z (1, Z, h', w') -> payloads, one for each channel group, and y_hat (1, M, h, w).
+
+        The same y and z give the same bytes anywhere.
+        """
         return self.write_filtered(y, z, level, None)[:2]
 
     @torch.inference_mode()
@@ -247,9 +252,10 @@ class Engine:
     def read_filtered(
         self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """As `read`, and the coefficients of the picture's own filter where the last payload is said to state one.
+        """As `read`, y_hat (1, M, h, w), and the coefficients (K,) of the adaptive post-filter.
 
-        Where some channel groups are left out, so is the filter.
+        These are None unless `filtered` says that the last payload states them, and where channel groups are left out.
+        Raises `UsageError` and `BadFile` as `read`, the latter also where the model has no filter.
         """
         shape, principal = self.tiling(height, width).whole.shape, self.checkpoint.model.post_filter
         groups, asked = self.channel_groups, None if first is None else first.count
@@ -335,7 +341,7 @@ def load(path: Path, device: str) -> Engine:
 
 
 def find_device(name: str) -> torch.device:
-    """cpu or cuda. Raises `DeviceError` when it is not there."""
+    """cpu or cuda. Raises `DeviceError` when it is not there, `UsageError` for another name."""
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError("there is no CUDA device; set `device` to cpu")
     if name not in {"cpu", "cuda"}:

@@ -49,7 +49,8 @@ class TileStep:
 class TiledState:
     """Maps of the whole picture, changed in place, and the state of the tile at hand.
 
-    Statistics are kept twice: a step is predicted from those `before` it, whatever tiles have counted of it since.
+    features (1, F, h, w), rate_level (1,) and y_hat `known` (1, M, h, w). Statistics are kept twice: a step is
+    predicted from those `before` it, whatever tiles have counted of it since.
     """
 
     features: Tensor

@@ -31,7 +31,7 @@ COUNTED_SIDE = 256  # pixels of the picture that is counted: whole windows, whol
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
-    """Multiply-adds of all convolutions and matrix products in one call of `module`, GDN left out.
+    """Multiply-adds of all convolutions and matrix products in one call of `module`, inputs of any shape; without GDN.
 
     Also where inference mode is on: layers would take their fast ways there, whose products go uncounted.
     """

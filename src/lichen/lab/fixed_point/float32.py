@@ -41,7 +41,7 @@ _in_double: ContextVar[bool] = ContextVar("in_double", default=False)
 
 
 def round_to_float32_grid(x: Tensor, minus_offset: Tensor) -> Tensor:
-    """float32 x plus a bias put on the grid, half to even, and clamped; x is changed.
+    """float32 x of any shape plus a bias put on the grid, half to even, and clamped; x is changed.
 
     `minus_offset` is minus the bias and what rounds to the grid when added. It is subtracted, not added: optimisers of
     graphs make a product and a sum one operation that begins at the offset, where sums are not exact.
@@ -171,7 +171,10 @@ class Float32Depthwise(nn.Module):
 
 
 class Float32LeakyReLU(nn.Module):
-    """max(x, slope x) on the grid, for a slope that is a power of two."""
+    """max(x, slope x) on the grid, elementwise, for a slope that is a power of two.
+
+    Raises `BadCheckpoint` for another.
+    """
 
     def __init__(self, act: nn.LeakyReLU) -> None:
         super().__init__()

@@ -25,26 +25,29 @@ WEIGHT_LEVELS = 2**15  # |weight| in steps is below this: signed 16 bits
 
 
 def round_to_grid(x: Tensor) -> Tensor:
-    """Round to the activation grid, half to even, and clamp; float64 in and out."""
+    """Round to the activation grid, elementwise, half to even, and clamp; float64 in and out."""
     return round_to_grid_((x + 0.0).double())
 
 
 def round_to_grid_(x: Tensor, offset: Tensor | float = ROUNDER) -> Tensor:
     """`round_to_grid` in place, for |x| < 2^39, by adding a number whose last place is the grid's (half to even).
 
-    `offset` is that number, or a tensor of it plus a bias on the grid, which is then added too.
+    `offset` is that number, or a tensor of it plus a bias on the grid, which is then added too; x is of any shape.
     """
     return x.add_(offset).sub_(ROUNDER).clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 def clamp_to_grid(x: Tensor) -> Tensor:
-    """x clamped to the activations' range; as it is where nothing is beyond, which is nearly always."""
+    """x of any shape clamped to the activations' range; as it is where nothing is beyond, which is nearly always."""
     low, high = torch.aminmax(x.permute(0, 2, 3, 1) if x.dim() == 4 else x)  # contiguous, or it copies
     return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX) if max(-float(low), float(high)) > ACTIVATION_MAX else x
 
 
 def step_bits(weight: Tensor) -> int:
-    """Fractional bits with which a layer's largest weight still fits 16 bits."""
+    """Fractional bits with which the largest of a layer's weights, of any shape, still fits 16 bits.
+
+    Raises `BadCheckpoint` for weights that are not finite.
+    """
     largest = float(weight.abs().max()) if weight.numel() else 0.0
     if not math.isfinite(largest):
         raise BadCheckpoint("a weight of the prior is not finite: the weights file is damaged")

@@ -25,7 +25,10 @@ from lichen.lab.transforms.blocks import LevelTable
 
 
 class FixedPointConv(nn.Module):
-    """The fixed-point module of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid."""
+    """The fixed-point module of a Conv2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid.
+
+    Raises `BadCheckpoint` for layers that are not supported, or whose sums could leave 2^53.
+    """
 
     weight: Tensor
     taps: Tensor  # a matrix (Cin, Cout) for each, (k, k, Cin, Cout); of a depthwise kernel (k, k, C)
@@ -125,7 +128,8 @@ class FixedPointLevelTable(LevelTable):
 class FixedPointDeconv(nn.Module):
     """The fixed-point module of a ConvTranspose2d: (B, Cin, h, w) -> (B, Cout, h', w') float64 on the grid.
 
-    The outputs of each phase of the stride are a plain convolution with every stride-th tap, backwards.
+    The outputs of each phase of the stride are a plain convolution with every stride-th tap, backwards. Raises
+    `BadCheckpoint` for layers that are not supported, or whose sums could leave 2^53.
     """
 
     taps: Tensor  # (k, l, Cin, Cout)

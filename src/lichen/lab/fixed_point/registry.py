@@ -20,7 +20,9 @@ _FLOAT32: dict[type[nn.Module], Builder] = {}
 class HasFixedPoint(Protocol):
     """A module that makes its fixed-point module itself."""
 
-    def fixed_point(self) -> nn.Module: ...
+    def fixed_point(self) -> nn.Module:
+        """The fixed-point module."""
+        ...
 
 
 def register(kind: type[nn.Module], builder: Builder, *, float32: bool = False) -> None:

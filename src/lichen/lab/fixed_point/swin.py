@@ -23,7 +23,10 @@ _SPREAD_MAX = 511.0  # of a position's channels about their mean, for normalisat
 
 
 class FixedPointGELU(nn.Module):
-    """x P(X < x) under the normal distribution, (B, C, h, w) -> (B, C, h, w), by the frozen table of its tail."""
+    """x P(X < x) under the normal distribution, (B, C, h, w) -> (B, C, h, w), by the frozen table of its tail.
+
+    Raises `BadCheckpoint` for approximations of GELU.
+    """
 
     def __init__(self, act: nn.GELU) -> None:
         super().__init__()
@@ -37,7 +40,10 @@ class FixedPointGELU(nn.Module):
 
 
 class FixedPointChannelNorm(nn.Module):
-    """The fixed-point module of a layer normalisation over channels: (B, C, h, w) -> (B, C, h, w) on the grid."""
+    """The fixed-point module of a layer normalisation over channels: (B, C, h, w) -> (B, C, h, w) on the grid.
+
+    Raises `BadCheckpoint` beyond 1024 channels.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -62,7 +68,10 @@ class FixedPointChannelNorm(nn.Module):
 
 
 class FixedPointAttend(nn.Module):
-    """The fixed-point module of attention within windows."""
+    """The fixed-point module of attention within windows: q, k and v (n, heads, positions, c), `apart` as in `Attend`.
+
+    Raises `BadCheckpoint` beyond 64 positions or channels of a head.
+    """
 
     bias: Tensor
 

@@ -50,7 +50,10 @@ class References:
 
 @dataclass(frozen=True)
 class ReferenceSums:
-    """Sums over positions of one picture: bits of each stage, S, U, references beyond the local context, distances."""
+    """Sums over positions of one picture: bits (n,) of n stages, S, U, references, distances.
+
+    `beyond` counts references beyond the local context.
+    """
 
     positions: int
     pixels: int

@@ -35,14 +35,17 @@ class Captured:
 
     @property
     def y(self) -> Tensor:
+        """Latents (B, C, h, w) of all calls."""
         return self._merged([call.y for call in self.calls])
 
     @property
     def mean(self) -> Tensor:
+        """Their means (B, C, h, w)."""
         return self._merged([call.mean for call in self.calls])
 
     @property
     def scale(self) -> Tensor:
+        """Their scales (B, C, h, w)."""
         return self._merged([call.scale for call in self.calls])
 
     def _merged(self, parts: list[Tensor]) -> Tensor:

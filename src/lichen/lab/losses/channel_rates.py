@@ -11,7 +11,7 @@ PROBABILITY_MIN = 2.0**-24  # of a symbol, as the range coder has it
 
 
 def gaussian_bits(residual: Tensor, scale: Tensor) -> Tensor:
-    """-log2 of the probability of integers `residual` under a Gaussian of mean 0, rounded; all of one shape."""
+    """-log2 of the probability of integers `residual` under a Gaussian of mean 0, rounded; elementwise."""
     distance = residual.abs()
     probability = torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)
     return -torch.log2(probability.clamp(min=PROBABILITY_MIN))

@@ -37,11 +37,19 @@ class GaussianLatents(Protocol):
     """A latent and its Gaussian, (B, C, h, w) each: `prior.latents.Latents`, or what `capture` recorded."""
 
     @property
-    def y(self) -> Tensor: ...
+    def y(self) -> Tensor:
+        """The latent."""
+        ...
+
     @property
-    def mean(self) -> Tensor: ...
+    def mean(self) -> Tensor:
+        """What is expected of it."""
+        ...
+
     @property
-    def scale(self) -> Tensor: ...
+    def scale(self) -> Tensor:
+        """Its standard deviation."""
+        ...
 
 
 class Mask(enum.Enum):
@@ -133,7 +141,7 @@ class Correlation:
 
 
 def uniform(x: Tensor) -> Tensor:
-    """Noise of x's shape in [-1/2, 1/2) from PyTorch's own generator."""
+    """Noise of x's, any shape, in [-1/2, 1/2) from PyTorch's own generator."""
     return torch.rand_like(x) - 0.5
 
 

@@ -50,9 +50,10 @@ def save_checkpoint(
     half: bool = True,
     overwrite: bool = True,
 ) -> None:
-    """Write weights beside `path`, then rename. With `half` transforms are stored in float16; the rest in float32.
+    """Write weights, `state` by name and of any shape, beside `path`, then rename. Raises `OutputError`.
 
-    So are the convolutions of a prior in single precision, which rounds them to fewer bits. Raises `OutputError`.
+    With `half` transforms are stored in float16, and so are the convolutions of a prior in single precision, which
+    rounds them to fewer bits; the rest in float32.
     """
     stored = {key: _stored(key, value, half, config.float32_prior) for key, value in state.items()}
     about = {"name": name, "config": to_json(config), "facts": facts}
@@ -78,7 +79,7 @@ class Unfilled(TorchFunctionMode):
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read weights and build their model, in evaluation mode. Raises `BadCheckpoint`."""
+    """Read weights and build their model, in evaluation mode. Raises `UnknownWeights`, `BadCheckpoint`."""
     try:
         before = path.stat()
         digest = hashlib.sha256(path.read_bytes()).digest()

@@ -35,7 +35,7 @@ class Distortion(enum.Enum):
 class Rates:
     """The trained quality levels: `count` values of lambda from `low` to `high`, evenly in log.
 
-    lambda weighs 255^2 MSE against bits per pixel.
+    lambda weighs 255^2 MSE against bits per pixel. Raises `UsageError` for numbers that make no such levels.
     """
 
     low: float = 0.00025
@@ -75,10 +75,12 @@ class OneRate:
 
     @property
     def low(self) -> float:
+        """The one lambda."""
         return self.value
 
     @property
     def high(self) -> float:
+        """The one lambda."""
         return self.value
 
     def lam(self, level: float) -> float:
@@ -90,6 +92,7 @@ class OneRate:
         return self.value
 
     def gains(self, start: torch.Tensor, latents: int) -> NoGains:
+        """None, whatever the start (1,) would be."""
         return NoGains()
 
 
@@ -128,8 +131,9 @@ AnyRates = Rates | OneRate | MsSsimRates | OneMsSsimRate
 class ModelConfig:
     """All of a model. `build()` gives it with fresh parameters.
 
-    `float32_prior`: in files the prior is fixed point carried in float32 (`lab.fixed_point.float32`).
-    `post_filter`: files may state a filter of the picture's own (`lichen.lab.post_filter`).
+    `float32_prior`: in files the prior is fixed point carried in float32 (`lab.fixed_point.float32`). `post_filter`:
+    files may state coefficients of an adaptive post-filter (`lab.post_filter`). Raises `UsageError` for parts that do
+    not go together.
     """
 
     transform: AnyTransform

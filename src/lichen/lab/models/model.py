@@ -33,19 +33,23 @@ class Gains(nn.Module):
         self.backward_log = LevelTable(-log_gain)
 
     def gain(self, y: Tensor, level: Tensor) -> Tensor:
+        """y (B, M, h, w) of the analysis -> y in quantisation steps of rate levels (B,)."""
         return y * torch.exp(self.forward_log(level))
 
     def inverse_gain(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        """The inverse for y_hat (B, M, h, w), learned for itself."""
         return y_hat * torch.exp(self.backward_log(level))
 
 
 class NoGains(nn.Module):
-    """In place of `Gains` where one quality is trained: latents are quantised as they are."""
+    """In place of `Gains` where one quality is trained: latents (B, M, h, w) are quantised as they are."""
 
     def gain(self, y: Tensor, level: Tensor) -> Tensor:
+        """y as it is."""
         return y
 
     def inverse_gain(self, y_hat: Tensor, level: Tensor) -> Tensor:
+        """y_hat as it is."""
         return y_hat
 
 

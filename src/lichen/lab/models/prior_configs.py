@@ -63,9 +63,10 @@ class LearnedHyperPrior:
 
 @dataclass(frozen=True)
 class Context:
-    """Our own models: a schedule, and the width of the sources of its second and later parts.
+    """Our own models: a schedule, and the width of the sources of its second and later steps.
 
-    With an `adaptation` decoded parts move the scales of later ones, by a network of that width.
+    With an `adaptation` decoded steps move the scales of later ones, by a network of that width. Raises `UsageError`
+    for what adaptation does not go with.
     """
 
     schedule: AllAtOnce | Checkerboard | DualCheckerboard | Quadtree
@@ -141,7 +142,8 @@ class CausalContext:
 class SliceContext:
     """ChARM (Minnen 2020): slices of channels with latent residual prediction; M = 192 takes 8 slices of 24.
 
-    Features are M for means and M for scales. Each network sees at most `support` earlier slices.
+    Features are M for means and M for scales. Each network sees at most `support` earlier slices. `build` raises
+    `UsageError` for latents that are not as many slices.
     """
 
     slices: int = 8

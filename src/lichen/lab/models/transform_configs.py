@@ -1,9 +1,10 @@
 """Configs of the transforms and hyper transforms: frozen dataclasses with `build()`.
 
-A transform's `build(levels)` gives (analysis, synthesis), called with (tensor, level); `start(lams)` is what
-training starts from. A hyper transform's `build(latents, levels)` gives the same pair between y and z, and
-`outputs(latents)` says how many features its synthesis hands to the context model. `stride` counts input
-positions for each output position. A `tolerant` transform codes in bfloat16 where the processor has it.
+A transform's `build(levels)` gives (analysis, synthesis), called with (tensor, rate_level); `start(lams)`, of lambdas
+(levels,), gives what training starts from: gains (levels,) and spreads (M,) of the latents. A hyper transform's
+`build(latents, levels)` gives the same pair between y and z, and `outputs(latents)` says how many features its
+synthesis hands to the context model. `stride` counts input positions for each output position. A `tolerant` transform
+codes in bfloat16 where the processor has it.
 """
 
 from __future__ import annotations
@@ -136,10 +137,12 @@ class SwinTransform:
 
     @property
     def latents(self) -> int:
+        """M, the last width."""
         return self.widths[-1]
 
     @property
     def stride(self) -> int:
+        """Pixels for each latent."""
         return int(2 ** len(self.widths))
 
     def build(self, levels: int) -> Pair:
@@ -221,10 +224,12 @@ class SwinHyper:
 
     @property
     def hyper_latents(self) -> int:
+        """Z, the last width."""
         return self.widths[-1]
 
     @property
     def stride(self) -> int:
+        """Latents for each hyper-latent."""
         return int(2 ** len(self.widths))
 
     def outputs(self, latents: int) -> int:
@@ -265,7 +270,10 @@ class NoHyper:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A synthesis of pictures `shrink` times smaller, 2, 4 or 8, from the first `channels` (of ELIC: 4 groups)."""
+    """A synthesis of pictures `shrink` times smaller, 2, 4 or 8, from the first `channels` (of ELIC: 4 groups).
+
+    `build(latents, stride)` raises `UsageError` for sizes that the model cannot have.
+    """
 
     channels: int = 128
     shrink: int = 4
@@ -281,7 +289,10 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter of each picture's own: `count` principal ones of `side` x `side` pixels (`lichen.lab.post_filter`)."""
+    """The adaptive post-filter: `count` principal filters of `side` x `side` pixels (`lab.post_filter`).
+
+    Raises `UsageError` for sides that are even or beyond 9.
+    """
 
     count: int = 64
     side: int = 5

@@ -43,7 +43,9 @@ _MEANS = tuple(name for name in NAMES if name not in {"step", "skipped"})
 class Sink(Protocol):
     """Where means go beside the CSV file."""
 
-    def write(self, metrics: StepMetrics) -> None: ...
+    def write(self, metrics: StepMetrics) -> None:
+        """Take in one step's figures."""
+        ...
 
 
 class NullSink:

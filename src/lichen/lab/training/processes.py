@@ -53,6 +53,7 @@ class DistributedProcesses:
         self.count: int = self._accelerator.num_processes
 
     def wrap(self, model: nn.Module) -> nn.Module:
+        """As `SingleProcess.wrap`."""
         for parameter in model.parameters():
             if parameter.shape[2:] == (1, 1):  # its strides are ambiguous; DDP wants those of its gradient
                 parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
@@ -60,14 +61,17 @@ class DistributedProcesses:
         return wrapped
 
     def mean(self, figures: Tensor) -> Tensor:
+        """As `SingleProcess.mean`, of any shape."""
         averaged: Tensor = self._accelerator.reduce(figures, reduction="mean")
         return averaged
 
     def agree(self, state: Tensor) -> bool:
+        """As `SingleProcess.agree`, of any shape."""
         gathered: Tensor = self._accelerator.gather(state[None])
         return bool((gathered == gathered[0]).all())
 
     def finish(self) -> None:
+        """As `SingleProcess.finish`."""
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
 

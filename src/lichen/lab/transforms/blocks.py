@@ -17,7 +17,10 @@ HIDDEN_VALUES_MAX = 2**23  # values of a hidden map above which chunks are taken
 
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """A context without autocast on x's device; an empty one where PyTorch has no autocast (the meta device)."""
+    """A context without autocast on the device of x (any shape).
+
+    An empty one where PyTorch has no autocast (the meta device).
+    """
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
 

@@ -24,12 +24,12 @@ _SUBPIXEL_OUTPUTS = 4  # up to which a transposed convolution wastes most of a v
 
 
 def coding(x: Tensor) -> bool:
-    """Whether a layer may use its fast algorithm on x: float32 on a CPU, in inference mode, without autocast."""
+    """Whether a layer may be fast on x (B, C, h, w): float32 on a CPU, in inference mode, without autocast."""
     return _coding(x) and not torch.is_autocast_enabled("cpu")
 
 
 def coding_in_bfloat16(x: Tensor) -> bool:
-    """Whether x is coded under autocast to bfloat16 on a CPU (`lichen.lab.engine.precision`)."""
+    """Whether x (B, C, h, w) is coded under autocast to bfloat16 on a CPU (`lab.engine.precision`)."""
     return _coding(x) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--rows NAME,...] [--sizes 960x540,1920x1080,3840x2160]
 
 Peak resident memory of encoding and decoding crops of one photograph of 3840 x 2160, and that itself. Peaks do not
-continue along a line: up to about 1300 pixels a side the transforms' windows still grow, beyond them only what is held
+continue along a line: up to about 1300 pixels a side the transforms' tiles still grow, beyond them only what is held
 of the whole picture does. Bar: 4 GB for Global Reference, whose search for references looks far.
 """
 

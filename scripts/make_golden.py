@@ -19,17 +19,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from lichen.codec import Codec
 from lichen.image.files import write_atomically
 from lichen.lab.models.zoo import row
-from tests.conftest import scene, small_checkpoint
+from tests.small import scene, small_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "tests/golden"
-LONG = 3137  # pixels: 50 hyper-latents, more than a window has
-SMALL, WINDOWS = ("rgb", "grey", "alpha"), ("wide", "tall")
+LONG = 3137  # pixels: 50 hyper-latents, more than a tile has
+SMALL, SEVERAL_TILES = ("rgb", "grey", "alpha"), ("wide", "tall")
 # Files of each row. Of the row `lichen`: weights of two parities (-dual), which it had before docs/decisions/0014, of
 # four steps in double precision, in single (-single, docs/decisions/0018), with an adaptation (-adaptive, 0019), and
 # with filters of pictures' own (-filtered, 0020).
 ROWS = {f"lichen-{kind}": "lichen" for kind in ("single", "adaptive", "filtered")}
 KINDS = ("", "-dual", "-hp", "-single", "-adaptive", "-filtered")
-WANTED = {f"lichen{kind}": SMALL + WINDOWS for kind in KINDS} | {"elic": SMALL}
+WANTED = {f"lichen{kind}": SMALL + SEVERAL_TILES for kind in KINDS} | {"elic": SMALL}
 
 
 def picture_of(kind: str) -> tuple[Image.Image, float]:

@@ -147,6 +147,16 @@ def test_the_project_speaks_of_itself_alone(path):
         assert other_talk(path.read_text()) == []
 
 
+@pytest.mark.parametrize("path", texts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_texts_are_in_the_fields_words_too(path):
+    """Comments, docstrings and pages, where a word that names nothing else."""
+    if "__pycache__" not in path.parts:
+        found = re.findall(
+            r"\b(beliefs?|believed|twins?|tally|snapped|levelless|contestants?)\b", path.read_text(), re.I
+        )
+        assert found == []
+
+
 @pytest.mark.parametrize("example", OTHER_TALK.values())
 def test_other_talk_is_found(example):
     assert other_talk(f"It was so, {example}.")
@@ -162,7 +172,7 @@ def test_plain_talk_is_not(text):
 
 def test_helpers_are_imported_from_no_test_module():
     """They lie in tests/helpers.py, tests/small.py, tests/laws and modules beside those that use them."""
-    for path in (ROOT / "tests").rglob("*.py"):
+    for path in python_files():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
                 last = (node.module or "").split(".")[-1]

@@ -31,7 +31,7 @@ def latents_of(data: bytes, path: Path) -> Decoded:
 
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """bfloat16, where a processor has it, moves more samples (tests/test_precision.py)."""
+    """bfloat16, where a processor has it, moves more samples (tests/lab/engine/test_precision.py)."""
     monkeypatch.setattr(precision, "native_bfloat16", lambda: False)
 
 

@@ -64,10 +64,10 @@ def best_numbers(
 def quantised(
     matrix: NDArray[np.float64], vector: NDArray[np.float64], prices: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Whole numbers s for which s A s - 2 b s + the sum of prices[k, |s_k|] is small: bettered one after the other.
+    """Whole numbers s (K,) with which s A s - 2 b s + the sum of prices[k, |s_k|] is small.
 
-    From the best filter, rounded, and from none: where filters can hardly be told apart (a grey picture's colours) the
-    former is far off.
+    A is (K, K), b (K,), prices (K, n). They are bettered one after the other, from the best filter, rounded, and from
+    none: where filters can hardly be told apart (a grey picture's colours) the former is far off.
     """
     ridge = 1e-6 * float(np.trace(matrix)) / len(vector) + 1e-12
     best = np.rint(np.linalg.solve(matrix + ridge * np.eye(len(vector)), vector)).clip(-LARGEST, LARGEST)
@@ -78,7 +78,7 @@ def quantised(
 def cost(
     numbers: NDArray[np.int64], matrix: NDArray[np.float64], vector: NDArray[np.float64], prices: NDArray[np.float64]
 ) -> float:
-    """s A s - 2 b s and its price."""
+    """s A s - 2 b s and its price, for s (K,), A (K, K), b (K,) and prices (K, n)."""
     price = prices[np.arange(len(numbers)), np.abs(numbers)].sum()
     return float(numbers @ matrix @ numbers - 2 * vector @ numbers + price)
 

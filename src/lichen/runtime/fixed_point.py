@@ -40,7 +40,10 @@ def stepped(weight: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def on_grid(values: NDArray[np.floating], most: float = FLOAT64_MAX) -> NDArray[np.float64]:
-    """Values rounded to multiples of 2^-12, half to even, and clamped. Raises `BadCheckpoint` for no numbers."""
+    """Values of any shape rounded to multiples of 2^-12, half to even, and clamped.
+
+    Raises `BadCheckpoint` for what is no number.
+    """
     if not np.isfinite(values).all():
         raise BadCheckpoint("a number of the prior is not finite: the weights file is damaged")
     rounded: NDArray[np.float64] = np.rint(values.astype(np.float64) * 2.0**ACTIVATION_BITS) / 2.0**ACTIVATION_BITS
@@ -48,7 +51,7 @@ def on_grid(values: NDArray[np.floating], most: float = FLOAT64_MAX) -> NDArray[
 
 
 def minus_offset(bias: NDArray[np.floating]) -> Floats:
-    """(Cout,): minus the bias on the grid, and minus what rounds to the grid when added."""
+    """(n,) -> (n,): minus the biases on the grid, and minus what rounds to the grid when added."""
     exact: Floats = -(on_grid(bias).clip(-FLOAT32_MAX, FLOAT32_MAX) + FLOAT32_ROUNDER).astype(np.float32)
     return exact
 

@@ -68,7 +68,10 @@ class Filters:
     def write(
         self, coder: FileCoder, samples: Sequence[Sample], index: int, hyper_latents: int, pixels: int, lam: float
     ) -> NDArray[np.float64] | None:
-        """State the best filter of a picture behind its latents; gives its coefficients, None where no filter pays."""
+        """State the best filter of a picture behind its latents.
+
+        Gives its coefficients (K,), None where no filter pays.
+        """
         numbers = self._chosen(samples, index, hyper_latents, pixels, lam)
         if numbers is None:
             return None

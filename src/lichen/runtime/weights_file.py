@@ -24,7 +24,10 @@ _HEADER_BYTES_MAX = 10_000_000
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file in memory: its row's `name`, `config` and `facts` as JSON, and where each tensor lies."""
+    """A weights file in memory: its row's `name`, `config` and `facts` as JSON, and its tensors.
+
+    Where each (any shape) lies in `data` is in `entries`.
+    """
 
     path: Path
     name: str

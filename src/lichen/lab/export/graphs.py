@@ -109,7 +109,7 @@ class Predict(nn.Module):
 
 @dataclass(frozen=True)
 class Graph:
-    """A part to export: example inputs by name, which of their axes grow with the picture, and names of outputs.
+    """A part to export: example inputs by name (any shape), which of their axes grow with the picture, and outputs.
 
     An axis' entry is how many of its units a hyper-latent has.
     """
@@ -172,7 +172,7 @@ def as_convolutions(model: Model) -> Model:
 
 
 class WithWeights(nn.Module):
-    """A module as a function of its inputs and of its weights, so that an exporter folds none of them."""
+    """A module as a function of its inputs (any shape) and weights, so that an exporter folds none of them."""
 
     def __init__(self, inner: nn.Module, names: list[str]) -> None:
         super().__init__()

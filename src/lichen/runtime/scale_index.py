@@ -15,7 +15,10 @@ _SHIFT = 0.5 - (math.log2(SCALE_MIN) - 2.0 ** -(RAW_SCALE_BITS + 1)) / LOG_STEP
 
 
 def scale_index(raw_scale: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The coder's scale index, 0 ... 63, of each raw scale on its grid: how many thresholds are not above it."""
+    """The coder's scale index, 0 ... 63, of raw scales on their grid, elementwise.
+
+    It is how many thresholds are not above the raw scale.
+    """
     index: NDArray[np.uint8] = (raw_scale * (1 / LOG_STEP) + _SHIFT).clip(0, SCALES - 1).astype(np.uint8)
     return index
 

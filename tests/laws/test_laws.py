@@ -15,7 +15,7 @@ from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.context import ParallelModel
 from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.file_coder import FileWriter
-from lichen.lab.prior.schedules import Cell, Step
+from lichen.lab.prior.schedules import Cell, DualCheckerboard, Quadtree, Step
 from lichen.lab.prior.walk import ContextModel, merge, walk_latents
 from tests.laws.laws import Given, leaks, mask_of, threads, uses_context
 from tests.small import scene, small
@@ -84,14 +84,13 @@ def test_a_planted_leak_is_caught():
     assert leaks(parameters_of(leaky, features, y), steps, y) > 0
 
 
-def test_a_shifted_mask_is_caught():
-    class Shifted:
-        def steps(self, height, width, device):
-            *before, last = ZOO[0].config.context.schedule.steps(height, width, device)
-            cells = tuple(Cell(cell.channels, cell.positions - cell.positions % 2) for cell in last.cells)
-            return [*before, Step(last.number, cells)]
-
-    steps = Shifted().steps(4, 4, torch.device("cpu"))
+@pytest.mark.parametrize("schedule", [Quadtree(), DualCheckerboard()])
+def test_a_shifted_mask_is_caught(schedule):
+    """A last cell at the columns beside its own codes some latents twice and others never."""
+    *before, last = schedule.steps(4, 4, torch.device("cpu"))
+    *cells, cell = last.cells
+    shifted = Cell(cell.channels, cell.places(4, 4, torch.device("cpu")) ^ 1)
+    steps = [*before, Step(last.number, (*cells, shifted))]
     assert not (sum(mask_of(step, (4, 4, 4)) for step in steps) == 1).all()
 
 

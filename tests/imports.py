@@ -59,10 +59,19 @@ def imports_of(path: Path, importer: str = "") -> list[Import]:
                 assert child.level == 0 and child.module, f"{path.name}: a relative import"
                 longer = [f"{child.module}.{alias.name}" for alias in child.names]
                 found.extend(Import(importer, n if n in modules() else child.module, when) for n in longer)
+            elif isinstance(child, ast.Call) and (name := _by_name(child)):
+                found.append(Import(importer, name, when))
             search(child, _when(child, when))
 
     search(ast.parse(path.read_text()), When.LOADED)
     return found
+
+
+def _by_name(call: ast.Call) -> str | None:
+    """The module that a call of `importlib.import_module` or of `engines.lab` names."""
+    called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    name = call.args[0] if call.args and called in {"import_module", "lab"} else None
+    return name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else None
 
 
 def _when(node: ast.AST, when: When) -> When:

@@ -67,7 +67,7 @@ LOADED = {
     "lab.training": "torch numpy PIL rich",
     "lab.evaluation": "torch numpy PIL scipy bjontegaard",
     "lab.reporting": "numpy PIL matplotlib",
-    **dict.fromkeys(["lab.transforms", "lab.fixed_point", "lab.prior", "lab.post_filter", "lab.export"], "torch numpy"),
+    **dict.fromkeys(["lab.transforms", "lab.fixed_point", "lab.prior", "lab.post_filter"], "torch numpy"),
     **dict.fromkeys(["lab.losses", "lab.engine", "lab.inspection", "lab.papers", "lab.tensors"], "torch numpy"),
 }
 
@@ -91,7 +91,7 @@ def package_of(name: str) -> str:
 def test_imports_are_seen_in_whatever_form(tmp_path):
     (tmp_path / "a.py").write_text(
         "import numpy\nfrom lichen import cli, encode\nif TYPE_CHECKING:\n    import torch\n"
-        "def f():\n    from lichen.lab.prior.schedules import Step\n"
+        "def f():\n    from lichen.lab.prior.schedules import Step\n    return lab('lichen.lab.models.zoo')\n"
     )
     assert [(i.name, i.when) for i in imports_of(tmp_path / "a.py")] == [
         ("numpy", When.LOADED),
@@ -99,6 +99,7 @@ def test_imports_are_seen_in_whatever_form(tmp_path):
         ("lichen", When.LOADED),
         ("torch", When.TYPES),
         ("lichen.lab.prior.schedules", When.CALLED),
+        ("lichen.lab.models.zoo", When.CALLED),
     ]
     (tmp_path / "a.py").write_text("from ..codec import Codec\n")
     with pytest.raises(AssertionError, match="relative"):
@@ -164,7 +165,7 @@ def test_the_codec_wing_imports_no_pytorch():
         for found in all_imports()
         if package_of(found.name) in {"torch", "pytorch_msssim"} and found.when is not When.TYPES
     }
-    assert {module for module in users if not in_the_lab(module)} == set(STILL_TORCH)
+    assert {module for module in users if not in_the_lab(module)} == {ENTRY, *STILL_TORCH}
 
 
 LOADING = """

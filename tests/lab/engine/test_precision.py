@@ -16,6 +16,7 @@ from lichen.codec import Codec
 from lichen.lab.engine import precision
 from lichen.lab.engine.precision import coding_precision
 from lichen.lab.transforms import blocks
+from lichen.options import EngineName
 
 MOVED = 0.1  # of all samples; 0.02 to 0.04 are seen to be another by 1
 
@@ -39,7 +40,7 @@ def photograph() -> Image.Image:
 
 @pytest.mark.parametrize("quality", [5, 100])
 def test_a_picture_differs_by_roundings(native, in_float32, photograph, quality):
-    codec = Codec()
+    codec = Codec(engine=EngineName.TORCH)
     here = codec.decode_array(codec.encode(photograph, quality))
     file = codec.encode(photograph, quality)
     in_float32()
@@ -53,7 +54,7 @@ def test_a_picture_differs_by_roundings(native, in_float32, photograph, quality)
 @pytest.mark.parametrize("quality", [20, 95])
 def test_encoding_costs_nothing(native, in_float32, quality):
     """In the mean of four crops: of one so small a latent that is rounded otherwise changes the error by 0.8 %."""
-    codec, whole = Codec(), Image.fromarray(data.astronaut())
+    codec, whole = Codec(engine=EngineName.TORCH), Image.fromarray(data.astronaut())
     crops = [whole.crop((x, y, x + 256, y + 192)) for x, y in ((100, 0), (0, 0), (256, 256), (128, 160))]
     ours = [codec.encode(crop, quality) for crop in crops]
     in_float32()
@@ -70,7 +71,7 @@ def test_encoding_costs_nothing(native, in_float32, quality):
 
 @torch.inference_mode()
 def test_latents_are_read_alike(native, in_float32, photograph):
-    codec = Codec()
+    codec = Codec(engine=EngineName.TORCH)
     container = read_container(codec.encode(photograph, 50))
     arguments = (container.latents, container.header.quality_index, photograph.height, photograph.width)
     here = codec.engine.read(*arguments)

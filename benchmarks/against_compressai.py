@@ -30,6 +30,7 @@ from PIL import Image
 from benchmarks.common import Bar, finish, show
 from lichen.codec import Codec
 from lichen.lab.models.compressai import convert
+from lichen.options import EngineName
 
 WORKER = Path(__file__).with_name("compressai_worker.py")
 FASTER = {  # than CompressAI at least, encode + decode
@@ -64,7 +65,7 @@ def ours(weights: Path, picture: Path, repeats: int) -> dict[str, Any]:
     """Our figures with the same weights."""
     target = weights.with_suffix(".safetensors")
     convert(weights, target, force=True)
-    codec = Codec(weights=target)
+    codec = Codec(weights=target, engine=EngineName.TORCH)
     data = codec.encode(Image.open(picture), 0)
     engine, pixels = codec.engine, np.asarray(Image.open(picture).convert("RGB"))
     with torch.inference_mode():

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from lichen.image.files import write_atomically
-from lichen.lab.models.checkpoint import load_checkpoint
-from lichen.runtime.weights import find_by_name
+from lichen.runtime.weights import find_by_name, hash_of
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -44,7 +44,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), **versions}
 
 
 def _cpu_name() -> str:
@@ -58,7 +59,7 @@ def _cpu_name() -> str:
 
 def weights_hash(path: Path | None = None) -> str:
     """The hash of a weights file, or of the shipped ones: figures are of these only."""
-    return load_checkpoint(path or find_by_name("lichen")).hash.hex()
+    return hash_of(path or find_by_name("lichen")).hex()
 
 
 def finish(name: str, facts: dict[str, Any], bars: Sequence[Bar]) -> None:

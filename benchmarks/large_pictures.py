@@ -1,6 +1,6 @@
 """Large pictures: memory and time of whole processes, from a file to a file.
 
-    python -m benchmarks.large_pictures [--side 10000]
+    python -m benchmarks.large_pictures [--side 10000] [--engine auto|onnx|torch]
 
 Encodes and decodes a picture of 2000 x 2000 and one of SIDE x SIDE (photographs of scikit-image, mirrored
 and with grain, so that no tile is like another) as processes of their own. Bars: 3 GB resident at most,
@@ -27,6 +27,7 @@ import skimage
 from PIL import Image
 
 from benchmarks.common import Bar, finish, show, weights_hash
+from lichen.options import EngineName
 
 SMALL = 2000
 LIMIT_MB = 3000
@@ -76,8 +77,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=10000)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--engine", type=EngineName, default=EngineName.AUTO)
     args = parser.parse_args()
-    extra = ["--weights", str(args.weights)] if args.weights else []
+    extra = ["--engine", args.engine.value, *(["--weights", str(args.weights)] if args.weights else [])]
     rows: list[tuple[Any, ...]] = []
     costs: dict[tuple[str, int], tuple[float, float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +100,8 @@ def main() -> None:
         each = [(costs[name, side][1] - fixed) / side**2 for side in (SMALL, args.side)]
         bars.append(Bar(f"{name}: cost per pixel against {SMALL} x {SMALL}", each[1] / each[0], 1.3))
         bars.append(Bar(f"{name}: peak resident, MB", costs[name, args.side][2], LIMIT_MB))
-    finish("large_pictures", {"weights": weights_hash(args.weights), "columns": columns, "rows": rows}, bars)
+    facts = {"weights": weights_hash(args.weights), "engine": args.engine.value, "columns": columns, "rows": rows}
+    finish("large_pictures", facts, bars)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from benchmarks.common import Bar, finish, show
 from lichen.codec import Codec
 from lichen.lab.engine import precision
 from lichen.metrics import decibels, ms_ssim, psnr_db
-from lichen.options import Tune
+from lichen.options import EngineName, Tune
 
 QUALITIES = (0, 25, 50, 75, 100)
 SAMPLES = ("astronaut.png", "coffee.png")
@@ -70,7 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     samples = [Path(skimage.__file__).parent / "data" / name for name in SAMPLES]
     paths = sorted(args.folder.glob("*.png")) if args.folder else samples
-    codec, rows, every = Codec(tune=args.tune), [], []
+    codec, rows, every = Codec(tune=args.tune, engine=EngineName.TORCH), [], []
     for quality in QUALITIES:
         costs = [
             cost(codec, np.asarray(Image.open(path).convert("RGB")), quality, MEASURES[args.tune]) for path in paths
@@ -85,7 +85,7 @@ def main() -> None:
     grown = sum(c.bytes_[0] for c in every) / sum(c.bytes_[1] for c in every)
     finish(
         "precision" if args.tune is Tune.PSNR else f"precision-{args.tune.value}",
-        {"pictures": len(paths), "weights": codec.checkpoint.hash.hex(), "columns": columns, "rows": rows},
+        {"pictures": len(paths), "weights": codec.engine.hash.hex(), "columns": columns, "rows": rows},
         [
             Bar("a sample differs by", max(c.furthest for c in every), 1),
             Bar("lost in the mean, dB", max(row[2] for row in rows), 0.01),

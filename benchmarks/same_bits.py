@@ -7,7 +7,10 @@ and z are saved once; under each setting they must be written to the same bytes,
 decode, under each setting, to the identical y_hat. Settings: 1, 2 and 7 threads, oneDNN on and off,
 a bfloat16 autocast around the walk, a batch neighbour beside the picture written, a CUDA device where there is one;
 for large pictures, whose symbols lie tile by tile, also means computed on the whole map instead of in
-tiles with halos. With --kodak also the rate that fixed point costs against float parameters.
+tiles with halos. The shipped weights, of both tunes, are also run by both engines: ONNX Runtime and PyTorch, with 1 and
+2 threads, one tile and several; from the same y and z each must write the same bytes, and each reads every file, those
+that the other makes of the picture itself included, to the identical y_hat. With --kodak also the rate
+that fixed point costs against float parameters.
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from benchmarks.common import Bar, finish, show
-from lichen.codec import Codec
 from lichen.lab.engine.engine import Engine
 from lichen.lab.engine.tiled_walk import walk_tiles
 from lichen.lab.models.config import LEVEL_STEPS
@@ -38,14 +41,23 @@ from lichen.lab.prior.entropy_parameters import AnyEntropyParameters, EntropyPar
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
+from lichen.options import EngineName, Tune
 from lichen.runtime import tiles
+from lichen.runtime.engine import Engine as AnyEngine
+from lichen.runtime.engines import load_engine
+from lichen.runtime.threads import set_threads
 from lichen.runtime.tiles import PriorHalos, PriorTiling, Tile, coding_tiles
+from lichen.runtime.weights import find_by_name, find_tuned
 from tests.small import scene, small_checkpoint
 
 PAIRS_MIN = 500
 COST_MAX = 0.001  # of a file, by which fixed point may be larger than float parameters would make it
 SMALL_TILE = 2  # hyper-latents, so that small pictures have several
 EVERYWHERE = PriorHalos(99, 99)
+RUNS = tuple(itertools.product((EngineName.TORCH, EngineName.ONNX), (1, 2)))  # engines and their threads
+Latents = tuple[NDArray[np.float32], NDArray[np.float32]]
+Written = tuple[tuple[bytes, ...], NDArray[np.float32]]
+ENGINE_SIZES = ((50, 40), (200, 140), (256, 192))
 
 
 @dataclass(frozen=True)
@@ -212,6 +224,78 @@ def fixed_point_cost(engine: Engine, folder: Path, count: int) -> list[tuple[str
     return found
 
 
+@dataclass(frozen=True)
+class Runner:
+    """An engine with so many threads; neither may show in a file or its latents."""
+
+    kind: EngineName
+    threads: int
+    engine: AnyEngine
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind.value}, {self.threads} threads"
+
+    def latents(self, pixels: NDArray[np.uint8], level: int) -> Latents:
+        """y and z of a picture; each engine's own differ by roundings."""
+        set_threads(self.threads)
+        y, z = (np.asarray(plane) for plane in self.engine.latents(pixels, level))
+        return y, z
+
+    def write(self, latents: Latents, level: int) -> Written:
+        """The payloads of y and z, and y_hat."""
+        set_threads(self.threads)
+        y, z = (torch.from_numpy(x) if self.kind is EngineName.TORCH else x for x in latents)
+        payloads, y_hat, _ = self.engine.write_filtered(y, z, level, None)
+        return payloads, np.asarray(y_hat)
+
+    def reads(self, written: Written, level: int, size: tuple[int, int]) -> bool:
+        """Whether payloads of a picture of this height and width give the y_hat that was written."""
+        set_threads(self.threads)
+        try:
+            y_hat, _ = self.engine.read_filtered(written[0], level, *size, None, False)
+        except Exception:  # a decoder that has gone astray may fail anywhere
+            return False
+        return bool(np.array_equal(np.asarray(y_hat), written[1]))
+
+
+def cross_engines(
+    tune: Tune, sizes: Sequence[tuple[int, int]], side: int = SMALL_TILE
+) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """Rows as of `run` for the shipped weights by both engines, in one tile and in several, and all that differed."""
+    path, before, threads = find_tuned("lichen", tune), tiles.CODING_SIDE, torch.get_num_threads()
+    rows, wrong = [], []
+    try:
+        for several in (False, True):
+            tiles.CODING_SIDE = side if several else before
+            runners = [Runner(kind, count, load_engine(path, "cpu", kind)) for kind, count in RUNS]
+            name = f"{path.stem} by both engines{', tiles' if several else ''}"
+            found = [compare_engines(name, runners, np.asarray(scene(*size))) for size in sizes]
+            rows.append((name, sum(pairs for pairs, _ in found), sum(len(differing) for _, differing in found)))
+            wrong += [line for _, differing in found for line in differing]
+    finally:
+        tiles.CODING_SIDE = before
+        set_threads(threads)
+    return rows, wrong
+
+
+def compare_engines(name: str, runners: Sequence[Runner], pixels: NDArray[np.uint8]) -> tuple[int, list[str]]:
+    """How many write/read pairs were tried on a picture (H, W, 3), and what differed."""
+    level, size = round(0.7 * (runners[0].engine.levels - 1) * LEVEL_STEPS), (pixels.shape[0], pixels.shape[1])
+    shared = runners[0].latents(pixels, level)
+    first, wrong, pairs = runners[0].write(shared, level), [], 0
+    for writer in runners:
+        payloads, y_hat = writer.write(shared, level)
+        if payloads != first[0] or not np.array_equal(y_hat, first[1]):
+            wrong.append(f"{name}: written otherwise by {writer.name}")
+        for written in ((payloads, first[1]), writer.write(writer.latents(pixels, level), level)):
+            for reader in runners:
+                pairs += 1
+                if not reader.reads(written, level, size):
+                    wrong.append(f"{name}: written by {writer.name}, read otherwise by {reader.name}")
+    return pairs, wrong
+
+
 def run(cases: Sequence[Case]) -> tuple[list[tuple[str, int, int]], list[str]]:
     """A row of the table for each case, and all that differed."""
     rows, wrong = [], []
@@ -227,7 +311,7 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
-    shipped, before = Codec().engine, tiles.CODING_SIDE
+    shipped, before = Engine.load(find_by_name("lichen"), torch.device("cpu")), tiles.CODING_SIDE
     cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
     tiles.CODING_SIDE = SMALL_TILE
     with tempfile.TemporaryDirectory() as folder:
@@ -235,6 +319,9 @@ def main() -> None:
     cases = [case for row, engine in zip(ZOO, engines, strict=True) for case in cases_of(row.name, engine, (200, 140))]
     rows, wrong = run(cases + cases_of("lichen at full width", shipped, (256, 192)))
     tiles.CODING_SIDE = before
+    for tune in Tune:
+        crossed, differing = cross_engines(tune, ENGINE_SIZES)
+        rows, wrong = rows + crossed, wrong + differing
     show("write/read pairs", ("row", "pairs", "mismatches"), rows)
     show("not the same", ("what",), [(line,) for line in wrong[:40]])
     total = sum(pairs for _, pairs, _ in rows)
@@ -242,6 +329,7 @@ def main() -> None:
     facts: dict[str, Any] = {
         "pairs": total,
         "settings": [setting.name for setting in (*settings(False), settings(True)[7])],
+        "engines": [f"{name.value}, {threads} threads" for name, threads in RUNS],
         "weights": shipped.checkpoint.hash.hex(),
         "rows": rows,
         "wrong": wrong,

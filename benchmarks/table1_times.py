@@ -24,11 +24,16 @@ from PIL import Image
 from benchmarks.common import Bar, finish, machine, show
 from benchmarks.exact_cost import weights_of
 from lichen.codec import Codec
-from lichen.lab.models.zoo import row
+from lichen.lab.models.zoo import Row, row
+from lichen.options import EngineName
 from tests.small import scene
 
 THEIRS = {"cheng-hp": 1.0, "cheng-checkerboard": 1.14, "cheng-charm": 1.75, "cheng-ar": 54.0}
 SERIAL_MAX = 5.0
+
+
+def codec_of(row: Row, folder: Path) -> Codec:
+    return Codec(weights=weights_of(row, folder), engine=EngineName.TORCH)
 
 
 def once_s(codec: Codec, picture: Image.Image, bfloat16: bool) -> float:
@@ -46,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     picture = Image.fromarray(np.asarray(scene(*arguments.size)))
     with tempfile.TemporaryDirectory() as folder:
-        codecs = {name: Codec(weights=weights_of(row(name), Path(folder))) for name in THEIRS}
+        codecs = {name: codec_of(row(name), Path(folder)) for name in THEIRS}
     times: dict[tuple[str, bool], list[float]] = {(name, half): [] for name in THEIRS for half in (False, True)}
     for _ in range(arguments.repeats + 1):  # the first is dropped
         for (name, half), measured in times.items():

@@ -77,7 +77,7 @@ def main() -> None:
         buffer = io.BytesIO()
         draw(rows).save(buffer, "JPEG", quality=70)
         write_atomically(args.sheet, buffer.getvalue(), overwrite=True)
-    facts = {"psnr_db": table, "ms_ssim_db": similar, "size_bytes": sizes, "weights": codec.checkpoint.hash.hex()}
+    facts = {"psnr_db": table, "ms_ssim_db": similar, "size_bytes": sizes, "weights": codec.engine.hash.hex()}
     finish(args.tune.weights("weaknesses"), facts, [])
 
 

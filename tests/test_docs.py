@@ -33,7 +33,7 @@ from tests.small import scene
 ROOT = Path(__file__).parents[1]
 DOCS, PACKAGE = ROOT / "docs", ROOT / "src/lichen"
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
-README_WORDS_MAX = 650
+README_WORDS_MAX = 560
 LINE_MAX = 100
 FEATURES = FastHyper().features
 

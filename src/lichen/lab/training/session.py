@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,9 +187,19 @@ def _minutes(run: Run) -> float:
     return math.inf if run.max_minutes is None else run.max_minutes
 
 
+@contextlib.contextmanager
+def _flushing_denormals() -> Iterator[None]:
+    """Decaying parameters of a GDN can make matrix products several times slower; who calls keeps them as they were."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@_flushing_denormals()
 def train_session(run: Run, console: Console) -> None:
     """Train as asked, or resume the run in its output (`lichen train --help`). Raises `LichenError` of many kinds."""
-    torch.set_flush_denormal(True)  # decaying parameters of a GDN can make matrix products several times slower
     keep_freed_memory()
     recipe = run.chosen()
     processes = find_processes(run.device)

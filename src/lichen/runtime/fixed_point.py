@@ -29,7 +29,8 @@ def stepped(weight: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[
     rows = weight.astype(np.float64).reshape(len(weight), -1)
     largest = np.abs(rows).max(axis=1, keepdims=True)
     if not (largest < WEIGHT_LIMIT).all():
-        raise BadCheckpoint(f"a weight of the prior is not within +-{WEIGHT_LIMIT}: the weights file is damaged")
+        said = f"a weight of the prior is not within +-{WEIGHT_LIMIT}: the weights file is damaged"
+        raise BadCheckpoint(f"{said}; train or download it anew")
     largest = np.maximum(largest, WEIGHT_SMALLEST)
     step = np.exp2(np.frexp(largest)[1] - float(WEIGHT_BITS))
     step = np.where(np.rint(largest / step) < 2**WEIGHT_BITS, step, 2 * step)
@@ -45,7 +46,8 @@ def on_grid(values: NDArray[np.floating], most: float = FLOAT64_MAX) -> NDArray[
     Raises `BadCheckpoint` for what is no number.
     """
     if not np.isfinite(values).all():
-        raise BadCheckpoint("a number of the prior is not finite: the weights file is damaged")
+        said = "a number of the prior is not finite: the weights file is damaged"
+        raise BadCheckpoint(f"{said}; train or download it anew")
     rounded: NDArray[np.float64] = np.rint(values.astype(np.float64) * 2.0**ACTIVATION_BITS) / 2.0**ACTIVATION_BITS
     return rounded.clip(-most, most)
 

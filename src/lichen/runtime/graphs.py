@@ -12,13 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lichen.errors import BadCheckpoint
+from lichen.errors import BadCheckpoint, UsageError
 from lichen.runtime import fixed_point
 from lichen.runtime.threads import threads
 from lichen.runtime.weights_file import WeightsFile
 
 PACKAGED = Path(__file__).parents[1] / "graphs"
 Array = NDArray[Any]
+_REMEDY = "install Lichen anew, or set `engine` to torch"
+_NO_MEMORY = "allocate memory", "bad_alloc", "bad allocation"  # in ONNX Runtime's messages
+_FACTS = {  # what a manifest says
+    *("model", "id", "configs", "stride", "hyper_stride", "latents", "hyper_latents", "features", "family", "memory"),
+    *("hyper_skip", "adaptation", "centroids", "steps", "post_filter_side", "halos", "tensors", "weights"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,30 +36,64 @@ class Bundle:
 
     @staticmethod
     def of_config(digest: str) -> Bundle | None:
-        """The packaged bundle of the config of this digest; None where there is none."""
+        """The packaged bundle of the config of this digest; None where there is none. Raises `UsageError`."""
         return next((bundle for bundle in packaged() if digest in bundle.manifest["configs"]), None)
+
+    @staticmethod
+    def of_folder(folder: Path) -> Bundle:
+        """The bundle in a folder. Raises `UsageError` where its manifest is damaged."""
+        path = folder / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text())
+            missing = _FACTS - manifest.keys()
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
+        if missing:
+            raise UsageError(f"{path}: does not say {', '.join(sorted(missing))}; {_REMEDY}")
+        return Bundle(folder, manifest)
+
+    def check(self, weights: WeightsFile) -> None:
+        """Raises `BadCheckpoint` for weights without exactly the tensors of this config."""
+        wanted, given = self.manifest["tensors"], weights.entries
+        unlike = [name for name in wanted if name in given and list(given[name][1]) != wanted[name]]
+        found = [
+            *(f"no {name}" for name in wanted if name not in given),
+            *(f"{name} of another shape" for name in unlike),
+        ]
+        found += [f"an unknown {name}" for name in given if name not in wanted]
+        if found:
+            said = f"its tensors do not fit its config ({found[0]})"
+            raise BadCheckpoint(f"{weights.path}: {said}; train or download it anew")
 
 
 @functools.cache
 def packaged() -> tuple[Bundle, ...]:
-    """The bundles in the box."""
-    found = sorted(PACKAGED.glob("*/manifest.json"))
-    return tuple(Bundle(path.parent, json.loads(path.read_text())) for path in found)
+    """The bundles in the box. Raises `UsageError` where the installation is damaged."""
+    return tuple(Bundle.of_folder(path.parent) for path in sorted(PACKAGED.glob("*/manifest.json")))
 
 
 class Graphs:
-    """A bundle's graphs with the weights of a file; each is loaded when it is first run, and safe to share."""
+    """A bundle's graphs with the weights of a file; each is loaded when it is first run, and safe to share.
+
+    Raises `BadCheckpoint` for weights whose tensors are not those of the graphs.
+    """
 
     def __init__(self, bundle: Bundle, weights: WeightsFile) -> None:
+        bundle.check(weights)
         self._bundle, self._weights = bundle, weights
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._fills: dict[str, dict[str, Array]] = {}
 
     def run(self, name: str, **inputs: Array) -> list[Array]:
-        """The outputs of a graph, for its inputs by name."""
+        """The outputs of a graph, for its inputs by name. Raises `UsageError` as loading it, and `MemoryError`."""
         session, wanted = self._session(name)
-        outputs: list[Array] = session.run(None, {key: inputs[key] for key in wanted})
+        try:
+            outputs: list[Array] = session.run(None, {key: inputs[key] for key in wanted})
+        except Exception as error:  # those of ONNX Runtime have no base of their own
+            if any(said in str(error) for said in _NO_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise
         return outputs
 
     def _session(self, name: str) -> tuple[Any, list[str]]:
@@ -65,7 +105,7 @@ class Graphs:
             return session, wanted
 
     def _loaded(self, name: str) -> tuple[Any, Any]:
-        """What runs a graph, and its weights, which must live as long."""
+        """What runs a graph, and its weights, which must live as long. Raises `UsageError` for a damaged one."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -78,8 +118,13 @@ class Graphs:
         ]
         if values:
             options.add_external_initializers(list(fills), values)
-        graph = (self._bundle.folder / f"{name}.onnx").read_bytes()
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), values
+        path = self._bundle.folder / f"{name}.onnx"
+        try:
+            return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"]), values
+        except Exception as error:  # those of ONNX Runtime have no base of their own
+            if any(said in str(error) for said in _NO_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise UsageError(f"{path}: ONNX Runtime cannot load it ({error}); {_REMEDY}") from error
 
     def _filled(self, kind: str, source: str) -> Array:
         """A weight of a graph: a tensor of the file as it is, or of a layer in fixed point."""

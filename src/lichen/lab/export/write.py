@@ -150,4 +150,5 @@ def facts(config: ModelConfig) -> dict[str, Any]:
             "prior_context": prior.context,
         },
         "memory": {"widest": memory.widest, "latents": memory.latents},
+        "tensors": {name: list(tensor.shape) for name, tensor in model.state_dict().items()},
     }

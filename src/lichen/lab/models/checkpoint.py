@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lichen.errors import BadCheckpoint, UnknownWeights
+from lichen.errors import BadCheckpoint
 from lichen.image.files import write_atomically
 from lichen.lab.models.config import ModelConfig, from_json, to_json
 from lichen.lab.models.model import Model
-from lichen.runtime.migration import migrate_name
-from lichen.runtime.weights import HASH_BYTES, weights_files
-from lichen.runtime.weights_file import WeightsInfo, weights_info
-
-_ABOUT = "lichen"  # the metadata entry: name, config and facts as JSON
+from lichen.runtime.weights import weights_files
+from lichen.runtime.weights_file import ABOUT, WeightsFile, WeightsInfo, read_weights, weights_info
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ def save_checkpoint(
     stored = {key: _stored(key, value, half, config.float32_prior) for key, value in state.items()}
     about = {"name": name, "config": to_json(config), "facts": facts}
     # One entry: safetensors writes several in no fixed order, and the file's hash is its name.
-    write_atomically(path, save(stored, {_ABOUT: json.dumps(about)}), overwrite=overwrite)
+    write_atomically(path, save(stored, {ABOUT: json.dumps(about)}), overwrite=overwrite)
 
 
 def _stored(key: str, value: Tensor, half: bool, single: bool) -> Tensor:
@@ -80,41 +74,31 @@ class Unfilled(TorchFunctionMode):
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read weights and build their model, in evaluation mode. Raises `UnknownWeights`, `BadCheckpoint`."""
-    try:
-        before = path.stat()
-        digest = hashlib.sha256(path.read_bytes()).digest()
-        with safe_open(path, framework="pt") as file:
-            name, config, facts = _about(path, file.metadata())
-            names = {key: migrate_name(key) for key in file.keys()}  # noqa: SIM118
-            state = {name: file.get_tensor(key).float() for key, name in names.items() if name is not None}
-        if not os.path.samestat(before, path.stat()):  # its hash and its tensors may be of two files
-            return load_checkpoint(path)
-    except OSError as error:
-        raise UnknownWeights(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
+    stored = read_weights(path)
+    state = {name: torch.from_numpy(stored.floats(name)) for name in stored.entries}
+    config = _config(stored)
     try:
         with Unfilled():
             model = config.build()
         model.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[-1].strip()
-        raise BadCheckpoint(f"{path}: its tensors do not fit its config ({first})") from error
+        said = f"its tensors do not fit its config ({first})"
+        raise BadCheckpoint(f"{path}: {said}; train or download it anew") from error
     if model.post_filter is not None and not model.post_filter.sane:
         raise BadCheckpoint(f"{path}: the numbers of its filters are out of all range; train or download it anew")
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Checkpoint(name, model, config, digest[:HASH_BYTES], facts, path)
+    return Checkpoint(stored.name, model, config, stored.hash, stored.facts, path)
 
 
-def _about(path: Path, metadata: dict[str, str] | None) -> tuple[str, ModelConfig, dict[str, Any]]:
-    """Name, config and facts. Raises `BadCheckpoint`, `KeyError`, `TypeError`, `ValueError`."""
-    about = json.loads((metadata or {})[_ABOUT])
-    config = from_json(about["config"])
-    if not isinstance(config, ModelConfig):
-        raise BadCheckpoint(f"{path}: its config is not that of a model; train or download it anew")
-    return about["name"], config, about["facts"]
+def _config(stored: WeightsFile) -> ModelConfig:
+    """The config of a weights file. Raises `BadCheckpoint`."""
+    try:
+        config: ModelConfig = from_json(stored.config)
+    except (BadCheckpoint, KeyError, TypeError, ValueError, RecursionError) as error:
+        said = f"{stored.path}: its config is none of this version ({error})"
+        raise BadCheckpoint(f"{said}; upgrade Lichen, or train or download it anew") from error
+    return config
 
 
 def available_weights() -> list[WeightsInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -26,6 +27,16 @@ def apply_to_torch() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and _asked:
         torch.set_num_threads(_asked)
+
+
+@functools.cache
+def alone_after_forks() -> None:
+    """From now on processes that are forked from this one compute with one thread.
+
+    PyTorch's other threads do not come with them, and it would wait for them for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: set_threads(1))
 
 
 def shared_threads(device: str) -> int:

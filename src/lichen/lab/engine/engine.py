@@ -32,7 +32,7 @@ from lichen.options import Crop, FirstGroups, Tune
 from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate
-from lichen.runtime.threads import apply_to_torch
+from lichen.runtime.threads import alone_after_forks, apply_to_torch
 from lichen.runtime.tiles import (
     PriorHalos,
     PriorTiling,
@@ -61,6 +61,7 @@ class Engine:
         """The engine of a weights file on a device. Raises `UnknownWeights`, `BadCheckpoint`."""
         keep_freed_memory()
         apply_to_torch()
+        alone_after_forks()
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
         engine = Engine(checkpoint, checkpoint.model.fixed_point_prior(), device)

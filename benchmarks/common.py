@@ -7,11 +7,10 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -44,7 +43,9 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> N
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    import torch  # late: a process begins with the peak memory of the one that starts it
+
+    versions = {name: version(name) for name in ("torch", "onnxruntime")}
     return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), **versions}
 
 

@@ -1,13 +1,14 @@
 """Hostile files: whatever the bytes, an error of ours or a picture of the declared size, soon and in little memory.
 
-    python -m benchmarks.fuzz --cases 100000 [--seed 0]
+    python -m benchmarks.fuzz --cases 100000 [--seed 0] [--engine auto|onnx|torch]
 
 Half of the cases are damaged at random (bits, bytes, cuts at every length of small files, splices); there
 only an error may come, or the very same picture where nothing was changed. The other half have sound
 checksums over hostile contents (extreme fields, bent payloads, bombs); there an error or a picture of the
 declared size. What is refused as a whole must end so by the channel groups that arrived, too.
-Small random weights, which make a case cost milliseconds; the size limit is set to 2^20 pixels, as a service would
-set its own. A failing input is kept in the folder that the message names.
+Small random weights, which make a case cost milliseconds. The default model's graphs are exported at that size first
+(a minute or two), unless PyTorch alone is to run; with `--engine onnx` its files are all there are. The size limit is
+set to 2^20 pixels, as a service would set its own. A failing input is kept in the folder that the message names.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ from lichen.bitstream.fields import Cursor, Header, Varint, read_header, write_h
 from lichen.codec import Codec
 from lichen.errors import LichenError
 from lichen.image.rendering import render
+from lichen.lab.export.write import export
 from lichen.lab.models.zoo import ZOO, name_of
-from lichen.options import FirstGroups
-from lichen.runtime import tiles
+from lichen.options import EngineName, FirstGroups
+from lichen.runtime import graphs, tiles
 from tests.small import scene, small_checkpoint
 
-FAST = ("lichen", "lichen-cb")
+FAST, EXPORTED = ("lichen", "lichen-cb"), "lichen"
 MAX_PIXELS = 2**20
 CASE_SECONDS = 5  # of processor time, so that a busy machine changes nothing
 MEMORY_GROWTH_MB = 1000  # over the run, of all that was resident
@@ -82,7 +84,7 @@ def make_seeds(codecs: list[Codec]) -> list[Seed]:
     rich.info = {"icc_profile": b"profile" * 20, "exif": exif.tobytes(), "xmp": b"<x>packet</x>"}
     made = []
     for codec in codecs:
-        fast = codec.checkpoint.name in FAST
+        fast = codec.engine.name in FAST
         for image in (plain, scene(33, 20).convert("L"), rich, scene(130, 3), scene(1, 1)) if fast else (plain, rich):
             data = codec.encode(image, 80)
             container = read_container(data)
@@ -301,15 +303,26 @@ def run(codec: Codec, seeds: list[Seed], count: int, rng: Rng, keep: Path) -> Ve
     return verdicts
 
 
+def make_codecs(engine: EngineName, folder: Path) -> list[Codec]:
+    """Of each row that the engine runs, with small weights; its graphs take the place of those in the box."""
+    paths = {row.name: small_checkpoint(row, folder / "weights") for row in ZOO}
+    if engine is not EngineName.TORCH:
+        export(paths[EXPORTED], folder / "graphs" / EXPORTED, lambda line: print(line, file=sys.stderr))
+        graphs.PACKAGED = folder / "graphs"
+        graphs.packaged.cache_clear()
+    names = [EXPORTED] if engine is EngineName.ONNX else list(paths)
+    return [Codec(weights=paths[name], max_pixels=MAX_PIXELS, engine=engine) for name in names]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--engine", type=EngineName, default=EngineName.AUTO)
     args = parser.parse_args()
     keep = Path(tempfile.mkdtemp(prefix="lichen-fuzz-"))
-    paths = [small_checkpoint(row, keep / "weights") for row in ZOO]
+    codecs = make_codecs(args.engine, keep)
     os.environ["LICHEN_WEIGHTS"] = str(keep / "weights")
-    codecs = [Codec(weights=path, max_pixels=MAX_PIXELS) for path in paths]
     tiles.CODING_SIDE = 2  # of a tile, in 64 pixels, so that a small picture has several
     seeds = make_seeds(codecs)
     signal.signal(signal.SIGPROF, _alarm)
@@ -323,6 +336,7 @@ def main() -> None:
         {
             "cases": args.cases,
             "seed": args.seed,
+            "engine": args.engine.value,
             "outcomes": [{"kind": kind, "outcome": outcome, "cases": n} for kind, outcome, n in rows],
             "slowest": {"seconds": verdicts.slowest[0], "kind": verdicts.slowest[1]},
             "failures": verdicts.failures[:50],

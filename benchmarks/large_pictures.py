@@ -88,7 +88,8 @@ def main() -> None:
             apart(save_photograph, side, source)
             jobs = {"encode": ["encode", source, "-o", coded], "decode": ["decode", coded, "-o", back]}
             if side == args.side:
-                jobs["crop"] = ["decode", coded, "-o", back, "--crop", f"{side // 2},{side // 2},500,500"]
+                middle, some = side // 2, min(500, side // 2)
+                jobs["crop"] = ["decode", coded, "-o", back, "--crop", f"{middle},{middle},{some},{some}"]
             for name, arguments in jobs.items():
                 costs[name, side] = wall, processor, peak = measured([*arguments, "-f", *extra])
                 rows.append((name, side, wall, processor, peak, Path(coded).stat().st_size))

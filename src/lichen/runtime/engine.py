@@ -66,6 +66,22 @@ class Engine(Protocol):
         """Payloads, y_hat, and with the original pixels the coefficients (K,) of an adaptive post-filter or None."""
         ...
 
+    def write(self, y: Latents, z: Latents, level: int) -> tuple[tuple[bytes, ...], Latents]:
+        """y (1, M, h, w) and z (1, Z, h', w') -> payloads, one for each channel group, and y_hat (1, M, h, w).
+
+        The same y and z give the same bytes anywhere.
+        """
+        return self.write_filtered(y, z, level, None)[:2]
+
+    def read(
+        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
+    ) -> Latents:
+        """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
+
+        Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
+        """
+        return self.read_filtered(payloads, level, height, width, first, False)[0]
+
     def read_filtered(
         self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
     ) -> tuple[Latents, Any]:

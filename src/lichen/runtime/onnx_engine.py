@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.options import Crop, FirstGroups, Tune
+from lichen.runtime.engine import Engine
 from lichen.runtime.graphs import Bundle, Graphs
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate
@@ -19,13 +20,9 @@ from lichen.runtime.onnx_walk import FileCoder, Walk
 from lichen.runtime.post_filter import Filters, Sample
 from lichen.runtime.tiles import (
     PriorHalos,
-    PriorTiling,
     Tile,
     Tiling,
     TransformHalos,
-    TransformTiling,
-    coding_tiles,
-    evenly,
     sample_tiles,
 )
 from lichen.runtime.weights_file import WeightsFile, read_weights, tune_of
@@ -34,7 +31,7 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """A weights file and the graphs of its config, ready to code. Raises `BadCheckpoint` for hostile weights.
 
     Latents are numpy arrays (1, C, h, w) float32. Graphs are loaded when they are first needed.
@@ -95,25 +92,15 @@ class OnnxEngine:
 
     def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
         """About how much memory the whole process needs for a picture of this many pixels."""
-        tiling, area = self.tiling(height, width), self._hyper_stride**2
-        halos = tiling.transforms.halos
-        halo = max(halos.analysis, halos.synthesis)
-        transformed = max(tile.grown(halo, tiling.whole).area for tile in tiling.transforms.tiles) * area
-        walked = max(tile.area for tile in self._prior_tiling(tiling).tiles) * area
-        return self._memory.bytes(height * width, transformed, walked)
+        tiling = self.tiling(height, width)
+        return self._memory.bytes(height * width, tiling.transformed_pixels, tiling.walked_pixels)
 
     def tiling(self, height: int, width: int) -> Tiling:
         """How a picture of this many pixels is worked on."""
-        stride, halos = self._hyper_stride, self._manifest["halos"]
-        whole = Tile(0, 0, -(-height // stride), -(-width // stride))
-        tiles = tuple(evenly(*whole.shape, self._memory.transform_side(stride)))
-        transforms = TransformTiling(whole, (whole,), TransformHalos(0, 0, 0))
-        if len(tiles) > 1:
-            own = TransformHalos(halos["analysis"], halos["hyper_analysis"], halos["synthesis"])
-            transforms = TransformTiling(whole, tiles, own)
-        coded = tuple(coding_tiles(*whole.shape))
-        prior = PriorTiling(whole, coded, PriorHalos(halos["prior_synthesis"], halos["prior_context"]))
-        return Tiling(height, width, transforms, prior if len(coded) > 1 else None)
+        halos, side = self._manifest["halos"], self._memory.transform_side(self._hyper_stride)
+        transforms = TransformHalos(halos["analysis"], halos["hyper_analysis"], halos["synthesis"])
+        prior = PriorHalos(halos["prior_synthesis"], halos["prior_context"])
+        return Tiling.of((height, width), self._hyper_stride, side, transforms, prior)
 
     def latents(self, pixels: Bytes, level: int, refine_steps: int = 0) -> tuple[Floats, Floats]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'). A search raises `UsageError`."""
@@ -134,10 +121,6 @@ class OnnxEngine:
             tile.of(z, 1)[:] = tile.seen_from(outer).of(part, 1)
         return y, z
 
-    def write(self, y: Floats, z: Floats, level: int) -> tuple[tuple[bytes, ...], Floats]:
-        """Latents -> payloads and y_hat. The same y and z give the same bytes in every engine."""
-        return self.write_filtered(y, z, level, None)[:2]
-
     def write_filtered(
         self, y: Floats, z: Floats, level: int, pixels: Bytes | None
     ) -> tuple[tuple[bytes, ...], Floats, NDArray[np.float64] | None]:
@@ -146,11 +129,11 @@ class OnnxEngine:
         None where there is no filter that pays; then the payload is that of `write`.
         """
         coder, coefficients = FileCoder(), None
-        whole = Tile(0, 0, z.shape[2], z.shape[3])
-        y_hat = self._walk.run(coder, level / LEVEL_STEPS, self._walked(whole), y, z)
+        tiling = self.tiling(*(side * self._hyper_stride for side in z.shape[2:])).prior
+        y_hat = self._walk.run(coder, level / LEVEL_STEPS, tiling, y, z)
         if pixels is not None and self._filters is not None and self._filters.learned and self.tune is Tune.PSNR:
             samples, size = self.samples(y_hat, pixels, level), math.prod(pixels.shape[:2])
-            coefficients = self._filters.write(coder, samples, level, whole.area, size, self._lam(level))
+            coefficients = self._filters.write(coder, samples, level, tiling.whole.area, size, self._lam(level))
         return coder.finish(), y_hat, coefficients
 
     def read_filtered(
@@ -166,17 +149,11 @@ class OnnxEngine:
             raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
         if filtered and self._filters is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
-        whole, coder = self.tiling(height, width).whole, FileCoder(payloads[0])
-        y_hat = self._walk.run(coder, level / LEVEL_STEPS, self._walked(whole), None, None)
+        tiling, coder = self.tiling(height, width).prior, FileCoder(payloads[0])
+        y_hat = self._walk.run(coder, level / LEVEL_STEPS, tiling, None, None)
         if not filtered or self._filters is None:
             return y_hat, None
-        return y_hat, self._filters.read(coder, level, whole.area)
-
-    def read(
-        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
-    ) -> Floats:
-        """As `read_filtered`, y_hat alone."""
-        return self.read_filtered(payloads, level, height, width, first, False)[0]
+        return y_hat, self._filters.read(coder, level, tiling.whole.area)
 
     def pixels(
         self,
@@ -188,19 +165,11 @@ class OnnxEngine:
         coefficients: NDArray[np.float64] | None = None,
     ) -> Bytes:
         """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the tiles that they need."""
-        stride, tiling = self._hyper_stride, self.tiling(height, width).transforms
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
-        for tile in tiling.tiles:
-            top, left = max(tile.top * stride, y), max(tile.left * stride, x)
-            bottom, right = min(tile.bottom * stride, y + down), min(tile.right * stride, x + across)
-            if top >= bottom or left >= right:
-                continue
-            outer = tile.grown(tiling.halos.synthesis, tiling.whole)
-            part = self._synthesised(outer.of(y_hat, self._unit), level, coefficients)
-            rows = slice(top - outer.top * stride, bottom - outer.top * stride)
-            columns = slice(left - outer.left * stride, right - outer.left * stride)
-            out[top - y : bottom - y, left - x : right - x] = _to_bytes(part[0, :, rows, columns])
+        for part in self.tiling(height, width).placed((x, y, across, down)):
+            x_hat = self._synthesised(part.outer.of(y_hat, self._unit), level, coefficients)
+            out[part.place] = _to_bytes(x_hat[0, :, *part.inner])
         return out
 
     def thumbnail(self, y_hat: Floats, level: int, height: int, width: int) -> Bytes:
@@ -212,11 +181,10 @@ class OnnxEngine:
 
         They have no halo: where they meet, pixels differ a little from those of the whole.
         """
-        stride, found = self._hyper_stride, []
-        for tile in sample_tiles(self.tiling(*pixels.shape[:2]).whole):
+        tiling, found = self.tiling(*pixels.shape[:2]), []
+        for tile in sample_tiles(tiling.whole):
             x_hat = self._synthesised(tile.of(y_hat, self._unit), level, None)[0]
-            height = min(tile.bottom * stride, pixels.shape[0]) - tile.top * stride
-            width = min(tile.right * stride, pixels.shape[1]) - tile.left * stride
+            height, width = tiling.seen(tile)
             found.append((x_hat, self._cut(pixels, tile)[0, :, :height, :width]))
         return found
 
@@ -237,12 +205,6 @@ class OnnxEngine:
         if any(more):
             cut = np.pad(cut, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
         return np.ascontiguousarray(cut.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
-
-    def _walked(self, whole: Tile) -> PriorTiling:
-        return self._prior_tiling(self.tiling(*(side * self._hyper_stride for side in whole.shape)))
-
-    def _prior_tiling(self, tiling: Tiling) -> PriorTiling:
-        return tiling.prior or PriorTiling(tiling.whole, (tiling.whole,), PriorHalos(0, 0))
 
     def _position(self, level: int) -> NDArray[np.float64]:
         return np.array([level / LEVEL_STEPS], np.float64)

@@ -7,8 +7,11 @@ tiles follow from the picture's size alone, never from memory, so that a picture
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from lichen.options import Crop
 
 CODING_SIDE = 48  # of a tile of the walk: 3072 pixels; part of the file format, as symbols lie tile by tile
 TRANSFORM_SIDE = 64  # of a tile of the transforms, at most: 4096 pixels
@@ -129,15 +132,77 @@ class PriorTiling:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A tile with its halo, rows and columns of the pixels that it decodes to, and where in the output these go."""
+
+    outer: Tile
+    inner: tuple[slice, slice]
+    place: tuple[slice, slice]
+
+
+@dataclass(frozen=True)
 class Tiling:
-    """How a picture of height x width pixels is worked on; `prior` is None where it is walked as a whole."""
+    """How a picture of height x width pixels is worked on, `stride` pixels to a hyper-latent."""
 
     height: int
     width: int
+    stride: int
     transforms: TransformTiling
-    prior: PriorTiling | None
+    prior: PriorTiling
+
+    @staticmethod
+    def of(
+        size: tuple[int, int], stride: int, side: int, transforms: TransformHalos | None, prior: PriorHalos | None
+    ) -> Tiling:
+        """The tiling of a picture of size (height, width), with tiles of transforms of at most `side` hyper-latents.
+
+        A network without halos, as it looks at the whole map, works on the whole.
+        """
+        whole = Tile(0, 0, *(-(-length // stride) for length in size))
+        tiles, coded = tuple(evenly(*whole.shape, side)), tuple(coding_tiles(*whole.shape))
+        if transforms is None or len(tiles) == 1:
+            tiles, transforms = (whole,), TransformHalos(0, 0, 0)
+        if prior is None or len(coded) == 1:
+            coded, prior = (whole,), PriorHalos(0, 0)
+        return Tiling(*size, stride, TransformTiling(whole, tiles, transforms), PriorTiling(whole, coded, prior))
 
     @property
     def whole(self) -> Tile:
         """The map of hyper-latents."""
         return self.transforms.whole
+
+    @property
+    def transformed_pixels(self) -> int:
+        """How many pixels are in the largest tile of the transforms with its halo."""
+        halo = max(self.transforms.halos.analysis, self.transforms.halos.synthesis)
+        return max(tile.grown(halo, self.whole).area for tile in self.transforms.tiles) * self.stride**2
+
+    @property
+    def walked_pixels(self) -> int:
+        """How many pixels are in the largest tile of the walk."""
+        return self.prior.tiles[0].area * self.stride**2
+
+    def placed(self, crop: Crop) -> Iterator[Placed]:
+        """The tiles that the pixels of a crop (x, y, width, height) need, in order."""
+        x, y, across, down = crop
+        for tile in self.transforms.tiles:
+            outer, stride = tile.grown(self.transforms.halos.synthesis, self.whole), self.stride
+            top, left = max(tile.top * stride, y), max(tile.left * stride, x)
+            bottom = min(tile.bottom * stride, y + down)
+            right = min(tile.right * stride, x + across)
+            if top < bottom and left < right:
+                rows, columns = slice(top, bottom), slice(left, right)
+                yield Placed(
+                    outer,
+                    (_from(outer.top * stride, rows), _from(outer.left * stride, columns)),
+                    (_from(y, rows), _from(x, columns)),
+                )
+
+    def seen(self, tile: Tile) -> tuple[int, int]:
+        """Height and width in pixels of the part of the picture that is in a tile."""
+        height, width = min(tile.bottom * self.stride, self.height), min(tile.right * self.stride, self.width)
+        return height - tile.top * self.stride, width - tile.left * self.stride
+
+
+def _from(origin: int, part: slice) -> slice:
+    return slice(part.start - origin, part.stop - origin)

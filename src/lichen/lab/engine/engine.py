@@ -29,26 +29,23 @@ from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
 from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
 from lichen.options import Crop, FirstGroups, Tune
+from lichen.runtime import engine
 from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.threads import alone_after_forks, apply_to_torch
 from lichen.runtime.tiles import (
     PriorHalos,
-    PriorTiling,
     Tile,
     Tiling,
     TransformHalos,
-    TransformTiling,
-    coding_tiles,
-    evenly,
     sample_tiles,
     split,
 )
 
 
 @dataclass(frozen=True)
-class Engine:
+class Engine(engine.Engine):
     """A model ready to code: its weights on a device, and its prior in fixed point on the CPU."""
 
     checkpoint: Checkpoint
@@ -120,12 +117,10 @@ class Engine:
     def memory_bytes(self, height: int, width: int, refined: bool = False) -> int:
         """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
         tiling, area = self.tiling(height, width), self.checkpoint.model.hyper_stride**2
-        whole, transforms = tiling.whole, tiling.transforms
-        halo = max(transforms.halos.analysis, transforms.halos.synthesis)
-        transformed = max(tile.grown(halo, whole).area for tile in transforms.tiles) * area
-        walked = (whole if tiling.prior is None else tiling.prior.tiles[0]).area * area
-        search = max(part.grown(HALO, whole).area for part in self._refined_parts(whole)) * area
-        return self._memory.bytes(height * width, transformed, walked, search if refined else 0)
+        search = max(part.grown(HALO, tiling.whole).area for part in self._refined_parts(tiling.whole)) * area
+        return self._memory.bytes(
+            height * width, tiling.transformed_pixels, tiling.walked_pixels, search if refined else 0
+        )
 
     def _refined_parts(self, whole: Tile) -> list[Tile]:
         side = self._memory.refinement_side(self.checkpoint.model.hyper_stride)
@@ -134,16 +129,8 @@ class Engine:
     def tiling(self, height: int, width: int) -> Tiling:
         """How a picture of this many pixels is worked on."""
         stride = self.checkpoint.model.hyper_stride
-        whole = Tile(0, 0, -(-height // stride), -(-width // stride))
-        tiles = tuple(evenly(*whole.shape, self._memory.transform_side(stride)))
-        if len(tiles) == 1 or self._transform_halos is None:
-            transforms = TransformTiling(whole, (whole,), TransformHalos(0, 0, 0))
-        else:
-            transforms = TransformTiling(whole, tiles, self._transform_halos)
-        coded = tuple(coding_tiles(*whole.shape))
-        alone = len(coded) == 1 or self._prior_halos is None
-        prior = None if alone or self._prior_halos is None else PriorTiling(whole, coded, self._prior_halos)
-        return Tiling(height, width, transforms, prior)
+        side = self._memory.transform_side(stride)
+        return Tiling.of((height, width), stride, side, self._transform_halos, self._prior_halos)
 
     @torch.inference_mode()
     def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
@@ -206,21 +193,14 @@ class Engine:
         """
         model, stride = self.checkpoint.model, self.checkpoint.model.hyper_stride
         found = []
-        for tile in sample_tiles(self.tiling(*pixels.shape[:2]).whole):
+        tiling = self.tiling(*pixels.shape[:2])
+        for tile in sample_tiles(tiling.whole):
             near = tile.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 x_hat = model.synthesise(near, self._position(level), *(length * stride for length in tile.shape))
-            height = min(tile.bottom * stride, pixels.shape[0]) - tile.top * stride
-            width = min(tile.right * stride, pixels.shape[1]) - tile.left * stride
+            height, width = tiling.seen(tile)
             found.append((x_hat, self._cut(pixels, tile)[:, :, :height, :width]))
         return found
-
-    def write(self, y: Tensor, z: Tensor, level: int) -> tuple[tuple[bytes, ...], Tensor]:
-        """y (1, M, h, w) and z (1, Z, h', w') -> payloads, one for each channel group, and y_hat (1, M, h, w).
-
-        The same y and z give the same bytes anywhere.
-        """
-        return self.write_filtered(y, z, level, None)[:2]
 
     @torch.inference_mode()
     def write_filtered(
@@ -239,15 +219,6 @@ class Engine:
             if numbers is not None:
                 coefficients = principal.code(writer, position, area, numbers, self.channel_groups - 1)
         return writer.finish(), y_hat, coefficients
-
-    def read(
-        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
-    ) -> Tensor:
-        """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
-
-        Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
-        """
-        return self.read_filtered(payloads, level, height, width, first, False)[0]
 
     @torch.inference_mode()
     def read_filtered(
@@ -278,7 +249,7 @@ class Engine:
     def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
         position, stride = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64), self.checkpoint.model.hyper_stride
         tiling = self.tiling(shape[0] * stride, shape[1] * stride)
-        if tiling.prior is not None:
+        if len(tiling.prior.tiles) > 1:
             return walk_tiles(self.prior, coder, position, tiling.prior, y, z).y_hat
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact).y_hat
@@ -299,25 +270,15 @@ class Engine:
         """
         model, position = self.checkpoint.model, self._position(level)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
-        tiling = self.tiling(height, width).transforms
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
-        for tile in tiling.tiles:
-            top, left = max(tile.top * stride, y), max(tile.left * stride, x)
-            bottom, right = min(tile.bottom * stride, y + down), min(tile.right * stride, x + across)
-            if top >= bottom or left >= right:
-                continue
-            outer = tile.grown(tiling.halos.synthesis, tiling.whole)
-            near = outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
+        for part in self.tiling(height, width).placed((x, y, across, down)):
+            near = part.outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
-                part = model.synthesise(near, position, *(side * stride for side in outer.shape))
+                x_hat = model.synthesise(near, position, *(side * stride for side in part.outer.shape))
                 if coefficients is not None and model.post_filter is not None:
-                    part = model.post_filter(part, coefficients)
-            rows, columns = (
-                slice(top - outer.top * stride, bottom - outer.top * stride),
-                slice(left - outer.left * stride, right - outer.left * stride),
-            )
-            out[top - y : bottom - y, left - x : right - x] = to_uint8(part[:, :, rows, columns])
+                    x_hat = model.post_filter(x_hat, coefficients)
+            out[part.place] = to_uint8(x_hat[:, :, *part.inner])
         return out
 
     @torch.inference_mode()

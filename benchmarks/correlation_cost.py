@@ -17,7 +17,7 @@ import time
 import torch
 
 from benchmarks.common import Bar, finish, show
-from lichen.lab.engine.engine import find_device
+from lichen.lab.engine.torch_engine import find_device
 from lichen.lab.losses.correlation import Correlation
 from lichen.lab.losses.objective import Decorrelation, Objective
 from lichen.lab.models.model import Model

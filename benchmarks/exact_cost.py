@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.common import Bar, finish, show, weights_hash
-from lichen.lab.engine.engine import Engine
+from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.lab.models.checkpoint import load_checkpoint, save_checkpoint
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.prior_configs import CheckerboardContext, Context, DirectContext, FactorizedContext
@@ -148,7 +148,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 @torch.inference_mode()
 def measure(row: Row, weights: Path, image: Image.Image, seconds: float) -> dict[str, Any]:
     """Median seconds of a decode and of both priors."""
-    engine, pixels = Engine.load(weights, torch.device("cpu")), np.asarray(image)
+    engine, pixels = TorchEngine.load(weights, torch.device("cpu")), np.asarray(image)
     level = (engine.levels - 1) * LEVEL_STEPS // 2
     y, z = engine.latents(pixels, level)
     payloads, _ = engine.write(y, z, level)

@@ -33,8 +33,8 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.common import Bar, finish, show
-from lichen.lab.engine.engine import Engine
 from lichen.lab.engine.tiled_walk import walk_tiles
+from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.entropy_parameters import AnyEntropyParameters, EntropyParameters
@@ -43,7 +43,7 @@ from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
 from lichen.options import EngineName, Tune
 from lichen.runtime import tiles
-from lichen.runtime.engine import Engine as AnyEngine
+from lichen.runtime.engine import TorchEngine as AnyEngine
 from lichen.runtime.engines import load_engine
 from lichen.runtime.threads import set_threads
 from lichen.runtime.tiles import PriorHalos, PriorTiling, Tile, coding_tiles
@@ -192,7 +192,7 @@ def _reads(case: Case, payload: tuple[bytes, ...], setting: Setting, expected: T
         return False
 
 
-def cases_of(name: str, engine: Engine, size: tuple[int, int]) -> list[Case]:
+def cases_of(name: str, engine: TorchEngine, size: tuple[int, int]) -> list[Case]:
     """The whole picture in one tile and, if the model can, in several."""
     level = round(0.7 * (engine.levels - 1) * LEVEL_STEPS)
     with torch.inference_mode():
@@ -204,7 +204,7 @@ def cases_of(name: str, engine: Engine, size: tuple[int, int]) -> list[Case]:
     return cases
 
 
-def fixed_point_cost(engine: Engine, folder: Path, count: int) -> list[tuple[str, int, float, float]]:
+def fixed_point_cost(engine: TorchEngine, folder: Path, count: int) -> list[tuple[str, int, float, float]]:
     """For some pictures and levels: estimated bits with float and with fixed-point parameters."""
     found = []
     model = engine.checkpoint.model
@@ -311,11 +311,11 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
-    shipped, before = Engine.load(find_by_name("lichen"), torch.device("cpu")), tiles.CODING_SIDE
+    shipped, before = TorchEngine.load(find_by_name("lichen"), torch.device("cpu")), tiles.CODING_SIDE
     cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
     tiles.CODING_SIDE = SMALL_TILE
     with tempfile.TemporaryDirectory() as folder:
-        engines = [Engine.load(small_checkpoint(row, Path(folder)), torch.device("cpu")) for row in ZOO]
+        engines = [TorchEngine.load(small_checkpoint(row, Path(folder)), torch.device("cpu")) for row in ZOO]
     cases = [case for row, engine in zip(ZOO, engines, strict=True) for case in cases_of(row.name, engine, (200, 140))]
     rows, wrong = run(cases + cases_of("lichen at full width", shipped, (256, 192)))
     tiles.CODING_SIDE = before

@@ -43,8 +43,8 @@ from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
 from lichen.lab.engine import engine as engine_module
-from lichen.lab.engine.engine import Engine
 from lichen.lab.engine.precision import native_bfloat16
+from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.lab.evaluation.counts import multiply_adds
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.options import EngineName
@@ -125,15 +125,15 @@ Places = dict[str, list[tuple[Any, str]]]
 STAGES: dict[EngineName, dict[str, Places]] = {
     EngineName.TORCH: {
         "encode": {
-            "transform": [(Engine, "latents")],
-            "prior": [(Engine, "_walk")],
+            "transform": [(TorchEngine, "latents")],
+            "prior": [(TorchEngine, "_walk")],
             "coder": CODER,
             "container": [(codec_module, "write_container")],
-            "filter": [(Engine, "samples"), (engine_module, "choose")],
+            "filter": [(TorchEngine, "samples"), (engine_module, "choose")],
         },
         "decode": {
-            "transform": [(Engine, "pixels")],
-            "prior": [(Engine, "_walk")],
+            "transform": [(TorchEngine, "pixels")],
+            "prior": [(TorchEngine, "_walk")],
             "coder": CODER,
             "container": [(codec_module, "read_container")],
             "filter": [(PostFilter, "forward"), (PostFilter, "code")],

@@ -10,7 +10,7 @@ from PIL import Image
 # tests that need it are left out. It lies beside the checkout, or above a folder of worktrees.
 OTHERS = next((p / "shared" for p in Path(__file__).parents[1:] if (p / "shared").is_dir()), Path("shared"))
 
-RECIPE_STEPS = 10
+RECIPE_STEPS = 16
 RECIPE = f"""
 model = "lichen-hp"
 steps = {RECIPE_STEPS}

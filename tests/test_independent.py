@@ -16,7 +16,7 @@ from lichen.bitstream.container import Container, Kind, read_container, write_co
 from lichen.bitstream.fields import FILTERED, Header
 from lichen.codec import Codec
 from lichen.coding.scales import THRESHOLDS
-from lichen.lab.engine.engine import Engine
+from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.lab.prior.file_coder import FileReader
 from tests import independent
 from tests.independent import Decoded, Weights, decode
@@ -36,8 +36,8 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @functools.cache
-def engine_of(path: Path) -> Engine:
-    return Engine.load(path, torch.device("cpu"))
+def engine_of(path: Path) -> TorchEngine:
+    return TorchEngine.load(path, torch.device("cpu"))
 
 
 @torch.inference_mode()

@@ -60,7 +60,7 @@ def decode(data: bytes, crop: Crop | None = None, first: FirstGroups | None = No
 
 
 def __getattr__(name: str) -> Any:
-    """Load `Codec`, and torch with it, only when it is wanted."""
+    """Load `Codec` only when it is wanted."""
     if name == "Codec":
         from lichen.codec import Codec
 

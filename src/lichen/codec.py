@@ -1,9 +1,10 @@
 """THE MAP: a picture becomes a `.lic` file and comes back. Read `_Encoding.encode` and `OpenFile.picture` first.
 
-    pixels -> analysis -> y -> hyper analysis -> z -> prior.walk(Writer) -> payload -> container
-    container -> payload -> prior.walk(Reader) -> y_hat -> synthesis -> adaptive post-filter -> pixels
+    pixels -> analysis -> y -> hyper analysis -> z -> walk that writes -> payload -> container
+    container -> payload -> walk that reads -> y_hat -> synthesis -> adaptive post-filter -> pixels
 
-The two walks are one function on the prior's fixed-point module, so both sides compute the same.
+An engine (`runtime.engine`) does all but the container: `runtime.onnx_engine` where there are graphs of the model,
+else `lab.engine.torch_engine`. Their walks, `runtime.onnx_walk` and `lab.prior.walk`, read and write the same bits.
 """
 
 from __future__ import annotations
@@ -41,19 +42,12 @@ if TYPE_CHECKING:
 class Codec:
     """Encodes and decodes pictures. Loads weights once, is safe to use from several threads, can be sent to processes.
 
-    <<<<<<< HEAD
-        `model` names the row to encode with, and `tune` (also "psnr" or "ms-ssim") which of its weights; `weights` is a
-        weights file, or a folder with that row's (without them it decodes only); files name their own weights by hash,
-        which are found there, in $LICHEN_WEIGHTS or in the package.
-        `device` runs the transforms. Pictures beyond `max_pixels`, or estimated to need more memory than
-    =======
-        `model` names the row to encode with, and `tune` which of its weights; `weights` is a weights file, or a folder
-        with that row's (without them it decodes only); files name their own weights by hash, which are found there, in
-        $LICHEN_WEIGHTS or in the package.
-        `device` runs the transforms; `engine` is what runs models, by default exported graphs where there are some.
-        Pictures beyond `max_pixels`, or estimated to need more memory than
-    >>>>>>> 29620e7 (wip3)
-        `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`, `UsageError`.
+    `model` names the row to encode with, and `tune` (also "psnr" or "ms-ssim") which of its weights; `weights` is a
+    weights file, or a folder with that row's (without them it decodes only); files name their own weights by hash,
+    which are found there, in $LICHEN_WEIGHTS or in the package. `device` runs the transforms; `engine` is what runs
+    models, by default exported graphs where there are some. Pictures beyond `max_pixels`, or estimated to need more
+    memory than `max_memory_bytes` for the whole process, are refused. Raises `UnknownWeights`, `DeviceError`,
+    `UsageError`.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import torch
 
 from lichen.codec import Codec
 from lichen.errors import BadFile, UsageError
-from lichen.lab.engine.engine import Engine
+from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.metrics import psnr_db
 from lichen.options import EngineName, FirstGroups, Tune
 from lichen.runtime import tiles
@@ -27,7 +27,7 @@ LEVELS = [0, 511, 1792, 3584]
 @pytest.fixture(scope="module", params=list(Tune), ids=lambda tune: tune.value)
 def engines(request):
     pair = [Codec(tune=request.param, engine=name).engine for name in (EngineName.ONNX, EngineName.TORCH)]
-    assert isinstance(pair[0], OnnxEngine) and isinstance(pair[1], Engine)
+    assert isinstance(pair[0], OnnxEngine) and isinstance(pair[1], TorchEngine)
     return pair
 
 
@@ -119,7 +119,7 @@ def test_what_graphs_cannot_do_the_lab_does():
 
 
 def test_weights_without_graphs_take_the_lab(tiny):
-    assert isinstance(tiny.engine, Engine)
+    assert isinstance(tiny.engine, TorchEngine)
     with pytest.raises(UsageError, match="`engine` to torch"):
         Codec(weights=tiny.engine.path, engine=EngineName.ONNX)
 

@@ -18,7 +18,8 @@ from lichen.errors import LichenError, UsageError
 
 __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training"]
 
-_OPTIONAL = {"matplotlib", "bjontegaard", "scipy", "pytorch_msssim"}  # modules of the extra `eval`
+_LAB = {"torch", "safetensors", "onnx", "onnxscript", "accelerate", "tensorboard", "pytorch_msssim"}
+_OPTIONAL = dict.fromkeys(_LAB, "lab") | dict.fromkeys({"matplotlib", "bjontegaard", "scipy"}, "eval")  # their extras
 
 
 def run() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _OPTIONAL:
             raise
-        say(f"lichen: this needs {error.name}: pip install '.[eval]' in Lichen's folder")
+        say(f"lichen: this needs {error.name}: scripts/install {_OPTIONAL[error.name]} in Lichen's folder")
         sys.exit(EXIT_USAGE)
     except OSError as error:  # of standard output, or where no file was expected
         with contextlib.suppress(OSError):

@@ -80,6 +80,7 @@ DEFAULT_MAX_PIXELS = 2**27
 _OPTIONS = {
     "crop": "--crop",
     "device": "--device",
+    "engine": "--engine",
     "first": "--partial",
     "force": "--force",
     "keep_ending": "--keep-ending",

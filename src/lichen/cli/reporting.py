@@ -193,7 +193,7 @@ def reproduce(
 
 def _count(table: CostTable, scale: TrainingScale, output: Path, device: str, recipes_only: bool) -> None:
     """A table of operations: no pictures are needed, and there is no recipe. Raises `UsageError`."""
-    from lichen.lab.engine.engine import find_device
+    from lichen.lab.engine.torch_engine import find_device
     from lichen.lab.papers.cost_tables import count_costs
 
     if recipes_only:

@@ -86,7 +86,7 @@ def load_engine(path: Path, device: str, wanted: EngineName) -> Engine:
     if wanted is EngineName.ONNX:
         missing = "no graphs of its config are in the box" if has_onnx() else "ONNX Runtime is not installed"
         raise UsageError(f"{path}: {missing}; set `engine` to torch")
-    found: Engine = lab("lichen.lab.engine.engine").load(path, device)
+    found: Engine = lab("lichen.lab.engine.torch_engine").load(path, device)
     return found
 
 

@@ -1,6 +1,6 @@
 """Weights of a prior in fixed point, from those of a weights file: integers in float32 (docs/format.md, section 3).
 
-The one place that rounds them: the lab's fixed-point modules use it too.
+The lab's fixed-point modules in float32 use it too; those in float64 round by `lab.fixed_point.grid`.
 """
 
 from __future__ import annotations

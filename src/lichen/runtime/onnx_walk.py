@@ -22,7 +22,6 @@ from lichen.runtime.scale_index import at_rate, scale_index
 from lichen.runtime.tiles import PriorTiling, Tile
 from lichen.runtime.weights_file import WeightsFile
 
-HYPER_STRIDE = 4  # latents of a hyper-latent in each direction
 SIZES = 256  # of |s| that have scores of their own; the last stands for all beyond
 CENTROID_MAX = 0.4375
 Floats = NDArray[np.float32]

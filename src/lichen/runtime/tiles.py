@@ -57,11 +57,6 @@ class Tile:
         """This tile in the coordinates of a larger one."""
         return Tile(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
-    def meets(self, other: Tile) -> bool:
-        """Whether it has a hyper-latent in common with another."""
-        rows = self.top < other.bottom and other.top < self.bottom
-        return rows and self.left < other.right and other.left < self.right
-
 
 def split(height: int, width: int, down: int, across: int) -> list[Tile]:
     """A map of height x width hyper-latents in tiles of down x across, row by row; the last ones are smaller."""

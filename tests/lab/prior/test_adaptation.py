@@ -15,7 +15,7 @@ from lichen.lab.models.prior_configs import Context
 from lichen.lab.models.transform_configs import SwinHyper
 from lichen.lab.models.zoo import row
 from lichen.lab.prior.adaptation import (
-    HYPER_STRIDE,
+    PER_HYPER,
     PRIOR_STRENGTH,
     SIZES,
     UNITS,
@@ -82,7 +82,7 @@ def test_a_cell_is_counted_where_it_lies():
     cell = Quadtree().steps(HEIGHT, WIDTH, torch.device("cpu"))[0].cells[1]
     statistics = counted(1.0, 1.0, cell)
     counts = statistics.counts
-    assert counts.shape == (1, 2, M, HEIGHT // HYPER_STRIDE, WIDTH // HYPER_STRIDE)
+    assert counts.shape == (1, 2, M, HEIGHT // PER_HYPER, WIDTH // PER_HYPER)
     own = torch.zeros(M, dtype=torch.bool)
     own[cell.channels] = True
     assert (counts[:, :, ~own] == 0).all()
@@ -106,7 +106,7 @@ def test_a_latent_is_counted_in_its_hyper_latent():
 def test_nothing_counted_moves_nothing_as_it_begins():
     statistics = ScaleStatistics.empty(torch.zeros(1, 3, HEIGHT, WIDTH), M, torch.float32)
     moved = Adaptation(M, 4, 4, FAMILY)(2, statistics)
-    assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // HYPER_STRIDE, WIDTH // HYPER_STRIDE)
+    assert (moved == 0).all() and moved.shape == (1, M, HEIGHT // PER_HYPER, WIDTH // PER_HYPER)
 
 
 def test_the_error_counts_neighbours_and_the_prior():

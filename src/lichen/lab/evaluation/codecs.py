@@ -16,7 +16,7 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.errors import BadInput, BadPicture
-from lichen.lab.engine.engine import find_device
+from lichen.lab.engine.torch_engine import find_device
 from lichen.lab.evaluation.peers import Peer, peer
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.tensors import to_float

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from lichen.errors import UsageError
 from lichen.lab.models.config import ModelConfig
 from lichen.lab.models.model import Model
-from lichen.lab.prior.adaptation import HYPER_STRIDE, ScaleStatistics
+from lichen.lab.prior.adaptation import PER_HYPER, ScaleStatistics
 from lichen.lab.prior.context import ParallelModel, State
 from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.schedules import Step
@@ -131,7 +131,7 @@ def graphs_of(config: ModelConfig, model: Model | None = None) -> dict[str, Grap
     pixels = torch.zeros(1, 3, down * model.hyper_stride, across * model.hyper_stride)
     latents, features = torch.zeros(1, context.latents, rows, columns), torch.zeros(1, config.features, rows, columns)
     hyper = torch.zeros(1, prior.hyper_prior.channels, down, across)
-    counts = torch.zeros(1, 2, context.latents, rows // HYPER_STRIDE, columns // HYPER_STRIDE)
+    counts = torch.zeros(1, 2, context.latents, rows // PER_HYPER, columns // PER_HYPER)
     fine, stride = (unit, unit), (model.hyper_stride, model.hyper_stride)
     found = {
         "analysis": Graph(Analysis(model), {"x": pixels, "rate_level": level}, {"x": stride}, ("y",)),

@@ -89,8 +89,8 @@ def load(state: State) -> Imported:
     try:
         theirs = learned(state)
         reading = _recognise(theirs)
-        side = LearnedHyperPrior(_radius(theirs), FLOOR)
-        config = ModelConfig(reading.transform, reading.hyper, reading.context, OneRate(), side)
+        hyper_prior = LearnedHyperPrior(_radius(theirs), FLOOR)
+        config = ModelConfig(reading.transform, reading.hyper, reading.context, OneRate(), hyper_prior)
         model = config.build()
         ours = layers(theirs, "g_a.", "analysis.body") | layers(theirs, "g_s.", "synthesis.body")
         ours |= _hyper_analysis(theirs) | reading.convert(theirs)

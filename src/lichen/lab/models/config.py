@@ -16,7 +16,7 @@ from lichen.errors import BadCheckpoint, UsageError
 from lichen.lab.models.model import Gains, Model, NoGains
 from lichen.lab.models.prior_configs import OUR_HYPER_PRIOR, AnyContext, AnyHyperPrior
 from lichen.lab.models.transform_configs import AnyHyper, AnyTransform, Filter, Thumbnail
-from lichen.lab.prior.adaptation import HYPER_STRIDE
+from lichen.lab.prior.adaptation import PER_HYPER
 from lichen.lab.prior.prior import Prior
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.migration import migrate_config
@@ -146,8 +146,8 @@ class ModelConfig:
     post_filter: Filter | None = None
 
     def __post_init__(self) -> None:
-        if getattr(self.context, "adaptation", 0) and self.hyper.stride != HYPER_STRIDE:
-            raise UsageError(f"adaptation asks for {HYPER_STRIDE} latents to a hyper-latent, not {self.hyper.stride}")
+        if getattr(self.context, "adaptation", 0) and self.hyper.stride != PER_HYPER:
+            raise UsageError(f"adaptation asks for {PER_HYPER} latents to a hyper-latent, not {self.hyper.stride}")
 
     @property
     def features(self) -> int:

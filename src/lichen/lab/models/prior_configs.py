@@ -1,8 +1,8 @@
 """Configs of priors: frozen dataclasses with `build()`, one for each kind of context model and of z's density.
 
 A context's `build(base_raw_scale, features)` gives the context model; `base_raw_scale` (levels, M) is where log2 of
-the scales may start, `features` how many channels the hyper synthesis gives. A side's `build(channels,
-levels)` gives the density of z.
+the scales may start, `features` how many channels the hyper synthesis gives. A hyper prior's
+`build(channels, levels)` gives the density of z.
 """
 
 from __future__ import annotations

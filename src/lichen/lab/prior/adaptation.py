@@ -24,7 +24,7 @@ from lichen.lab.prior.families import Family
 from lichen.lab.prior.schedules import Cell, Step
 from lichen.lab.transforms.blocks import SLOPE, Pointwise, zero_
 
-HYPER_STRIDE = 4  # latents of a hyper-latent in each direction, which share their statistics
+PER_HYPER = 4  # latents of a hyper-latent in each direction, which share their statistics
 SMOOTHING_REACH = 1  # how many hyper-latents away statistics are smoothed over
 SIZES = 256  # of |s| that have scores of their own; the last stands for all beyond
 UNITS = 256  # of a score and of information: whole numbers, exact in whatever order they are added
@@ -46,13 +46,13 @@ class ScaleStatistics:
     def empty(like: Tensor, latents: int, dtype: torch.dtype) -> ScaleStatistics:
         """Of nothing yet, for features (B, F, h, w)."""
         batch, _, height, width = like.shape
-        counts = like.new_zeros(batch, 2, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE), latents, dtype=dtype)
+        counts = like.new_zeros(batch, 2, -(-height // PER_HYPER), -(-width // PER_HYPER), latents, dtype=dtype)
         return ScaleStatistics(counts.permute(0, 1, 4, 2, 3))
 
     @staticmethod
     def at_latents(offsets: Tensor, cell: Cell, shape: Sequence[int]) -> Tensor:
         """Scale offsets (B, M, h / 4, w / 4) at a cell's latents, of a map of this shape (h, w): (B, n, c)."""
-        if cell.phase is not None and shape[0] % HYPER_STRIDE == shape[1] % HYPER_STRIDE == 0:
+        if cell.phase is not None and shape[0] % PER_HYPER == shape[1] % PER_HYPER == 0:
             # Two positions of each hyper-latent, down and across.
             own = offsets[:, cell.channels].permute(0, 2, 3, 1)[:, :, None, :, None].expand(-1, -1, 2, -1, 2, -1)
             return own.flatten(3, 4).flatten(1, 3)
@@ -64,7 +64,7 @@ def _places(cell: Cell, statistics: Sequence[int], shape: Sequence[int]) -> Tens
     _, across = statistics
     height, width = shape
     places = cell.places(height, width, torch.device("cpu"))
-    return places // (width * HYPER_STRIDE) * across + places % width // HYPER_STRIDE
+    return places // (width * PER_HYPER) * across + places % width // PER_HYPER
 
 
 @functools.cache
@@ -141,7 +141,7 @@ class Adaptation(nn.Module):
     @staticmethod
     def _summed(cell: Cell, found: Tensor, statistics: torch.Size, shape: Sequence[int]) -> Tensor:
         """Scores and information (B, n, c, 2) of a cell -> their sums by hyper-latent, (B, h / 4, w / 4, c, 2)."""
-        if cell.phase is not None and shape[0] % HYPER_STRIDE == shape[1] % HYPER_STRIDE == 0:
+        if cell.phase is not None and shape[0] % PER_HYPER == shape[1] % PER_HYPER == 0:
             halves: Tensor = found.unflatten(1, (statistics[0], 2, statistics[1], 2))
             return halves.sum(dim=(2, 4))
         sums = found.new_zeros(len(found), statistics.numel(), *found.shape[2:])

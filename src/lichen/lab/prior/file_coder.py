@@ -64,7 +64,10 @@ class FileReader:
 
 
 def table_index(parameters: AnyEntropyParameters) -> TableIndex:
-    """Where a block's latents find their frequencies. Raises `ValueError` for parameters not in fixed point."""
+    """Where a block's latents find their frequencies.
+
+    Raises `ValueError` for a batch, and for float32 parameters that are seen to be off the grid.
+    """
     exact = parameters.mean.dtype == torch.float64
     exact = exact or (isinstance(parameters, EntropyParameters) and _on_grid(parameters))
     if not exact or parameters.mean.shape[0] != 1:

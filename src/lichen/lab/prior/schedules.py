@@ -224,11 +224,6 @@ class ChannelSlices:
     def count(self) -> int:
         return self.slices
 
-    @property
-    def channel_groups(self) -> int:
-        """How many groups of channels come one after the other."""
-        return self.slices
-
     def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
         return [Step(number, (Cell(own),), number) for number, own in enumerate(self.ranges())]
 
@@ -246,11 +241,6 @@ class SpaceChannel:
     @property
     def count(self) -> int:
         return 2 * len(self.groups)
-
-    @property
-    def channel_groups(self) -> int:
-        """How many groups of channels come one after the other."""
-        return len(self.groups)
 
     def steps(self, height: int, width: int, device: torch.device) -> list[Step]:
         parities = _parities(height, width, device)

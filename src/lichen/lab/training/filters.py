@@ -13,7 +13,7 @@ import torch
 from lichen.errors import BadCheckpoint, BadData, BadInput
 from lichen.image.files import refuse_existing
 from lichen.image.picture import Picture, open_picture
-from lichen.lab.engine.engine import Engine, find_device
+from lichen.lab.engine.torch_engine import TorchEngine, find_device
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.config import Distortion
 from lichen.lab.post_filter.choice import sums
@@ -39,7 +39,7 @@ def learn_filters_of(
     Raises `BadCheckpoint` for a model without a post-filter, or one not trained for MSE; `BadData` for no pictures.
     """
     refuse_existing(output, force)
-    engine = Engine.load(weights, find_device(device))
+    engine = TorchEngine.load(weights, find_device(device))
     checkpoint = engine.checkpoint
     principal, rates = checkpoint.model.post_filter, checkpoint.config.rates
     if principal is None or rates.distortion is not Distortion.MSE:

@@ -82,12 +82,14 @@ class Trainer:
         bits = sum(p.detach().view(torch.int32).sum(dtype=torch.int64) for p in self._parameters)
         return torch.stack([torch.tensor(self.step, device=self.device), torch.as_tensor(bits, device=self.device)])
 
-    def run(self, until: int, max_minutes: float, report: Callable[[StepMetrics], None]) -> None:
-        """Train to step `until`, or for so many minutes; `report` gets the metrics of each step."""
+    def run(
+        self, until: int, max_minutes: float, report: Callable[[StepMetrics], None], stop: threading.Event | None = None
+    ) -> None:
+        """Train to step `until`, for so many minutes, or until `stop`; `report` gets the metrics of each step."""
         start, late = time.monotonic(), False
         while self.step < until and not late:
             began = time.perf_counter()
-            late = time.monotonic() - start >= 60 * max_minutes
+            late = time.monotonic() - start >= 60 * max_minutes or (stop is not None and stop.is_set())
             shared = self._gradients(late)
             with self.whole:
                 metrics, late = self._update(*shared)

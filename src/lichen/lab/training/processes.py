@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lichen.errors import UsageError
-from lichen.lab.engine.engine import find_device
+from lichen.lab.engine.torch_engine import find_device
 
 
 class SingleProcess:

@@ -138,7 +138,7 @@ class _Session:
         recipe, minutes = self.trainer.recipe, _minutes(self.options)
         with self.progress:
             try:
-                interruptible(lambda report, stop: self.trainer.run(recipe.steps, minutes, self._report))
+                interruptible(lambda report, stop: self.trainer.run(recipe.steps, minutes, self._report, stop))
             except KeyboardInterrupt:
                 self._stop()
                 raise

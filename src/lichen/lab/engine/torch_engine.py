@@ -1,4 +1,4 @@
-"""A model at work: pixels <-> latents <-> payload, large pictures in tiles."""
+"""The PyTorch engine: any model of the lab at work on pixels, latents and payloads, large pictures in tiles."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ from lichen.lab.models.config import Distortion
 from lichen.lab.post_filter.choice import Sample, choose
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
-from lichen.lab.prior.schedules import ChannelSlices, SpaceChannel
 from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
 from lichen.options import Crop, FirstGroups, Tune
-from lichen.runtime import engine
 from lichen.runtime.allocator import keep_freed_memory
+from lichen.runtime.engine import Engine
 from lichen.runtime.level import LEVEL_STEPS
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.threads import alone_after_forks, apply_to_torch
@@ -45,7 +44,7 @@ from lichen.runtime.tiles import (
 
 
 @dataclass(frozen=True)
-class Engine(engine.Engine):
+class TorchEngine(Engine):
     """A model ready to code: its weights on a device, and its prior in fixed point on the CPU."""
 
     checkpoint: Checkpoint
@@ -54,14 +53,14 @@ class Engine(engine.Engine):
 
     @staticmethod
     @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
-    def load(path: Path, device: torch.device) -> Engine:
+    def load(path: Path, device: torch.device) -> TorchEngine:
         """The engine of a weights file on a device. Raises `UnknownWeights`, `BadCheckpoint`."""
         keep_freed_memory()
         apply_to_torch()
         alone_after_forks()
         checkpoint = load_checkpoint(path)
         checkpoint.model.to(device)
-        engine = Engine(checkpoint, checkpoint.model.fixed_point_prior(), device)
+        engine = TorchEngine(checkpoint, checkpoint.model.fixed_point_prior(), device)
         engine._memory  # noqa: B018 - measured while no other thread uses the model
         return engine
 
@@ -96,11 +95,11 @@ class Engine(engine.Engine):
         """How many rates its model was trained for."""
         return self.checkpoint.config.rates.count
 
-    @property
+    @functools.cached_property
     def channel_groups(self) -> int:
         """How many streams the latents come in, one after the other."""
-        schedule = self.prior.context.schedule
-        return schedule.channel_groups if isinstance(schedule, ChannelSlices | SpaceChannel) else 1
+        steps = self.prior.context.schedule.steps(2, 2, torch.device("cpu"))
+        return 1 + max(step.group for step in steps)
 
     @functools.cached_property
     def _transform_halos(self) -> TransformHalos | None:
@@ -297,9 +296,9 @@ class Engine(engine.Engine):
         return torch.tensor([level / LEVEL_STEPS], device=self.device)
 
 
-def load(path: Path, device: str) -> Engine:
+def load(path: Path, device: str) -> TorchEngine:
     """The engine of a weights file, on cpu or cuda. Raises `UnknownWeights`, `BadCheckpoint`, `DeviceError`."""
-    return Engine.load(path, find_device(device))
+    return TorchEngine.load(path, find_device(device))
 
 
 def find_device(name: str) -> torch.device:

@@ -173,3 +173,8 @@ def test_helpers_are_imported_from_no_test_module():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
                 last = (node.module or "").split(".")[-1]
                 assert not last.startswith("test_") and last != "conftest", f"{path} imports {node.module}"
+
+
+def test_no_merge_is_half_done():
+    marks = re.compile(r"^\s*(<{7}|>{7})( |$)", re.MULTILINE)
+    assert [p for p in texts() if marks.search(p.read_text())] == []

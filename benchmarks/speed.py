@@ -42,7 +42,7 @@ from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import FILTERED
 from lichen.codec import Codec
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
-from lichen.lab.engine import engine as engine_module
+from lichen.lab.engine import torch_engine
 from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.lab.evaluation.counts import multiply_adds
@@ -129,7 +129,7 @@ STAGES: dict[EngineName, dict[str, Places]] = {
             "prior": [(TorchEngine, "_walk")],
             "coder": CODER,
             "container": [(codec_module, "write_container")],
-            "filter": [(TorchEngine, "samples"), (engine_module, "choose")],
+            "filter": [(TorchEngine, "samples"), (torch_engine, "choose")],
         },
         "decode": {
             "transform": [(TorchEngine, "pixels")],

@@ -43,7 +43,7 @@ from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
 from lichen.options import EngineName, Tune
 from lichen.runtime import tiles
-from lichen.runtime.engine import TorchEngine as AnyEngine
+from lichen.runtime.engine import Engine as AnyEngine
 from lichen.runtime.engines import load_engine
 from lichen.runtime.threads import set_threads
 from lichen.runtime.tiles import PriorHalos, PriorTiling, Tile, coding_tiles

@@ -124,7 +124,7 @@ def write_header(header: Header) -> bytes:
 def read_header(cursor: Cursor) -> Header:
     """The inverse of `write_header`. Raises `BadFile`, or `UnsupportedFile` for a newer version."""
     if cursor.data[: len(MAGIC)] != MAGIC[: len(cursor.data)] or not cursor.data:
-        raise BadFile("not a .lic file")
+        raise BadFile("not a .lic file; give one that Lichen wrote")
     cursor.take(len(MAGIC))
     version = cursor.take(1)[0]
     if version != VERSION:

@@ -58,7 +58,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _OPTIONAL:
             raise
-        say(f"lichen: this needs {error.name}: scripts/install {_OPTIONAL[error.name]} in Lichen's folder")
+        say(f"lichen: this needs {error.name}: pip install '.[{_OPTIONAL[error.name]}]' in Lichen's folder")
         sys.exit(EXIT_USAGE)
     except OSError as error:  # of standard output, or where no file was expected
         with contextlib.suppress(OSError):

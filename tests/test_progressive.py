@@ -29,7 +29,7 @@ def latents(codec: Codec, data: bytes, first: FirstGroups | None = None) -> torc
 
 def test_all_groups_are_the_whole_file(codec):
     data = codec.encode(scene(100, 70))
-    count = codec.engine.prior.context.schedule.channel_groups
+    count = codec.engine.channel_groups
     assert torch.equal(latents(codec, data, FirstGroups(count)), latents(codec, data))
     assert codec.decode(data, first=FirstGroups(count)).tobytes() == codec.decode(data).tobytes()
 

@@ -56,34 +56,40 @@ class Engine(Protocol):
         """About how much memory the whole process needs for a picture of this many pixels, refined or not."""
         ...
 
-    def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Latents, Latents]:
+    def latents(self, pixels: NDArray[np.uint8], quality_index: int, refine_steps: int = 0) -> tuple[Latents, Latents]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w')."""
         ...
 
     def write_filtered(
-        self, y: Latents, z: Latents, level: int, pixels: NDArray[np.uint8] | None
+        self, y: Latents, z: Latents, quality_index: int, pixels: NDArray[np.uint8] | None
     ) -> tuple[tuple[bytes, ...], Latents, Any]:
         """Payloads, y_hat, and with the original pixels the coefficients (K,) of an adaptive post-filter or None."""
         ...
 
-    def write(self, y: Latents, z: Latents, level: int) -> tuple[tuple[bytes, ...], Latents]:
+    def write(self, y: Latents, z: Latents, quality_index: int) -> tuple[tuple[bytes, ...], Latents]:
         """y (1, M, h, w) and z (1, Z, h', w') -> payloads, one for each channel group, and y_hat (1, M, h, w).
 
         The same y and z give the same bytes anywhere.
         """
-        return self.write_filtered(y, z, level, None)[:2]
+        return self.write_filtered(y, z, quality_index, None)[:2]
 
     def read(
-        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None = None
+        self, payloads: Sequence[bytes], quality_index: int, height: int, width: int, first: FirstGroups | None = None
     ) -> Latents:
         """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
 
         Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
         """
-        return self.read_filtered(payloads, level, height, width, first, False)[0]
+        return self.read_filtered(payloads, quality_index, height, width, first, False)[0]
 
     def read_filtered(
-        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+        self,
+        payloads: Sequence[bytes],
+        quality_index: int,
+        height: int,
+        width: int,
+        first: FirstGroups | None,
+        filtered: bool,
     ) -> tuple[Latents, Any]:
         """y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None. Raises `BadFile`, `UsageError`."""
         ...
@@ -91,7 +97,7 @@ class Engine(Protocol):
     def pixels(
         self,
         y_hat: Latents,
-        level: int,
+        quality_index: int,
         height: int,
         width: int,
         crop: Crop | None = None,
@@ -100,6 +106,6 @@ class Engine(Protocol):
         """y_hat -> (H, W, 3) uint8, or those of a crop (x, y, width, height)."""
         ...
 
-    def thumbnail(self, y_hat: Latents, level: int, height: int, width: int) -> NDArray[np.uint8]:
+    def thumbnail(self, y_hat: Latents, quality_index: int, height: int, width: int) -> NDArray[np.uint8]:
         """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
         ...

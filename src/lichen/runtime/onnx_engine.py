@@ -14,7 +14,7 @@ from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.options import Crop, FirstGroups, Tune
 from lichen.runtime.engine import Engine
 from lichen.runtime.graphs import Bundle, Graphs
-from lichen.runtime.level import LEVEL_STEPS
+from lichen.runtime.level import Level
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.onnx_walk import FileCoder, Walk
 from lichen.runtime.post_filter import Filters, Sample
@@ -102,11 +102,11 @@ class OnnxEngine(Engine):
         prior = PriorHalos(halos["prior_synthesis"], halos["prior_context"])
         return Tiling.of((height, width), self._hyper_stride, side, transforms, prior)
 
-    def latents(self, pixels: Bytes, level: int, refine_steps: int = 0) -> tuple[Floats, Floats]:
+    def latents(self, pixels: Bytes, quality_index: int, refine_steps: int = 0) -> tuple[Floats, Floats]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'). A search raises `UsageError`."""
         if refine_steps:
             raise UsageError("a search for better latents needs gradients: the lab's engine does it")
-        tiling, position = self.tiling(*pixels.shape[:2]).transforms, self._position(level)
+        tiling, position = self.tiling(*pixels.shape[:2]).transforms, self._position(quality_index)
         whole, halos, unit = tiling.whole, tiling.halos, self._unit
         y = np.empty((1, self._manifest["latents"], *(side * unit for side in whole.shape)), np.float32)
         for tile in tiling.tiles:
@@ -122,7 +122,7 @@ class OnnxEngine(Engine):
         return y, z
 
     def write_filtered(
-        self, y: Floats, z: Floats, level: int, pixels: Bytes | None
+        self, y: Floats, z: Floats, quality_index: int, pixels: Bytes | None
     ) -> tuple[tuple[bytes, ...], Floats, NDArray[np.float64] | None]:
         """As `write`; with the original (H, W, 3) the payload also states the adaptive post-filter's coefficients.
 
@@ -130,14 +130,22 @@ class OnnxEngine(Engine):
         """
         coder, coefficients = FileCoder(), None
         tiling = self.tiling(*(side * self._hyper_stride for side in z.shape[2:])).prior
-        y_hat = self._walk.run(coder, level / LEVEL_STEPS, tiling, y, z)
+        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, y, z)
         if pixels is not None and self._filters is not None and self._filters.learned and self.tune is Tune.PSNR:
-            samples, size = self.samples(y_hat, pixels, level), math.prod(pixels.shape[:2])
-            coefficients = self._filters.write(coder, samples, level, tiling.whole.area, size, self._lam(level))
+            samples, size = self.samples(y_hat, pixels, quality_index), math.prod(pixels.shape[:2])
+            coefficients = self._filters.write(
+                coder, samples, quality_index, tiling.whole.area, size, self._lam(quality_index)
+            )
         return coder.finish(), y_hat, coefficients
 
     def read_filtered(
-        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+        self,
+        payloads: Sequence[bytes],
+        quality_index: int,
+        height: int,
+        width: int,
+        first: FirstGroups | None,
+        filtered: bool,
     ) -> tuple[Floats, NDArray[np.float64] | None]:
         """Payloads -> y_hat (1, M, h, w), and the post-filter's coefficients where the payload is said to state some.
 
@@ -150,15 +158,15 @@ class OnnxEngine(Engine):
         if filtered and self._filters is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         tiling, coder = self.tiling(height, width).prior, FileCoder(payloads[0])
-        y_hat = self._walk.run(coder, level / LEVEL_STEPS, tiling, None, None)
+        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, None, None)
         if not filtered or self._filters is None:
             return y_hat, None
-        return y_hat, self._filters.read(coder, level, tiling.whole.area)
+        return y_hat, self._filters.read(coder, quality_index, tiling.whole.area)
 
     def pixels(
         self,
         y_hat: Floats,
-        level: int,
+        quality_index: int,
         height: int,
         width: int,
         crop: Crop | None = None,
@@ -168,31 +176,31 @@ class OnnxEngine(Engine):
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
         for part in self.tiling(height, width).placed((x, y, across, down)):
-            x_hat = self._synthesised(part.outer.of(y_hat, self._unit), level, coefficients)
+            x_hat = self._synthesised(part.outer.of(y_hat, self._unit), quality_index, coefficients)
             out[part.place] = _to_bytes(x_hat[0, :, *part.inner])
         return out
 
-    def thumbnail(self, y_hat: Floats, level: int, height: int, width: int) -> Bytes:
+    def thumbnail(self, y_hat: Floats, quality_index: int, height: int, width: int) -> Bytes:
         """Raises `UsageError`: models with graphs make no thumbnails."""
         raise UsageError(f"these weights of {self.name} make no thumbnails; train the part (recipes/)")
 
-    def samples(self, y_hat: Floats, pixels: Bytes, level: int) -> list[Sample]:
+    def samples(self, y_hat: Floats, pixels: Bytes, quality_index: int) -> list[Sample]:
         """What y_hat decodes to (3, H, W) beside the original (3, h, w), by which a filter is chosen: tiles of them.
 
         They have no halo: where they meet, pixels differ a little from those of the whole.
         """
         tiling, found = self.tiling(*pixels.shape[:2]), []
         for tile in sample_tiles(tiling.whole):
-            x_hat = self._synthesised(tile.of(y_hat, self._unit), level, None)[0]
+            x_hat = self._synthesised(tile.of(y_hat, self._unit), quality_index, None)[0]
             height, width = tiling.seen(tile)
             found.append((x_hat, self._cut(pixels, tile)[0, :, :height, :width]))
         return found
 
-    def _synthesised(self, y_hat: Floats, level: int, coefficients: NDArray[np.float64] | None) -> Floats:
+    def _synthesised(self, y_hat: Floats, quality_index: int, coefficients: NDArray[np.float64] | None) -> Floats:
         """y_hat (1, M, h, w) -> x_hat (1, 3, H, W), filtered where there are coefficients."""
         x_hat: Floats
         near = np.ascontiguousarray(y_hat)
-        (x_hat,) = self._graphs.run("synthesis", y_hat=near, rate_level=self._position(level))
+        (x_hat,) = self._graphs.run("synthesis", y_hat=near, rate_level=self._position(quality_index))
         if coefficients is None or self._filters is None:
             return x_hat
         return self._filters.apply(x_hat, coefficients)
@@ -206,16 +214,16 @@ class OnnxEngine(Engine):
             cut = np.pad(cut, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
         return np.ascontiguousarray(cut.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
 
-    def _position(self, level: int) -> NDArray[np.float64]:
-        return np.array([level / LEVEL_STEPS], np.float64)
+    def _position(self, quality_index: int) -> NDArray[np.float64]:
+        return np.array([Level(quality_index).rate_level], np.float64)
 
-    def _lam(self, level: int) -> float:
+    def _lam(self, quality_index: int) -> float:
         """lambda of 255^2 MSE at a quality level."""
         try:
             low, high = float(self._rates["low"]), float(self._rates["high"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadCheckpoint(f"{self.path}: its rates are none; train or download it anew") from error
-        return float(low * (high / low) ** (level / LEVEL_STEPS / max(self.levels - 1, 1)))
+        return float(low * (high / low) ** (Level(quality_index).rate_level / max(self.levels - 1, 1)))
 
 
 def _to_bytes(x: Floats) -> Bytes:

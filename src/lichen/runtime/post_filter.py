@@ -15,7 +15,7 @@ from lichen.coding.table_index import TableIndex, zero_mean_index
 from lichen.errors import BadCheckpoint
 from lichen.runtime.filter_choice import Sums, best_numbers, prices_at, project
 from lichen.runtime.graphs import Graphs
-from lichen.runtime.level import LEVEL_STEPS
+from lichen.runtime.level import Level
 from lichen.runtime.onnx_walk import FileCoder
 from lichen.runtime.scale_index import scale_index
 from lichen.runtime.weights_file import WeightsFile
@@ -179,7 +179,7 @@ def _scattered(length: int, every: int) -> NDArray[np.int64]:
 
 def _nearest(index: int) -> int:
     """The trained rate whose tables serve a quality index."""
-    return math.floor(index / LEVEL_STEPS + 0.5)
+    return math.floor(Level(index).rate_level + 0.5)
 
 
 def _octaves(hyper_latents: int) -> float:

@@ -30,7 +30,7 @@ from lichen.lab.tensors import extend_to, to_float, to_uint8
 from lichen.options import Crop, FirstGroups, Tune
 from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.engine import Engine
-from lichen.runtime.level import LEVEL_STEPS
+from lichen.runtime.level import Level
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.threads import alone_after_forks, apply_to_torch
 from lichen.runtime.tiles import (
@@ -132,18 +132,18 @@ class TorchEngine(Engine):
         return Tiling.of((height, width), stride, side, self._transform_halos, self._prior_halos)
 
     @torch.inference_mode()
-    def latents(self, pixels: NDArray[np.uint8], level: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
+    def latents(self, pixels: NDArray[np.uint8], quality_index: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
 
         With `refine_steps` y is bettered in so many steps (`lichen.lab.engine.refinement`).
         """
-        y = self._analysed(pixels, level)
+        y = self._analysed(pixels, quality_index)
         if refine_steps:
-            y = self._refined(y, pixels, level, refine_steps)
-        return y, self._hyper_analysed(y, level, *pixels.shape[:2])
+            y = self._refined(y, pixels, quality_index, refine_steps)
+        return y, self._hyper_analysed(y, quality_index, *pixels.shape[:2])
 
-    def _analysed(self, pixels: NDArray[np.uint8], level: int) -> Tensor:
-        model, position = self.checkpoint.model, self._position(level)
+    def _analysed(self, pixels: NDArray[np.uint8], quality_index: int) -> Tensor:
+        model, position = self.checkpoint.model, self._position(quality_index)
         tiling, unit = self.tiling(*pixels.shape[:2]).transforms, model.hyper_stride // model.stride
         y = empty_map(self.prior.context.latents, tiling.whole, unit)
         for tile in tiling.tiles:
@@ -153,16 +153,16 @@ class TorchEngine(Engine):
             tile.of(y, unit).copy_(tile.seen_from(outer).of(part, unit))
         return y
 
-    def _refined(self, y: Tensor, pixels: NDArray[np.uint8], level: int, steps: int) -> Tensor:
+    def _refined(self, y: Tensor, pixels: NDArray[np.uint8], quality_index: int, steps: int) -> Tensor:
         model = self.checkpoint.model
         whole = self.tiling(*pixels.shape[:2]).whole
         parts = self._refined_parts(whole)
-        lam = self.checkpoint.config.rates.lam(level / LEVEL_STEPS)
-        cut, position = functools.partial(self._cut, pixels), self._position(level)
+        lam = self.checkpoint.config.rates.lam(Level(quality_index).rate_level)
+        cut, position = functools.partial(self._cut, pixels), self._position(quality_index)
         return refine(model, y, cut, (whole, parts), position, lam, steps, self._precision)
 
-    def _hyper_analysed(self, y: Tensor, level: int, height: int, width: int) -> Tensor:
-        model, position = self.checkpoint.model, self._position(level)
+    def _hyper_analysed(self, y: Tensor, quality_index: int, height: int, width: int) -> Tensor:
+        model, position = self.checkpoint.model, self._position(quality_index)
         tiling, unit = self.tiling(height, width).transforms, model.hyper_stride // model.stride
         parts = []
         for tile in tiling.tiles:
@@ -185,7 +185,7 @@ class TorchEngine(Engine):
         return extend_to(cut, *(side * stride for side in tile.shape)).to(self.device)
 
     @torch.inference_mode()
-    def samples(self, y_hat: Tensor, pixels: NDArray[np.uint8], level: int) -> list[Sample]:
+    def samples(self, y_hat: Tensor, pixels: NDArray[np.uint8], quality_index: int) -> list[Sample]:
         """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: tiles of them.
 
         They have no halo: where they meet, pixels differ a little from those of the whole.
@@ -196,24 +196,30 @@ class TorchEngine(Engine):
         for tile in sample_tiles(tiling.whole):
             near = tile.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
-                x_hat = model.synthesise(near, self._position(level), *(length * stride for length in tile.shape))
+                x_hat = model.synthesise(
+                    near, self._position(quality_index), *(length * stride for length in tile.shape)
+                )
             height, width = tiling.seen(tile)
             found.append((x_hat, self._cut(pixels, tile)[:, :, :height, :width]))
         return found
 
     @torch.inference_mode()
     def write_filtered(
-        self, y: Tensor, z: Tensor, level: int, pixels: NDArray[np.uint8] | None
+        self, y: Tensor, z: Tensor, quality_index: int, pixels: NDArray[np.uint8] | None
     ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
         """As `write`; with the original (H, W, 3) the last payload also states the adaptive post-filter's coefficients.
 
         None where there is no filter that pays; then the payload is that of `write`.
         """
         writer = FileWriter()
-        y_hat = self._walk(writer, level, (z.shape[2], z.shape[3]), y, z)
+        y_hat = self._walk(writer, quality_index, (z.shape[2], z.shape[3]), y, z)
         principal, rates, coefficients = self.checkpoint.model.post_filter, self.checkpoint.config.rates, None
         if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
-            samples, position, area = self.samples(y_hat, pixels, level), level / LEVEL_STEPS, z.shape[2] * z.shape[3]
+            samples, position, area = (
+                self.samples(y_hat, pixels, quality_index),
+                Level(quality_index).rate_level,
+                z.shape[2] * z.shape[3],
+            )
             numbers = choose(principal, samples, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
             if numbers is not None:
                 coefficients = principal.code(writer, position, area, numbers, self.channel_groups - 1)
@@ -221,7 +227,13 @@ class TorchEngine(Engine):
 
     @torch.inference_mode()
     def read_filtered(
-        self, payloads: Sequence[bytes], level: int, height: int, width: int, first: FirstGroups | None, filtered: bool
+        self,
+        payloads: Sequence[bytes],
+        quality_index: int,
+        height: int,
+        width: int,
+        first: FirstGroups | None,
+        filtered: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """As `read`, y_hat (1, M, h, w), and the coefficients (K,) of the adaptive post-filter.
 
@@ -240,13 +252,18 @@ class TorchEngine(Engine):
         if filtered and principal is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         reader = FileReader(payloads[:wanted], first is None or first.fill_mean)
-        y_hat = self._walk(reader, level, shape, None, None)
+        y_hat = self._walk(reader, quality_index, shape, None, None)
         if principal is None or not filtered or wanted < groups:
             return y_hat, None
-        return y_hat, principal.code(reader, level / LEVEL_STEPS, math.prod(shape), group=groups - 1)
+        return y_hat, principal.code(reader, Level(quality_index).rate_level, math.prod(shape), group=groups - 1)
 
-    def _walk(self, coder: Coder, level: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None) -> Tensor:
-        position, stride = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64), self.checkpoint.model.hyper_stride
+    def _walk(
+        self, coder: Coder, quality_index: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None
+    ) -> Tensor:
+        position, stride = (
+            torch.tensor([Level(quality_index).rate_level], dtype=torch.float64),
+            self.checkpoint.model.hyper_stride,
+        )
         tiling = self.tiling(shape[0] * stride, shape[1] * stride)
         if len(tiling.prior.tiles) > 1:
             return walk_tiles(self.prior, coder, position, tiling.prior, y, z).y_hat
@@ -257,7 +274,7 @@ class TorchEngine(Engine):
     def pixels(
         self,
         y_hat: Tensor,
-        level: int,
+        quality_index: int,
         height: int,
         width: int,
         crop: Crop | None = None,
@@ -267,7 +284,7 @@ class TorchEngine(Engine):
 
         `coefficients` are of the picture's own filter, if it has one.
         """
-        model, position = self.checkpoint.model, self._position(level)
+        model, position = self.checkpoint.model, self._position(quality_index)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
@@ -281,10 +298,10 @@ class TorchEngine(Engine):
         return out
 
     @torch.inference_mode()
-    def thumbnail(self, y_hat: Tensor, level: int, height: int, width: int) -> NDArray[np.uint8]:
+    def thumbnail(self, y_hat: Tensor, quality_index: int, height: int, width: int) -> NDArray[np.uint8]:
         """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
         y_hat = y_hat.float().to(self.device)
-        small = self.checkpoint.model.preview(y_hat, self._position(level), height, width)
+        small = self.checkpoint.model.preview(y_hat, self._position(quality_index), height, width)
         if small is None:
             raise UsageError(f"these weights of {self.checkpoint.name} make no thumbnails; train the part (recipes/)")
         return to_uint8(small)
@@ -292,8 +309,8 @@ class TorchEngine(Engine):
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         return coding_precision(self.device, self.checkpoint.config.transform.tolerant)
 
-    def _position(self, level: int) -> Tensor:
-        return torch.tensor([level / LEVEL_STEPS], device=self.device)
+    def _position(self, quality_index: int) -> Tensor:
+        return torch.tensor([Level(quality_index).rate_level], device=self.device)
 
 
 def load(path: Path, device: str) -> TorchEngine:

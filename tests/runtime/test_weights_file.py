@@ -212,3 +212,16 @@ def test_configs_that_are_none_of_this_version(data, tmp_path, changes):
     assert read_weights(path).config_digest != read_weights(find_by_name("lichen")).config_digest
     with pytest.raises(BadCheckpoint, match=r"its (config is none|tensors do not fit) .* download it anew$"):
         load_checkpoint(path)
+
+
+def test_what_training_started_from_is_no_matter_of_graphs(data, tmp_path):
+    file, path = File(data), tmp_path / "a.safetensors"
+    digests = set()
+    for start in ("CosineAtoms", "RandomAtoms"):
+        file.about["config"]["transform"]["start_atoms"] = {"kind": start}
+        path.write_bytes(file.made())
+        assert type(load_checkpoint(path).config.transform.start_atoms).__name__ == start
+        digests.add(read_weights(path).config_digest)
+    del file.about["config"]["transform"]["start_atoms"]
+    path.write_bytes(file.made())
+    assert digests == {read_weights(path).config_digest}

@@ -110,7 +110,9 @@ def tune_of(config: dict[str, Any]) -> Tune:
 
 
 def config_digest(config: Any) -> str:
-    """Sixteen hexadecimal digits that name a config (as JSON)."""
+    """Sixteen hexadecimal digits that name a config (as JSON), but for what its training started from."""
+    if isinstance(transform := config.get("transform"), dict):
+        config = {**config, "transform": {name: value for name, value in transform.items() if name != "start_atoms"}}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lichen.errors import UsageError
 from lichen.lab.models.transform_configs import (
     ChengHyper,
     ChengTransform,
@@ -15,12 +16,15 @@ from lichen.lab.models.transform_configs import (
     FastTransform,
     MinnenTransform,
     NoHyper,
+    RandomAtoms,
     SwinHyper,
     SwinTransform,
 )
 
+RANDOM = FastTransform(24, 8, 8, (1, 1), (1, 1), start_atoms=RandomAtoms())
 TRANSFORMS = [
     FastTransform(24, 8, 8, (1, 1), (1, 1)),
+    RANDOM,
     MinnenTransform(24, 8),
     MinnenTransform(24, 8, subtractive=True),
     ChengTransform(24, attention=False),
@@ -66,6 +70,21 @@ def test_branches_meet_before_the_shuffle(learning, bfloat16):
         met = synthesis._with_blocks(deep.clone(memory_format=torch.channels_last), y_hat)
     assert met.dtype == torch.float32 and met.requires_grad == learning
     assert torch.allclose(F.pixel_shuffle(met, 8), plain, atol=1e-5)
+
+
+def test_random_atoms_are_orthonormal_shared_by_both_directions_and_the_seeds_own():
+    def start(seed):
+        torch.manual_seed(seed)
+        analysis, synthesis = RANDOM.build(1)
+        return analysis.linear.weight.detach().flatten(1), synthesis.linear.weight.detach()[:, :, 0, 0]
+
+    forth, back = start(1)
+    assert torch.allclose(forth @ forth.t(), torch.eye(24), atol=1e-6)
+    assert torch.equal(back, forth.t())
+    assert torch.equal(start(1)[0], forth) and not torch.allclose(start(2)[0], forth, atol=0.01)
+    assert float(forth.abs().max()) < 0.25  # spread over all pixels: 0.036 is their root mean square
+    with pytest.raises(UsageError, match="spread must be positive"):
+        RandomAtoms(0)
 
 
 @pytest.mark.parametrize("config", TRANSFORMS, ids=str)

@@ -27,7 +27,7 @@ from lichen.lab.transforms.conv_hyper import (
     conv_hyper_synthesis,
 )
 from lichen.lab.transforms.elic import elic_analysis, elic_synthesis
-from lichen.lab.transforms.fast import BLOCK_SIDE, FastAnalysis, FastSynthesis, atom_spreads
+from lichen.lab.transforms.fast import BLOCK_SIDE, FastAnalysis, FastSynthesis, atom_spreads, dct_atoms, random_atoms
 from lichen.lab.transforms.gdn import GDN, GSDN, IGDN, IGSDN
 from lichen.lab.transforms.hyper import FastHyperAnalysis, FastHyperSynthesis
 from lichen.lab.transforms.minnen import minnen_analysis, minnen_synthesis
@@ -43,10 +43,47 @@ def _random_start(lams: Tensor, latents: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
+class CosineAtoms:
+    """A block transform that starts as a classical codec: a colour transform times DCT atoms."""
+
+    def atoms(self, latents: int) -> Tensor:
+        """(M, 3, 16, 16), orthonormal."""
+        return dct_atoms(latents)
+
+    def spreads(self, latents: int) -> Tensor:
+        """Typical deviations (M,) of their latents."""
+        return atom_spreads(latents)
+
+
+@dataclass(frozen=True)
+class RandomAtoms:
+    """A block transform that starts as random orthonormal atoms: latents of neighbouring blocks are correlated.
+
+    `spread` is the typical deviation of latents: the root mean square of x - 0.5 on photographs. Raises `UsageError`
+    where it is not positive.
+    """
+
+    spread: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.spread < math.inf:
+            raise UsageError(f"spread must be positive, not {self.spread}")
+
+    def atoms(self, latents: int) -> Tensor:
+        """(M, 3, 16, 16), orthonormal, by PyTorch's generator."""
+        return random_atoms(latents)
+
+    def spreads(self, latents: int) -> Tensor:
+        """Typical deviations (M,) of their latents."""
+        return torch.full((latents,), self.spread)
+
+
+@dataclass(frozen=True)
 class FastTransform:
     """The default model's transform: channels at 1/8 (`fine`) and 1/16 (`coarse`) of the resolution.
 
-    A depth counts a side's depthwise blocks at 1/8 and at 1/16; `..._dense` its dense blocks at 1/8.
+    A depth counts a side's depthwise blocks at 1/8 and at 1/16; `..._dense` its dense blocks at 1/8. `start_atoms` is
+    what the block transform starts as, in both directions; it says nothing of a trained model.
     """
 
     latents: int = 320
@@ -56,19 +93,20 @@ class FastTransform:
     decoder_depth: tuple[int, int] = (4, 1)
     encoder_dense: int = 0
     decoder_dense: int = 0
+    start_atoms: CosineAtoms | RandomAtoms = CosineAtoms()
     stride: ClassVar[int] = BLOCK_SIDE
     tolerant: ClassVar[bool] = True  # as measured with the shipped weights: docs/decisions/0016-bfloat16.md
 
     def build(self, levels: int) -> Pair:
-        widths = (self.latents, self.fine, self.coarse)
+        start = (self.start_atoms.atoms(self.latents), self.fine, self.coarse)
         return (
-            FastAnalysis(*widths, (*self.encoder_depth, self.encoder_dense), levels),
-            FastSynthesis(*widths, (*self.decoder_depth, self.decoder_dense), levels),
+            FastAnalysis(*start, (*self.encoder_depth, self.encoder_dense), levels),
+            FastSynthesis(*start, (*self.decoder_depth, self.decoder_dense), levels),
         )
 
     def start(self, lams: Tensor) -> tuple[Tensor, Tensor]:
         """1 / step for each level, by high-rate theory: step^2 = 12 / (2 ln 2 * 65025 lambda); the atoms' spreads."""
-        return torch.sqrt(2 * math.log(2) * 65025 * lams / 12), atom_spreads(self.latents)
+        return torch.sqrt(2 * math.log(2) * 65025 * lams / 12), self.start_atoms.spreads(self.latents)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The fast transform of the default model: a learned linear block transform beside a small network.
 
-The linear branch maps each block of 16 x 16 pixels to M latents. It starts as an orthonormal colour transform times
-the DCT atoms of lowest frequency, as in a classical codec. The nonlinear branch works at 1/8 and 1/16 of the
-resolution (dense, depthwise and 1 x 1 convolutions); its last layer starts at zero (docs/decisions/0002).
+The linear branch maps each block of 16 x 16 pixels to M latents. It starts as given orthonormal atoms, usually a colour
+transform times the DCT atoms of lowest frequency, as in a classical codec. The nonlinear branch works at 1/8 and 1/16
+of the resolution (dense, depthwise and 1 x 1 convolutions); its last layer starts at zero (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -61,18 +61,27 @@ def atom_spreads(latents: int) -> Tensor:
     return torch.cat([falls[0], falls[1] / 2, falls[2] / 2])
 
 
+def random_atoms(latents: int) -> Tensor:
+    """(M, 3, 16, 16) orthonormal atoms, uniformly at random by PyTorch's generator: the QR of a Gaussian matrix."""
+    columns, triangle = torch.linalg.qr(torch.randn(3 * BLOCK_SIDE**2, latents, dtype=torch.float64))
+    atoms: Tensor = (columns * triangle.diagonal().sign()).t().reshape(latents, 3, BLOCK_SIDE, BLOCK_SIDE)
+    return atoms.float()
+
+
 class FastAnalysis(nn.Module):
     """Analysis of the default model: x (B, 3, H, W) in [0, 1] and rate_level (B,) -> y (B, M, H/16, W/16).
 
-    H and W are multiples of 16. `fine` and `coarse` are the channels at 1/8 and 1/16, `depth` the blocks: depthwise at
-    1/8, depthwise at 1/16, dense at 1/8. `levels` is the number of trained rates.
+    H and W are multiples of 16. The block transform starts as `atoms` (M, 3, 16, 16). `fine` and `coarse` are the
+    channels at 1/8 and 1/16, `depth` the blocks: depthwise at 1/8, depthwise at 1/16, dense at 1/8. `levels` is the
+    number of trained rates.
     """
 
-    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
+    def __init__(self, atoms: Tensor, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
+        latents = len(atoms)
         self.linear = nn.Conv2d(3, latents, BLOCK_SIDE, stride=BLOCK_SIDE, bias=False)
         with torch.no_grad():
-            self.linear.weight.copy_(dct_atoms(latents))
+            self.linear.weight.copy_(atoms)
         self.enter = Pointwise(3 * 64, fine)
         self.level = LevelTable(torch.zeros(levels, fine))
         self.dense = nn.Sequential(*(DenseBlock(fine) for _ in range(depth[2])))
@@ -95,14 +104,16 @@ class FastAnalysis(nn.Module):
 class FastSynthesis(nn.Module):
     """Synthesis of the default model: y_hat (B, M, h, w) and rate_level (B,) -> x_hat (B, 3, 16 h, 16 w), unclamped.
 
-    y_hat is in the units of the analysis, after the inverse gain. The arguments are those of `FastAnalysis`.
+    y_hat is in the units of the analysis, after the inverse gain. The arguments are those of `FastAnalysis`; the block
+    transform starts as the transpose of the analysis's.
     """
 
-    def __init__(self, latents: int, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
+    def __init__(self, atoms: Tensor, fine: int, coarse: int, depth: tuple[int, int, int], levels: int) -> None:
         super().__init__()
+        latents = len(atoms)
         self.linear = Pointwise(latents, 3 * BLOCK_SIDE * BLOCK_SIDE, bias=False)
         with torch.no_grad():
-            self.linear.weight.copy_(dct_atoms(latents).reshape(latents, -1).t()[:, :, None, None])
+            self.linear.weight.copy_(atoms.reshape(latents, -1).t()[:, :, None, None])
         self.enter = Pointwise(latents, coarse)
         self.level = LevelTable(torch.zeros(levels, coarse))
         self.coarse = nn.Sequential(*(DepthwiseBlock(coarse, 5) for _ in range(depth[1])))

@@ -14,6 +14,7 @@ from lichen.errors import UsageError
 from lichen.lab.losses.correlation import (
     Correlation,
     CorrelationLoss,
+    Estimate,
     LatentSource,
     Mask,
     Reduction,
@@ -176,6 +177,40 @@ def test_detach_keeps_the_gradient_of_y_only():
     y, mean, scale = (t.requires_grad_() for t in (latents.y, latents.mean, latents.scale))
     correlation_loss(Latents(y, mean, scale), Correlation(detach=True)).backward()
     assert y.grad is not None and mean.grad is None and scale.grad is None
+
+
+def test_across_pictures_each_is_paired_with_the_one_before():
+    """By hand: the mean over pairs of pictures, in a batch of two each other's."""
+    u = white(2, 3, 9, 8) + 0.3
+    how = Correlation(per_channel=True, across_pictures=True)
+    pairs = [
+        torch.stack(
+            [(a[:, 1:-1, 1:-1] * b[:, r : r + 7, c : c + 6]).mean(dim=(1, 2)) for r in range(3) for c in range(3)]
+        )
+        for a, b in ((u[0], u[1]), (u[1], u[0]))
+    ]
+    maps = torch.stack(pairs).mean(dim=0)
+    maps[4] = 0
+    assert float(correlation_loss(field(u), how)) == pytest.approx(float((maps**2).sum(dim=0).mean()), rel=1e-9)
+
+
+def test_across_pictures_sees_no_spatial_dependence_but_the_same_mean():
+    """Smooth and independent pictures: nothing, but for chance. A picture and itself: the loss as it is."""
+    smooth = autoregressive(0.9, 3)
+    how = Correlation(per_channel=True, across_pictures=True)
+    assert float(correlation_loss(field(smooth), how)) < 0.02
+    assert float(correlation_loss(field(smooth))) > 1
+    twice = smooth[:1].repeat(3, 1, 1, 1)
+    alike = Latents(twice, torch.zeros_like(twice), torch.ones_like(twice))
+    assert torch.equal(correlation_loss(alike, how), correlation_loss(alike, Correlation(per_channel=True)))
+
+
+def test_what_across_pictures_asks_for():
+    with pytest.raises(UsageError, match="needs at least two pictures"):
+        correlation_loss(field(white(1, 2, 6, 6)), Correlation(across_pictures=True))
+    for options in ({"normalise": True}, {"estimate": Estimate.UNBIASED}):
+        with pytest.raises(UsageError, match="of the plain estimate alone"):
+            Correlation(across_pictures=True, **options)
 
 
 def test_the_scale_is_bounded_like_the_coders():

@@ -4,8 +4,9 @@
     C[d] = E[u(p) u(p + d)] for each offset d of the k x k window          (eq. 10)
     loss = sum over d of ((1 - mask[d]) C[d])^2                            (eq. 11, 12)
 
-The mean runs over pictures, channels and all centres p whose whole window lies inside the latent. Three options are not
-the paper's: channels weighed by their rate, an unbiased estimate of C^2, and C / C(0) in place of C (`Correlation`).
+The mean runs over pictures, channels and all centres p whose whole window lies inside the latent. Four options are not
+the paper's: channels weighed by their rate, an unbiased estimate of C^2, C / C(0) in place of C, and a placebo
+(`Correlation`).
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ class Correlation:
     estimate: plain, or unbiased: for pictures that are independent its expectation is C^2, also in small batches. It
         needs two pictures, and may be negative.
     normalise: divide C by C(0), the variance of u, so that a larger scale alone lowers nothing. Not for sum.
+    across_pictures: a placebo: the neighbours are those of another picture of the batch, so that the term has the same
+        form and says nothing of spatial dependence. It needs two pictures, and neither of the last two.
     """
 
     window: int = 3
@@ -130,6 +133,7 @@ class Correlation:
     weights: ChannelWeights = ChannelWeights.EQUAL
     estimate: Estimate = Estimate.PLAIN
     normalise: bool = False
+    across_pictures: bool = False
 
     def __post_init__(self) -> None:
         if self.window not in {3, 5, 7}:
@@ -138,6 +142,8 @@ class Correlation:
             raise UsageError("weights by rate are for per_channel: one map has no channels to weigh")
         if self.normalise and self.reduction is Reduction.SUM:
             raise UsageError("normalise divides a sum by a sum, which is a mean: leave reduction out")
+        if self.across_pictures and (self.normalise or self.estimate is Estimate.UNBIASED):
+            raise UsageError("across_pictures is of the plain estimate alone: leave estimate and normalise out")
 
 
 def uniform(x: Tensor) -> Tensor:
@@ -159,24 +165,28 @@ def normalised(latents: GaussianLatents, how: Correlation, noise: NoiseFunction 
     return residual / lower_bound(scale, SCALE_MIN)
 
 
-def channel_maps(u: Tensor, window: int) -> Tensor:
-    """The map of each channel over all pictures: u (B, C, h, w) -> (C, k, k), E[u(p) u(p + d)]."""
-    sums = torch.stack([product.sum(dim=(0, 2, 3)) for product in _products(u, window)], dim=1)
+def channel_maps(u: Tensor, window: int, others: Tensor | None = None) -> Tensor:
+    """The map of each channel over all pictures: u (B, C, h, w) -> (C, k, k), E[u(p) v(p + d)].
+
+    v are `others`, of u's shape, or u itself.
+    """
+    products = _products(u, window, u if others is None else others)
+    sums = torch.stack([product.sum(dim=(0, 2, 3)) for product in products], dim=1)
     return sums.view(-1, window, window) / (u.shape[0] * _centres(u, window))
 
 
 def picture_maps(u: Tensor, window: int) -> Tensor:
     """The map of each channel of each picture: u (B, C, h, w) -> (B, C, k, k)."""
-    sums = torch.stack([product.sum(dim=(2, 3)) for product in _products(u, window)], dim=2)
+    sums = torch.stack([product.sum(dim=(2, 3)) for product in _products(u, window, u)], dim=2)
     return sums.view(*u.shape[:2], window, window) / _centres(u, window)
 
 
-def _products(u: Tensor, window: int) -> Iterator[Tensor]:
-    """u(p) u(p + d) at all centres p, (B, C, h - k + 1, w - k + 1), for each offset d in raster order."""
+def _products(u: Tensor, window: int, v: Tensor) -> Iterator[Tensor]:
+    """u(p) v(p + d) at all centres p, (B, C, h - k + 1, w - k + 1), for each offset d in raster order."""
     height, width, reach = u.shape[2] - window + 1, u.shape[3] - window + 1, window // 2
     centre = u[:, :, reach : reach + height, reach : reach + width]
     for row, column in itertools.product(range(window), repeat=2):
-        yield centre * u[:, :, row : row + height, column : column + width]
+        yield centre * v[:, :, row : row + height, column : column + width]
 
 
 def _centres(u: Tensor, window: int) -> int:
@@ -190,8 +200,16 @@ def correlation_map(latents: GaussianLatents, how: Correlation, noise: NoiseFunc
         u = normalised(latents, how, noise)
         if min(u.shape[2:]) < how.window:
             return u.new_zeros(how.window, how.window)
-        whole: Tensor = channel_maps(u, how.window).mean(dim=0)
-        return whole
+        return _maps(u, how).mean(dim=0)
+
+
+def _maps(u: Tensor, how: Correlation) -> Tensor:
+    """The maps of u (B, C, h, w), (C, k, k). Raises `UsageError` where there is no other picture to pair with."""
+    if not how.across_pictures:
+        return channel_maps(u, how.window)
+    if len(u) < 2:
+        raise UsageError("map.across_pictures needs at least two pictures of a batch in each process; raise batch")
+    return channel_maps(u, how.window, u.roll(1, dims=0))
 
 
 def off_centre(correlation: Tensor) -> Tensor:
@@ -208,8 +226,8 @@ def correlation_loss(
 
     A latent smaller than the window gives 0 and a warning; a sum of many more or fewer terms than the paper's gives a
     warning. With torch.distributed running, the map is averaged over all processes (batches of equal size) before
-    squaring, so that any split of a batch gives the same loss and the same averaged gradients. Raises `UsageError` for
-    an unbiased estimate from one picture.
+    squaring, so that any split of a batch gives the same loss and the same averaged gradients (but for the placebo,
+    whose pairs are within a process). Raises `UsageError` for an unbiased estimate or a placebo of one picture.
     """
     how = how or Correlation()
     with torch.autocast(latents.y.device.type, enabled=False):
@@ -232,7 +250,7 @@ def correlation_loss(
 
 def _plain(u: Tensor, how: Correlation) -> tuple[Tensor, Tensor]:
     """C and the square of it, (C or 1, k, k) each, over all processes."""
-    maps = channel_maps(u, how.window)
+    maps = _maps(u, how)
     if not how.per_channel:
         maps = maps.mean(dim=0, keepdim=True)
     maps = sum_over_processes(maps) / process_count()

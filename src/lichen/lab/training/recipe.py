@@ -17,7 +17,7 @@ import torch
 
 from lichen.errors import UnknownWeights, UsageError
 from lichen.lab.engine.precision import native_bfloat16
-from lichen.lab.losses.correlation import Estimate
+from lichen.lab.losses.correlation import Correlation, Estimate
 from lichen.lab.losses.distortion import MS_SSIM_SIDE_MIN
 from lichen.lab.losses.objective import Decorrelation, Objective, StageWeights
 from lichen.lab.models.checkpoint import Unfilled
@@ -153,8 +153,9 @@ class Recipe:
             raise UsageError("cooldown must lie in [0, 1]")
         if not 0 <= self.ema < 1:
             raise UsageError("ema must lie in [0, 1)")
-        if self.batch < 2 and self.correlation is not None and self.correlation.map.estimate is Estimate.UNBIASED:
-            raise UsageError("batch must be at least 2 for map.estimate = 'unbiased'")
+        how = self.correlation.map if self.correlation is not None else Correlation()
+        if self.batch < 2 and (how.estimate is Estimate.UNBIASED or how.across_pictures):
+            raise UsageError("batch must be at least 2 for map.estimate = 'unbiased' and for map.across_pictures")
         if any(not 0 < lam < math.inf for lam in self.lambdas):
             raise UsageError("lambdas must be positive")
 

@@ -19,7 +19,7 @@ ROOMS = {
     "image": "bitstream",
     "coding": "",
     "runtime": "bitstream coding image.files options",
-    "batch": "codec image options runtime.memory runtime.threads",
+    "batch": "codec image metrics options runtime.memory runtime.threads",
     "cli": "batch codec image inputs metrics options runtime lab",
     "lab.transforms": "",
     "lab.fixed_point": "runtime.fixed_point lab.transforms",

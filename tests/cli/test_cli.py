@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lichen import cli
+from lichen.batch.rows import Row
 from lichen.batch.tasks import Done, Task
 from lichen.cli.app import parse_size
 from lichen.codec import Codec
@@ -139,8 +140,8 @@ def test_alpha_does_not_go_into_jpeg(folder, capsys):
 
 def test_a_source_that_is_smaller_is_reported():
     task = Task(Path("a.jpg"), Path("a.lic"))
-    assert "already smaller" in cli.coding._encoded(Done(task, 100, 120, 8, 8))
-    assert "already smaller" not in cli.coding._encoded(Done(task, 120, 100, 8, 8))
+    assert "already smaller" in cli.coding._encoded(Row.of(Done(task, 100, 120, 8, 8)))
+    assert "already smaller" not in cli.coding._encoded(Row.of(Done(task, 120, 100, 8, 8)))
 
 
 def test_sizes():

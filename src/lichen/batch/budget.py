@@ -28,6 +28,10 @@ class MemoryBudget:
         self._taken, self._pictures = 0, 0
         self._door, self._freed = threading.Lock(), threading.Condition()
 
+    def __reduce__(self) -> tuple[type[MemoryBudget], tuple[int]]:
+        """A copy in another process is one of its own, of the same size."""
+        return MemoryBudget, (self.size_bytes + PROGRAM_BYTES,)
+
     @staticmethod
     def of(max_memory_bytes: int | None) -> MemoryBudget:
         """All that is allowed, or half of what there is; none where nothing is known."""

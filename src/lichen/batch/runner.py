@@ -183,6 +183,12 @@ def _guarded(task: Task, step: Callable[[Task], Done], skip_existing: bool) -> D
 def _named(error: LichenError, task: Task) -> LichenError:
     """The same error, its message beginning with the input's name if it names neither input nor output."""
     name = "standard input" if task.source == STANDARD else str(task.source)
-    text = str(error).removeprefix("standard input: ")
-    named = text.startswith(name) or (task.target != STANDARD and str(task.target) in text)
-    return error if named else type(error)(f"{name}: {text}")
+    text = with_name(str(error), name, () if task.target == STANDARD else (str(task.target),))
+    return error if text == str(error) else type(error)(text)
+
+
+def with_name(message: str, source: str, targets: tuple[str, ...]) -> str:
+    """The message of an error, which begins with the input's name if it names neither that nor an output."""
+    text = message.removeprefix("standard input: ")
+    named = text.startswith(source) or any(target in text for target in targets)
+    return message if named else f"{source}: {text}"

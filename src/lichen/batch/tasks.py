@@ -29,7 +29,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a task: sizes in bytes and pixels, or the error; `notices` of what was changed or lost."""
+    """What became of a task: sizes in bytes and pixels, or the error; `notices` of what was changed or lost.
+
+    `psnr_db` where it was asked for; `seconds` of the work on it, waiting left out.
+    """
 
     task: Task
     size_in_bytes: int = 0
@@ -39,6 +42,8 @@ class Done:
     error: LichenError | None = None
     notices: tuple[str, ...] = ()
     skipped: bool = False
+    psnr_db: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""The work on one picture: encode it or decode it, from a file to a file, within the memory that there is."""
+"""The work on one picture: encode it or decode it, within the memory that there is, from file to file or in memory."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,60 +16,85 @@ from lichen.batch.tasks import STANDARD, Done, Task, check_ends, is_stream
 from lichen.codec import Codec, OpenFile
 from lichen.errors import OutputError
 from lichen.image.files import read_whole, write_atomically
-from lichen.image.picture import open_picture, picture_size, to_pil
+from lichen.image.picture import Picture, grey_of, open_picture, picture_size, to_pil
 from lichen.image.rendering import JPEG_QUALITY, render
+from lichen.metrics import psnr_db
 from lichen.options import DecodeOptions, EncodeOptions
 from lichen.runtime.memory import PROGRAM_BYTES
 
 _HEAD_BYTES = 64  # of a .lic file: more than its header has
+Save = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A result that was saved: its size in bytes and pixels, what is to be said of it, its PSNR if that was asked for.
+
+    `seconds` are those of the work, waiting for memory left out.
+    """
+
+    size_bytes: int
+    width: int
+    height: int
+    notices: tuple[str, ...]
+    seconds: float
+    psnr_db: float | None = None
 
 
 class Work(Protocol):
-    """What is done with each task; pictures that are worked on at once share its budget."""
+    """What is done with each picture; those that are worked on at once share its budget. Can be sent to processes."""
 
     @property
     def budget(self) -> MemoryBudget:
         """The memory that it shares with others at work."""
 
     def __call__(self, task: Task) -> Done:
-        """Raises `LichenError` where it cannot be done."""
+        """From file to file. Raises `LichenError` where it cannot be done."""
 
-    def needed_bytes(self, source: Path) -> int:
+    def convert(self, data: bytes, ending: str, save: Save) -> Converted:
+        """The bytes of a file become those of another, with this ending, which `save` gets. Raises `LichenError`."""
+
+    def needed_bytes(self, source: Path | bytes) -> int:
         """The memory beside the program's for a file, by its head alone. Raises `LichenError`, `OSError`."""
 
 
 @dataclass(frozen=True)
 class Encode:
-    """Encodes one task's picture; with `force` outputs that exist are replaced."""
+    """Encodes pictures; with `force` outputs that exist are replaced, if `measured` each is decoded for its PSNR."""
 
     codec: Codec
     budget: MemoryBudget
     options: EncodeOptions
     force: bool = False
+    measured: bool = False
 
     def __call__(self, task: Task) -> Done:
-        check_ends(task, self.force)
-        raw = read_whole(task.source)
-        size = len(raw)
-        with self.budget.reserve(self._need_bytes(*picture_size(raw))):
-            picture = open_picture(raw, self.codec.max_pixels)
-            del raw
-            data = self.codec.encode_picture(picture, self.options)
-        _write(task, data, self.force)
+        return _from_file(self, task, self.force)
+
+    def convert(self, data: bytes, ending: str, save: Save) -> Converted:
+        """A picture's file as a .lic file. Raises as `Codec.encode`."""
+        with self.budget.reserve(self.needed_bytes(data)):
+            begun = time.perf_counter()
+            picture = open_picture(data, self.codec.max_pixels)
+            coded = self.codec.encode_picture(picture, self.options)
+            measured = self._psnr_db(picture, coded) if self.measured else None
+        save(coded)
         height, width = picture.pixels.shape[:2]
-        return Done(task, size, len(data), width, height, notices=picture.notices)
+        return Converted(len(coded), width, height, picture.notices, time.perf_counter() - begun, measured)
 
-    def needed_bytes(self, source: Path) -> int:
+    def needed_bytes(self, source: Path | bytes) -> int:
         """By what Pillow reads of a picture's head. Raises as `Codec.encode`."""
-        return self._need_bytes(*picture_size(source))
+        refined = self.options.refine_steps > 0
+        return self.codec.memory_to_encode_bytes(*picture_size(source), refined) - PROGRAM_BYTES
 
-    def _need_bytes(self, width: int, height: int) -> int:
-        return self.codec.memory_to_encode_bytes(width, height, self.options.refine_steps > 0) - PROGRAM_BYTES
+    def _psnr_db(self, picture: Picture, coded: bytes) -> float:
+        seen = (picture.pixels, self.codec.decode_picture(coded).pixels)
+        return psnr_db(*(grey_of(pixels) if picture.grey else pixels for pixels in seen))
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Decodes one task's file, or what `options` ask of it, into what its target's ending (or `ending`) says."""
+    """Decodes files, or what `options` ask of them, into what the target's ending (or `ending`) says."""
 
     codec: Codec
     budget: MemoryBudget
@@ -77,19 +104,26 @@ class Decode:
     jpeg_quality: int = JPEG_QUALITY
 
     def __call__(self, task: Task) -> Done:
-        check_ends(task, self.force)
-        raw = read_whole(task.source)
-        file = self.codec.open_file(raw, self.options.first)
-        with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
-            image, said = self._decoded(file)
-            data, notices = render(image, task.target.suffix or self.ending, self.jpeg_quality)
-            _write(task, data, self.force)
-        return Done(task, len(raw), len(data), *image.size, notices=said + notices)
+        return _from_file(self, task, self.force)
 
-    def needed_bytes(self, source: Path) -> int:
+    def convert(self, data: bytes, ending: str, save: Save) -> Converted:
+        """A .lic file as a picture's. Raises as `Codec.decode`."""
+        file = self.codec.open_file(data, self.options.first)
+        with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
+            begun = time.perf_counter()
+            image, said = self._decoded(file)
+            rendered, notices = render(image, ending or self.ending, self.jpeg_quality)
+            save(rendered)
+        return Converted(len(rendered), *image.size, said + notices, time.perf_counter() - begun)
+
+    def needed_bytes(self, source: Path | bytes) -> int:
         """By a file's header, before its checksums are looked at. Raises as `Codec.decode`."""
-        with source.open("rb") as file:
-            return self.codec.memory_to_decode_bytes(file.read(_HEAD_BYTES)) - PROGRAM_BYTES
+        if isinstance(source, bytes):
+            head = source[:_HEAD_BYTES]
+        else:
+            with source.open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+        return self.codec.memory_to_decode_bytes(head) - PROGRAM_BYTES
 
     def _decoded(self, file: OpenFile) -> tuple[Image.Image, tuple[str, ...]]:
         """What was asked for, and what is to be said of it."""
@@ -97,6 +131,15 @@ class Decode:
             return file.thumbnail(), ()
         picture = file.picture(self.options.crop)
         return to_pil(picture), picture.notices
+
+
+def _from_file(work: Work, task: Task, force: bool) -> Done:
+    """What work does with the file of a task, whose result becomes its target."""
+    check_ends(task, force)
+    data = read_whole(task.source)
+    made = work.convert(data, task.target.suffix, lambda result: _write(task, result, force))
+    size = made.size_bytes, made.width, made.height
+    return Done(task, len(data), *size, notices=made.notices, psnr_db=made.psnr_db, seconds=made.seconds)
 
 
 def _write(task: Task, data: bytes, force: bool) -> None:

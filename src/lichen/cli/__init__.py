@@ -19,7 +19,8 @@ from lichen.errors import LichenError, UsageError
 __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training"]
 
 _LAB = {"torch", "safetensors", "onnx", "onnxscript", "accelerate", "tensorboard", "pytorch_msssim"}
-_OPTIONAL = dict.fromkeys(_LAB, "lab") | dict.fromkeys({"matplotlib", "bjontegaard", "scipy"}, "eval")  # their extras
+_OPTIONAL = dict.fromkeys(_LAB, "lab") | dict.fromkeys({"matplotlib", "bjontegaard", "scipy"}, "eval")
+_OPTIONAL |= dict.fromkeys({"ray", "pyarrow", "fsspec"}, "ray")  # their extras
 
 
 def run() -> None:

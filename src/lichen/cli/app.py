@@ -58,6 +58,9 @@ Output = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would become what, and do nothing.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="For programs: a line of JSON for each picture.")]
+ManifestFile = Annotated[
+    Path | None, typer.Option("--manifest", help="Table of what became of each picture: .parquet or .jsonl.")
+]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders in a folder.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
 SkipExisting = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from lichen.cli.app import (
     Inputs,
     Json,
     JsonLines,
+    ManifestFile,
     MaxMemory,
     MaxPixels,
     OptionalInputs,
@@ -39,7 +41,11 @@ from lichen.errors import BadInput, UsageError
 from lichen.options import Crop, DecodeOptions, EncodeOptions, EngineName, FirstGroups, Tune
 
 if TYPE_CHECKING:
-    from lichen.batch.tasks import Done, Task
+    from lichen.batch.budget import MemoryBudget
+    from lichen.batch.rows import Row
+    from lichen.batch.tasks import Task
+    from lichen.batch.work import Encode
+    from lichen.codec import Codec
 
 
 def refuse_quality_and_target(quality: float | None, *targets: float | str | None) -> None:
@@ -57,17 +63,18 @@ def parse_crop(text: str) -> Crop:
     return x, y, width, height
 
 
-def _encoded(done: Done) -> str:
-    bpp = 8 * done.size_out_bytes / (done.width * done.height)
-    text = f"{done.task.source} -> {done.task.target}: {done.size_in_bytes} -> {done.size_out_bytes} bytes"
-    text += f" ({done.size_in_bytes / done.size_out_bytes:.1f}x smaller, {bpp:.3f} bpp)"
-    if done.size_out_bytes >= done.size_in_bytes:
+def _encoded(row: Row) -> str:
+    bpp, quality = 8 * row.size_out_bytes / (row.width * row.height), row.psnr_db
+    text = f"{row.source} -> {row.target}: {row.size_in_bytes} -> {row.size_out_bytes} bytes"
+    text += f" ({row.size_in_bytes / row.size_out_bytes:.1f}x smaller, {bpp:.3f} bpp"
+    text += ")" if quality is None else f", {quality:.2f} dB)"
+    if row.size_out_bytes >= row.size_in_bytes:
         text += "  [the source was already smaller: lower --quality, or keep it]"
     return text
 
 
-def _decoded(done: Done) -> str:
-    return f"{done.task.source} -> {done.task.target}: {done.width} x {done.height}"
+def _decoded(row: Row) -> str:
+    return f"{row.source} -> {row.target}: {row.width} x {row.height}"
 
 
 Quality = Annotated[
@@ -88,6 +95,7 @@ def encode(
     refine: Annotated[int, typer.Option(min=0, help="Search so many steps for smaller files; try 30.")] = 0,
     no_filter: Annotated[bool, typer.Option("--no-filter", help="Faster, and files some percent larger.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop ICC profile, EXIF and XMP.")] = False,
+    psnr: Annotated[bool, typer.Option("--psnr", help="Decode each file again and say its PSNR.")] = False,
     recursive: Recursive = False,
     keep_ending: Annotated[bool, typer.Option("--keep-ending", help="a.jpg becomes a.jpg.lic, not a.lic.")] = False,
     force: Force = False,
@@ -95,6 +103,7 @@ def encode(
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: JsonLines = False,
+    manifest: ManifestFile = None,
     model: Annotated[str, typer.Option(help="Row of the zoo to encode with.")] = "lichen",
     weights: Weights = None,
     device: Device = "cpu",
@@ -109,29 +118,34 @@ def encode(
     `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic` ·
     `lichen encode photo.png --tune ms-ssim` · `lichen encode photo.png --refine 30` (slow to encode, and smaller)
     """
-    from lichen.batch.work import Encode
-
-    targets = None if target_size is None else parse_size(target_size), target_bpp, target_psnr
+    targets = target_size, target_bpp, target_psnr
     options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
     tasks = _tasks_to_encode(inputs, output, keep_ending, recursive)
-    codec, encoder = codec_of(model, weights, max_pixels, how, tune, engine), functools.partial(Encode, options=options)
-    run_tasks(tasks, codec, functools.partial(encoder, force=force), how, Shown(_encoded, quiet, as_json, dry_run))
+    codec, encoder = codec_of(model, weights, max_pixels, how, tune, engine), _encoder(options, force, psnr)
+    run_tasks(tasks, codec, encoder, how, Shown(_encoded, quiet, as_json, dry_run, manifest))
+
+
+def _encoder(options: EncodeOptions, force: bool, measured: bool) -> Callable[[Codec, MemoryBudget], Encode]:
+    """What makes the work of a job, of a codec and the memory that there is."""
+    from lichen.batch.work import Encode
+
+    return functools.partial(Encode, options=options, force=force, measured=measured)
 
 
 def _encode_options(
     quality: float | None,
-    targets: tuple[int | None, float | None, float | None],
+    targets: tuple[str | None, float | None, float | None],
     refine_steps: int,
     filtered: bool,
     strip: bool,
 ) -> EncodeOptions:
-    """`targets`: a size in bytes, bits per pixel, a PSNR in dB. Raises `UsageError`."""
-    size_bytes, bpp, psnr_db = targets
+    """`targets`: a size, bits per pixel, a PSNR in dB. Raises `UsageError`."""
+    size, bpp, psnr_db = targets
     refuse_quality_and_target(quality, *targets)
     return EncodeOptions(
         quality=EncodeOptions.quality if quality is None else quality,
-        target_size_bytes=size_bytes,
+        target_size_bytes=None if size is None else parse_size(size),
         target_bpp=bpp,
         target_psnr_db=psnr_db,
         refine_steps=refine_steps,
@@ -197,6 +211,7 @@ def decode(
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: JsonLines = False,
+    manifest: ManifestFile = None,
     weights: Weights = None,
     device: Device = "cpu",
     engine: Engine = EngineName.AUTO,
@@ -218,7 +233,7 @@ def decode(
     tasks = _tasks_to_decode(inputs, output, ending, recursive)
     codec = codec_of("lichen", weights, max_pixels, how, engine=engine)
     worker = functools.partial(Decode, options=options, ending=ending, force=force, jpeg_quality=jpeg_quality)
-    run_tasks(tasks, codec, worker, how, Shown(_decoded, quiet, as_json, dry_run))
+    run_tasks(tasks, codec, worker, how, Shown(_decoded, quiet, as_json, dry_run, manifest))
 
 
 @app.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -20,20 +21,23 @@ from lichen.options import EngineName, Tune
 
 if TYPE_CHECKING:
     from lichen.batch.budget import MemoryBudget
+    from lichen.batch.manifest import Manifest
+    from lichen.batch.rows import Row
     from lichen.batch.runner import JobOptions
-    from lichen.batch.tasks import Done, Task
+    from lichen.batch.tasks import Task
     from lichen.batch.work import Work
     from lichen.codec import Codec
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is printed of a job: a line for each picture that is done, or JSON lines, or errors alone."""
+    """What is told of a job: a line for each picture that is done, or JSON lines, or errors alone; and a manifest."""
 
-    line: Callable[[Done], str]
+    line: Callable[[Row], str]
     quiet: bool = False
     as_json: bool = False
     dry_run: bool = False
+    manifest: Path | None = None
 
 
 def job_options(threads: int, device: str, max_memory: str | None, skip_existing: bool, force: bool) -> JobOptions:
@@ -66,64 +70,71 @@ def run_tasks(
     shown: Shown,
 ) -> None:
     """Run the tasks with a progress bar; exit 3 when any failed, 130 when stopped. Raises `UsageError`."""
+    from lichen.batch.rows import Row
     from lichen.batch.runner import check, run_job
     from lichen.batch.tasks import STANDARD
 
     if shown.as_json and any(task.target == STANDARD for task in tasks):
         raise UsageError("standard output takes the picture or --json, not both; give an `output`")
+
+    def rows(stop: Event) -> Iterator[Row]:
+        found = map(functools.partial(check, how=how), tasks)
+        return map(Row.of, found if shown.dry_run else run_job(tasks, codec, work, how, stop=stop))
+
+    with opened_manifest(shown, how) as manifest:
+        tell_rows(rows, len(tasks), shown, manifest)
+
+
+@contextlib.contextmanager
+def opened_manifest(shown: Shown, how: JobOptions) -> Iterator[Manifest | None]:
+    """The manifest of a job; None where none is asked for. Raises as `Manifest`."""
+    from lichen.batch.manifest import Manifest
+
+    if shown.manifest is None or shown.dry_run:
+        yield None
+        return
+    with Manifest(shown.manifest, resumed=how.skip_existing, force=how.force) as manifest:
+        yield manifest
+
+
+def tell_rows(rows: Callable[[Event], Iterator[Row]], total: int, shown: Shown, manifest: Manifest | None) -> None:
+    """What becomes of a job's pictures, with a progress bar; exit 3 when any failed, 130 when stopped."""
     count = Counter[str]()
 
-    def job(report: Callable[[Done], None], stop: Event) -> None:
-        for done in (
-            map(functools.partial(check, how=how), tasks)
-            if shown.dry_run
-            else run_job(tasks, codec, work, how, stop=stop)
-        ):
-            report(done)
+    def job(report: Callable[[Row], None], stop: Event) -> None:
+        for row in rows(stop):
+            report(row)
 
-    def tell(bar: Bar, done: Done) -> None:
-        _tell(done, shown, count)
+    def tell(bar: Bar, row: Row) -> None:
+        _tell(row, shown, count)
+        if manifest is not None:
+            manifest.add(row)
         bar.advance()
 
     def stopped(bar: Bar) -> str:
-        return f"{_summary(count)}, {len(tasks) - bar.done} left; to go on, add --skip-existing"
+        return f"{_summary(count)}, {total - bar.done} left; to go on, add --skip-existing"
 
-    with_progress(job, tell, stopped, total=len(tasks), shown=len(tasks) > 1 and not shown.quiet)
-    if len(tasks) > 1 and not shown.quiet:
+    with_progress(job, tell, stopped, total=total, shown=total > 1 and not shown.quiet)
+    if total > 1 and not shown.quiet:
         say(f"{_summary(count)}; {count['in']} bytes became {count['out']}")
     if count["failed"]:
         raise typer.Exit(EXIT_USAGE if count["failed"] == count["misused"] else EXIT_INPUT)
 
 
-def _tell(done: Done, shown: Shown, count: Counter[str]) -> None:
-    outcome = "failed" if done.error is not None else "skipped" if done.skipped else "done"
-    count[outcome] += 1
-    count["misused"] += isinstance(done.error, UsageError)
-    count["in"] += done.size_in_bytes
-    count["out"] += done.size_out_bytes
+def _tell(row: Row, shown: Shown, count: Counter[str]) -> None:
+    count[row.outcome.value] += 1
+    count["misused"] += row.error_kind == UsageError.__name__
+    count["in"] += row.size_in_bytes
+    count["out"] += row.size_out_bytes
     if shown.as_json:
-        typer.echo(json.dumps(_facts(done, outcome)))
+        typer.echo(json.dumps(row.facts()))
         return
-    for notice in () if shown.quiet else done.notices:
-        say(f"{done.task.source}: note: {notice}")
-    if done.error is not None:
-        say(f"lichen: {done.error}")
-    elif not done.skipped and not shown.quiet:
-        say(f"{done.task.source} -> {done.task.target}" if shown.dry_run else shown.line(done))
-
-
-def _facts(done: Done, outcome: str) -> dict[str, object]:
-    return {
-        "source": str(done.task.source),
-        "target": str(done.task.target),
-        "outcome": outcome,
-        "size_in_bytes": done.size_in_bytes,
-        "size_out_bytes": done.size_out_bytes,
-        "width": done.width,
-        "height": done.height,
-        "notices": list(done.notices),
-        "error": None if done.error is None else str(done.error),
-    }
+    for notice in () if shown.quiet else row.notices:
+        say(f"{row.source}: note: {notice}")
+    if row.error is not None:
+        say(f"lichen: {row.error}")
+    elif row.outcome.value == "done" and not shown.quiet:
+        say(f"{row.source} -> {row.target}" if shown.dry_run else shown.line(row))
 
 
 def _summary(count: Counter[str]) -> str:

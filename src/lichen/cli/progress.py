@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from threading import Event
 from typing import TypeVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lichen.cli.app import EXIT_STOPPED, console, say
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
+
+
+class PaceColumn(ProgressColumn):
+    """How many are done in a second, and when all will be."""
+
+    def render(self, task: Task) -> Text:
+        """`2.4/s, until 17:05`; a day's end and more as a date too; empty until something is done."""
+        if not task.speed or task.time_remaining is None:
+            return Text("")
+        end = datetime.now() + timedelta(seconds=task.time_remaining)
+        return Text(
+            f"{task.speed:.2g}/s, until {end:{'%H:%M' if end.date() == datetime.now().date() else '%d %b %H:%M'}}"
+        )
 
 
 class Bar:
@@ -46,7 +61,7 @@ def with_progress(
     """
     from lichen.batch.runner import interruptible
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), PaceColumn())
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         bar = Bar(progress, name, total)
         try:

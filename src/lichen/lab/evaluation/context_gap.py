@@ -76,7 +76,7 @@ class OwnChannel(nn.Module):
 
 
 class AllChannels(nn.Module):
-    """As `OwnChannel`, then corrected by a network of causal neighbours of all channels and of features (B, F, h, w)."""
+    """As `OwnChannel`, then corrected by a network of causal neighbours of all channels and features (B, F, h, w)."""
 
     def __init__(self, latents: int, features: int, width: int = 192, hidden: int = 320) -> None:
         super().__init__()

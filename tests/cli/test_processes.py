@@ -26,6 +26,16 @@ def test_a_process_ends_as_its_command_did(tmp_path):
     assert ended("__import__('time').sleep(0.3); sys.stdout.write('a')", "| true") != 0
 
 
+def test_a_stopped_command_leaves_no_semaphores_behind():
+    """Python would warn of those of processes that work for it."""
+    program = (
+        "import multiprocessing, sys\nfrom lichen import cli\nheld = multiprocessing.get_context('spawn').Lock()\n"
+    )
+    program += "cli.app = lambda: sys.exit(130)\ncli.main()"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_refinement_in_a_process_of_its_own(folder):
     """It needs what coding alone leaves out of PyTorch."""
     command = [sys.executable, "-m", "lichen", "encode", "in/a.png", "-o", "a.lic"]

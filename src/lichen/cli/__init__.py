@@ -78,9 +78,10 @@ def _end_now() -> None:
 
     Nothing is lost by it: files appear whole or not at all.
     """
-    import multiprocessing
+    import multiprocessing.util
 
     for process in multiprocessing.active_children():
         process.kill()
+    multiprocessing.util._run_finalizers(0)  # type: ignore[attr-defined]  # semaphores: Python warns of what is left
     _flushed()
     os._exit(EXIT_STOPPED)

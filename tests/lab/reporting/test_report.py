@@ -254,7 +254,9 @@ def test_strange_gains_are_refused(tmp_path):
 
 def test_no_peer_gets_more_bytes(tiny):
     image = scene(96, 64)
-    ours, *others = compare("a.png", image, tiny, lambda i: tiny.encode(i, 100), [peer("WebP"), peer("JPEG 2000")])
+    ours, *others = compare(
+        "a.png", image, tiny, lambda i: tiny.encode(i, 100), peers=[peer("WebP"), peer("JPEG 2000")]
+    )
     assert ours.size_bytes == len(tiny.encode(image, 100))
     assert all(r.size_bytes <= ours.size_bytes and r.psnr_db > 10 for r in others)
 
@@ -262,9 +264,10 @@ def test_no_peer_gets_more_bytes(tiny):
 def test_what_a_peer_cannot_code_is_named(tiny):
     """WebP ends at 16383 pixels; its library's errors are not ours."""
     with pytest.raises(BadPicture, match=r"long\.png: WebP's library fails.*crop the picture"):
-        compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP")])
+        compare("long.png", scene(16500, 8), tiny, tiny.encode, peers=[peer("WebP")])
     told: list[str] = []
-    results = compare("long.png", scene(16500, 8), tiny, tiny.encode, [peer("WebP"), peer("JPEG 4:2:0")], told.append)
+    both = [peer("WebP"), peer("JPEG 4:2:0")]
+    results = compare("long.png", scene(16500, 8), tiny, tiny.encode, peers=both, left_out=told.append)
     assert [result.codec for result in results] == ["Lichen", "JPEG 4:2:0"]
     assert len(told) == 1 and told[0].startswith("long.png: WebP's library fails")
 

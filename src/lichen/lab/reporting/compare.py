@@ -38,6 +38,7 @@ def compare(
     image: Image.Image,
     codec: Codec,
     encode: Callable[[Image.Image], bytes],
+    *,
     peers: Sequence[Peer],
     left_out: Callable[[str], None] | None = None,
 ) -> list[FileResult]:

@@ -64,8 +64,8 @@ OTHER_TALK = {
     r"\bwhoever (found|wrote|measured|asked)\b": "whoever measured it",
     r"\b(found|noticed|seen|asked for) (by|in) (a|an|another) (session|issue|review|reader)\b": "found by a reader",
 }
-FOLDERS = ("src", "tests", "docs", "recipes", "scripts", "benchmarks")
-ENDINGS = {".py", ".md", ".toml", ".js", ".html", ".css", ".yml", ".tsv", ""}
+FOLDERS = ("src", "tests", "docs", "recipes", "scripts", "benchmarks", "web/src")
+ENDINGS = {".py", ".md", ".toml", ".js", ".mjs", ".ts", ".html", ".css", ".yml", ".tsv", ""}
 # The words themselves; where data of others lie; a study that is written anew with its trainings.
 NOT_READ = {Path(__file__), ROOT / "tests/helpers.py", ROOT / "docs/evidence.md"}
 

@@ -12,11 +12,11 @@ import os
 import sys
 import threading
 
-from lichen.cli import coding, evaluation, inspection, models, reporting, training
+from lichen.cli import coding, evaluation, inspection, models, reporting, training, view
 from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, say
 from lichen.errors import LichenError, UsageError
 
-__all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training"]
+__all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training", "view"]
 
 _LAB = {"torch", "safetensors", "onnx", "onnxscript", "accelerate", "tensorboard", "pytorch_msssim"}
 _OPTIONAL = dict.fromkeys(_LAB, "lab") | dict.fromkeys({"matplotlib", "bjontegaard", "scipy"}, "eval")

@@ -1,0 +1,209 @@
+import * as ort from "onnxruntime-web/wasm";
+
+import { type Container, Kind, readContainer } from "./bitstream/container.js";
+import { FILTERED, GREY, type Header, hex } from "./bitstream/fields.js";
+import { RangeDecoder, readBlock } from "./coding/range_decoder.js";
+import { BadFile, PictureTooLarge } from "./errors.js";
+import { completed, type Picture } from "./picture.js";
+import { Assets, type Source } from "./runtime/assets.js";
+import { Graphs, type Manifest } from "./runtime/graphs.js";
+import { PostFilter } from "./runtime/post_filter.js";
+import { Plane, Tile, transformTiles } from "./runtime/tiles.js";
+import { type Coder, Walk } from "./runtime/walk.js";
+import { WeightsFile } from "./runtime/weights_file.js";
+import { rint } from "./runtime/fixed_point.js";
+
+const LEVEL_STEPS = 512;
+export const MAX_PIXELS = 2 ** 26;
+
+/** What a file says of itself. `quality` is 0 ... 100, null where the site does not have its weights. */
+export interface Info {
+  width: number;
+  height: number;
+  bytes: number;
+  bpp: number;
+  level: number;
+  quality: number | null;
+  model: string | null;
+  trainedFor: string | null;
+  weights: string;
+  grey: boolean;
+  alpha: boolean;
+  filtered: boolean;
+  extras: Record<string, number>;
+}
+
+/** Latents of a file, (M, h, w) in quantisation steps, and the coefficients of its post-filter. */
+export interface Latents {
+  latents: Plane;
+  coefficients: Float64Array | undefined;
+}
+
+interface Model {
+  manifest: Manifest;
+  weights: WeightsFile;
+  graphs: Graphs;
+  walk: Walk;
+  filter: PostFilter | undefined;
+}
+
+/** Decodes files with the weights of a site. Pictures are decoded one after the other. */
+export class Engine {
+  private readonly assets: Assets;
+  private readonly loaded = new Map<string, Promise<Model>>();
+
+  constructor(source: Source, threads: number) {
+    this.assets = new Assets(source);
+    ort.env.wasm.numThreads = threads;
+  }
+
+  /** Facts of a file; its latents are not read. Throws `BadFile`. */
+  async info(data: Uint8Array): Promise<Info> {
+    const { header, sections } = readContainer(data);
+    const { models } = await this.assets.models();
+    const entry = models.find((one) => one.hash === header.weights);
+    const top = entry && (entry.rates - 1) * LEVEL_STEPS;
+    const named = { [Kind.ICC]: "icc", [Kind.ALPHA]: "alpha", [Kind.EXIF]: "exif", [Kind.XMP]: "xmp" };
+    const extras = Object.entries(named).filter(([kind]) => sections.has(Number(kind)));
+    return {
+      width: header.width,
+      height: header.height,
+      bytes: data.length,
+      bpp: (8 * data.length) / (header.width * header.height),
+      level: header.level,
+      quality: top ? (100 * header.level) / top : null,
+      model: entry?.name ?? null,
+      trainedFor: entry?.trained_for ?? null,
+      weights: header.weights,
+      grey: (header.flags & GREY) !== 0,
+      alpha: sections.has(Kind.ALPHA),
+      filtered: (header.flags & FILTERED) !== 0,
+      extras: Object.fromEntries(extras.map(([kind, name]) => [name, sections.get(Number(kind))!.length])),
+    };
+  }
+
+  /** The picture of a file. Throws `BadFile`, `PictureTooLarge`, `UnknownWeights`, `BadAssets` and `OutOfMemory`. */
+  async decode(data: Uint8Array, maxPixels = MAX_PIXELS): Promise<Picture> {
+    const container = readContainer(data);
+    const model = await this.opened(container, maxPixels);
+    const { latents, coefficients } = await this.read(model, container);
+    return completed(container, await this.pixels(model, container.header, latents, coefficients));
+  }
+
+  /** The SHA-256 of a file's latents as doubles in (channel, row, column) order: the same on every machine. */
+  async latentsDigest(data: Uint8Array): Promise<string> {
+    const container = readContainer(data);
+    const { latents } = await this.read(await this.opened(container, MAX_PIXELS), container);
+    return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", Float64Array.from(latents.data))));
+  }
+
+  private async opened({ header, groups }: Container, maxPixels: number): Promise<Model> {
+    if (header.width * header.height > maxPixels) {
+      throw new PictureTooLarge(
+        `${header.width} x ${header.height} pixels are over the limit of ${maxPixels}; raise maxPixels`,
+      );
+    }
+    const { entry } = await this.assets.model(header.weights);
+    if (entry.model !== header.model) {
+      throw new BadFile("the file's model and weights do not belong together: it is damaged; get it anew");
+    }
+    const model = await this.model(header.weights);
+    if (header.level > (model.weights.rates - 1) * LEVEL_STEPS) {
+      throw new BadFile("the file's quality is beyond its model's: the file is damaged; get it anew");
+    }
+    if (groups.length > 0)
+      throw new BadFile("its latents are not in the sections of their model: the file is damaged; get it anew");
+    return model;
+  }
+
+  private model(hash: string): Promise<Model> {
+    let found = this.loaded.get(hash);
+    if (!found) {
+      found = this.load(hash);
+      this.loaded.set(hash, found);
+      found.catch(() => this.loaded.delete(hash));
+    }
+    return found;
+  }
+
+  private async load(hash: string): Promise<Model> {
+    const assets = await this.assets.model(hash);
+    const [manifest, data, tables] = await Promise.all([assets.manifest(), assets.weights(), this.assets.tables()]);
+    const weights = new WeightsFile(data);
+    const graphs = new Graphs(assets, manifest, weights);
+    const walk = new Walk(manifest, weights, graphs, tables);
+    const side = manifest.post_filter_side;
+    return {
+      manifest,
+      weights,
+      graphs,
+      walk,
+      filter: side ? new PostFilter(weights, graphs, tables, side) : undefined,
+    };
+  }
+
+  private async read(model: Model, { header, sections }: Container): Promise<Latents> {
+    const filtered = (header.flags & FILTERED) !== 0;
+    if (filtered && !model.filter)
+      throw new BadFile("the file states a filter and its model has none: it is damaged; get it anew");
+    const decoder = new RangeDecoder(sections.get(Kind.LATENTS)!);
+    const coder: Coder = { code: (index, tables, skip) => readBlock(decoder, index, tables, skip) };
+    const whole = mapOf(model.manifest, header.height, header.width);
+    const latents = await model.walk.run(coder, header.level / LEVEL_STEPS, whole);
+    const coefficients = filtered ? model.filter!.read(coder, header.level, whole.height * whole.width) : undefined;
+    return { latents, coefficients };
+  }
+
+  private async pixels(
+    model: Model,
+    header: Header,
+    latents: Plane,
+    coefficients?: Float64Array,
+  ): Promise<Picture["data"]> {
+    const { manifest, graphs, filter } = model;
+    const { width, height } = header;
+    const stride = manifest.hyper_stride;
+    const whole = mapOf(manifest, height, width);
+    const tiles = transformTiles(whole);
+    const data = new Uint8ClampedArray(width * height * 4);
+    const level = { data: Float64Array.of(header.level / LEVEL_STEPS), shape: [1] };
+    for (const tile of tiles) {
+      const outer = tile.grown(tiles.length > 1 ? manifest.halos.synthesis : 0, whole);
+      const near = latents.of(outer, stride / manifest.stride);
+      let [made] = (await graphs.run("synthesis", { y_hat: near, rate_level: level })) as Float32Array[];
+      const rows = outer.height * stride;
+      const columns = outer.width * stride;
+      if (coefficients) made = await filter!.apply(new Plane(3, rows, columns, made), coefficients);
+      place(data, width, height, new Plane(3, rows, columns, made), tile, outer, stride);
+    }
+    return data;
+  }
+}
+
+function mapOf({ hyper_stride: stride }: Manifest, height: number, width: number): Tile {
+  return new Tile(0, 0, Math.ceil(height / stride), Math.ceil(width / stride));
+}
+
+/** Put a tile's pixels, clamped and rounded, into the picture's RGBA samples. */
+function place(
+  data: Uint8ClampedArray,
+  width: number,
+  height: number,
+  made: Plane,
+  tile: Tile,
+  outer: Tile,
+  stride: number,
+): void {
+  const plane = made.height * made.width;
+  const right = Math.min(tile.right * stride, width);
+  for (let y = tile.top * stride; y < Math.min(tile.bottom * stride, height); y++) {
+    let from = (y - outer.top * stride) * made.width + (tile.left - outer.left) * stride;
+    for (let x = tile.left * stride, to = 4 * (y * width + x); x < right; x++, from++, to += 4) {
+      for (let colour = 0; colour < 3; colour++) {
+        const sample = Math.fround(Math.min(Math.max(made.data[from + colour * plane], 0), 1) * 255);
+        data[to + colour] = rint(sample);
+      }
+      data[to + 3] = 255;
+    }
+  }
+}

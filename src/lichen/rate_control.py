@@ -47,12 +47,12 @@ def fit_size(encode: Encoder, top: int, size_bytes: int, refined: Encoder | None
 
 def _largest(encode: Encoder, top: int, size_bytes: int) -> tuple[int, bytes]:
     """The index of the largest file that is not over `size_bytes`, and that file."""
-    low, high = 0, top
+    low, high = 0, top + 1
     best = 0, encode(0)
     if len(best[1]) > size_bytes:
         raise BadPicture(f"the smallest file for this picture has {len(best[1])} bytes, over {size_bytes}")
     while high - low > 1 and size_bytes - len(best[1]) > size_bytes // _CLOSE:
-        middle = (low + high + 1) // 2
+        middle = (low + high) // 2
         candidate = middle, encode(middle)
         if len(candidate[1]) <= size_bytes:
             low = middle

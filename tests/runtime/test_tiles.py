@@ -79,6 +79,20 @@ def test_a_crop_is_the_part_of_the_picture(tiny, small_tiles, monkeypatch):
             tiny.decode(data, crop=crop)
 
 
+@torch.inference_mode()
+def test_a_crop_costs_what_it_needs(codec):
+    """Also of a picture that is one tile; networks that look at the whole map see the whole of it."""
+    engine, (width, height) = codec.engine, SIZE
+    y_hat = torch.randn(1, engine.prior.context.latents, 4 * 7, 4 * 11).round()
+    whole = engine.pixels(y_hat, LEVEL, height, width)
+    for x, y, across, down in ((0, 0, 1, 1), (500, 200, 64, 64), (690, 380, 10, 10)):
+        part = engine.pixels(y_hat, LEVEL, height, width, (x, y, across, down))
+        assert np.abs(part.astype(int) - whole[y : y + down, x : x + across]).max() <= 1
+    (needed,) = engine.tiling(height, width).placed((0, 0, 1, 1))
+    halo = engine.tiling(height, width).transforms.halos.synthesis
+    assert needed.outer.shape == (min(4 + halo, 7), min(4 + halo, 11))
+
+
 def test_a_crop_has_its_part_of_the_alpha(tiny):
     image = scene(60, 40).convert("RGBA")
     image.putalpha(scene(60, 40, 2).convert("L"))

@@ -7,7 +7,6 @@ tiles follow from the picture's size alone, never from memory, so that a picture
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -46,11 +45,15 @@ class Tile:
 
     def grown(self, halo: int, whole: Tile) -> Tile:
         """With `halo` more on each side, within the whole map."""
+        return Tile(self.top - halo, self.left - halo, self.bottom + halo, self.right + halo).within(whole)
+
+    def within(self, other: Tile) -> Tile:
+        """The part of it that lies in another."""
         return Tile(
-            max(self.top - halo, whole.top),
-            max(self.left - halo, whole.left),
-            min(self.bottom + halo, whole.bottom),
-            min(self.right + halo, whole.right),
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
         )
 
     def seen_from(self, outer: Tile) -> Tile:
@@ -110,7 +113,7 @@ class PriorHalos:
 
 @dataclass(frozen=True)
 class TransformTiling:
-    """The tiles in which transforms work on a map; a single one needs no halo."""
+    """The tiles in which transforms work on a map. What looks at the whole map has a halo as large."""
 
     whole: Tile
     tiles: tuple[Tile, ...]
@@ -155,8 +158,9 @@ class Tiling:
         """
         whole = Tile(0, 0, *(-(-length // stride) for length in size))
         tiles, coded = tuple(evenly(*whole.shape, side)), tuple(coding_tiles(*whole.shape))
-        if transforms is None or len(tiles) == 1:
-            tiles, transforms = (whole,), TransformHalos(0, 0, 0)
+        if transforms is None:
+            everywhere = max(whole.shape)
+            tiles, transforms = (whole,), TransformHalos(everywhere, everywhere, everywhere)
         if prior is None or len(coded) == 1:
             coded, prior = (whole,), PriorHalos(0, 0)
         return Tiling(*size, stride, TransformTiling(whole, tiles, transforms), PriorTiling(whole, coded, prior))
@@ -177,26 +181,36 @@ class Tiling:
         """How many pixels are in the largest tile of the walk."""
         return self.prior.tiles[0].area * self.stride**2
 
-    def placed(self, crop: Crop) -> Iterator[Placed]:
-        """The tiles that the pixels of a crop (x, y, width, height) need, in order."""
+    def placed(self, crop: Crop) -> list[Placed]:
+        """What of the tiles the pixels of a crop (x, y, width, height) need, in order: no more, but for the halo."""
         x, y, across, down = crop
+        found, stride = [], self.stride
         for tile in self.transforms.tiles:
-            outer, stride = tile.grown(self.transforms.halos.synthesis, self.whole), self.stride
             top, left = max(tile.top * stride, y), max(tile.left * stride, x)
             bottom = min(tile.bottom * stride, y + down)
             right = min(tile.right * stride, x + across)
             if top < bottom and left < right:
-                rows, columns = slice(top, bottom), slice(left, right)
-                yield Placed(
-                    outer,
-                    (_from(outer.top * stride, rows), _from(outer.left * stride, columns)),
-                    (_from(y, rows), _from(x, columns)),
+                needed = _around(Tile(top, left, bottom, right), stride).within(tile)
+                outer, rows, columns = (
+                    needed.grown(self.transforms.halos.synthesis, self.whole),
+                    slice(top, bottom),
+                    slice(left, right),
                 )
+                inner = _from(outer.top * stride, rows), _from(outer.left * stride, columns)
+                found.append(Placed(outer, inner, (_from(y, rows), _from(x, columns))))
+        return found
 
     def seen(self, tile: Tile) -> tuple[int, int]:
         """Height and width in pixels of the part of the picture that is in a tile."""
         height, width = min(tile.bottom * self.stride, self.height), min(tile.right * self.stride, self.width)
         return height - tile.top * self.stride, width - tile.left * self.stride
+
+
+def _around(pixels: Tile, stride: int) -> Tile:
+    """The hyper-latents that these pixels lie in, `stride` pixels to one, from and to multiples of `ALIGNMENT`."""
+    unit = stride * ALIGNMENT
+    first, last = (pixels.top // unit, pixels.left // unit), (-(-pixels.bottom // unit), -(-pixels.right // unit))
+    return Tile(*(ALIGNMENT * at for at in (*first, *last)))
 
 
 def _from(origin: int, part: slice) -> slice:

@@ -15,12 +15,9 @@ import threading
 from lichen.cli import coding, evaluation, inspection, models, reporting, training, view
 from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, say
 from lichen.errors import LichenError, UsageError
+from lichen.extras import EXTRAS, missing
 
 __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "reporting", "run", "training", "view"]
-
-_LAB = {"torch", "safetensors", "onnx", "onnxscript", "accelerate", "tensorboard", "pytorch_msssim"}
-_OPTIONAL = dict.fromkeys(_LAB, "lab") | dict.fromkeys({"matplotlib", "bjontegaard", "scipy"}, "eval")
-_OPTIONAL |= dict.fromkeys({"ray", "pyarrow", "fsspec"}, "ray")  # their extras
 
 
 def run() -> None:
@@ -57,9 +54,9 @@ def main() -> None:
         say(f"lichen: {error}")
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
     except ModuleNotFoundError as error:
-        if error.name not in _OPTIONAL:
+        if error.name not in EXTRAS:
             raise
-        say(f"lichen: this needs {error.name}: pip install '.[{_OPTIONAL[error.name]}]' in Lichen's folder")
+        say(f"lichen: {missing(error.name)}")
         sys.exit(EXIT_USAGE)
     except OSError as error:  # of standard output, or where no file was expected
         with contextlib.suppress(OSError):

@@ -14,8 +14,18 @@ import typer
 from lichen.cli.app import EXIT_INPUT, Device, Json, Threads, app, console, say
 from lichen.cli.progress import Bar, with_progress
 from lichen.errors import BadInput, UsageError
+from lichen.extras import require
 
 R = TypeVar("R")
+
+_MEANS = {  # column of the table: name in a summary
+    "setting": "quality",
+    "bpp": "bpp",
+    "PSNR dB": "psnr-rgb",
+    "MS-SSIM": "ms-ssim-rgb",
+    "encode s": "encoding_time",
+    "decode s": "decoding_time",
+}
 
 
 @app.command()
@@ -124,7 +134,9 @@ def evaluate(
     ),
     peers: Annotated[bool, typer.Option("--peers", help="Also JPEG, WebP, AVIF and the other codecs here.")] = False,
     peer: Annotated[list[str] | None, typer.Option(help="Only this peer; may be repeated.")] = None,
-    quality: Annotated[list[float] | None, typer.Option("-q", min=0, max=100, help="Default: 0, 10 ... 100.")] = None,
+    quality: Annotated[
+        list[float] | None, typer.Option("-q", min=0, max=100, help="Of a codec's range; default: 0, 10 ... 100.")
+    ] = None,
     refine: Annotated[int, typer.Option(min=0, help="Encode with so many steps of refinement (slow).")] = 0,
     replace: Annotated[bool, typer.Option(help="Measure anew what other weights or libraries have left.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as memory allows. Disturbs timing.")] = 1,
@@ -136,19 +148,37 @@ def evaluate(
     A row for each picture, model and quality in OUTPUT/table.tsv, means in OUTPUT/NAME.json. Stop and go on as
     you like. Example: `lichen eval lichen runs/a/lichen.safetensors --peers --data kodak/ -o results/kodak`
     """
+    require("torch", "pytorch_msssim")
     from lichen.lab.evaluation.evaluate import evaluate as run
 
     entries = _entries(models or [], peers, peer or [], quality, device, refine)
     work = functools.partial(run, entries, data, output, jobs=jobs, threads=threads, replace=replace)
     outcome = with_progress(_reporting(work), lambda bar, counts: bar.update(*counts), _how_far, "files")
-    for reason in outcome.skipped:
+    _print_means([entry.name for entry in entries], output)
+    for reason in (*outcome.skipped, *(f"{failed}; it has no curve" for failed in outcome.failed)):
         say(f"lichen: {reason}")
-    for reason in outcome.failed:
-        say(f"lichen: {reason}; it has no curve")
-    said = f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}"
-    say(said)
+    say(f"{outcome.new_rows} files measured, {len(outcome.skipped)} pictures skipped; results in {output}")
     if outcome.skipped or outcome.failed:
         raise typer.Exit(EXIT_INPUT)
+
+
+def _print_means(names: list[str], output: Path) -> None:
+    """A line for each codec and quality: means over the pictures, of whole files."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from lichen.lab.evaluation.evaluate import file_name
+
+    table = Table("codec", *_MEANS, title="means over the pictures", title_justify="left")
+    for path in (output / file_name(name) for name in names):
+        if not path.exists():  # one that failed has none
+            continue
+        summary = json.loads(path.read_text())
+        for line in zip(*(summary["results"][key] for key in _MEANS.values()), strict=True):
+            table.add_row(Text(summary["name"]), *("" if value is None else f"{value:.4g}" for value in line))
+    if table.row_count:
+        Console(width=max(console.width, 100)).print(table)
 
 
 def _reporting(
@@ -176,7 +206,7 @@ def _entries(
         say(f"lichen: {absent.name} is left out here; {absent.remedy}")
     found = [ModelEntry.of(model, sorted(set(quality or QUALITIES)), device) for model in models]
     entries: list[Any] = [entry.refined(refine) for entry in apart(models, found)]
-    entries += [PeerEntry(p.name) for p in wanted if p.there]
+    entries += [PeerEntry(p.name, tuple(quality or ())) for p in wanted if p.there]
     if not entries:
         raise UsageError("name a model to measure, or --peers")
     names = [entry.name for entry in entries]

@@ -18,6 +18,7 @@ from lichen.cli.app import EXIT_INPUT, EXIT_USAGE, parse_size, say
 from lichen.cli.progress import Bar, with_progress
 from lichen.errors import UsageError
 from lichen.options import EngineName, Tune
+from lichen.progress import Stage, listening
 
 if TYPE_CHECKING:
     from lichen.batch.budget import MemoryBudget
@@ -101,20 +102,24 @@ def tell_rows(rows: Callable[[Event], Iterator[Row]], total: int, shown: Shown, 
     """What becomes of a job's pictures, with a progress bar; exit 3 when any failed, 130 when stopped."""
     count = Counter[str]()
 
-    def job(report: Callable[[Row], None], stop: Event) -> None:
-        for row in rows(stop):
-            report(row)
+    def job(report: Callable[[Row | Stage], None], stop: Event) -> None:
+        with listening(report) if total == 1 else contextlib.nullcontext():
+            for row in rows(stop):
+                report(row)
 
-    def tell(bar: Bar, row: Row) -> None:
-        _tell(row, shown, count)
+    def tell(bar: Bar, what: Row | Stage) -> None:
+        if isinstance(what, Stage):
+            bar.show(what)
+            return
+        _tell(what, shown, count)
         if manifest is not None:
-            manifest.add(row)
+            manifest.add(what)
         bar.advance()
 
     def stopped(bar: Bar) -> str:
         return f"{_summary(count)}, {total - bar.done} left; to go on, add --skip-existing"
 
-    with_progress(job, tell, stopped, total=total, shown=total > 1 and not shown.quiet)
+    with_progress(job, tell, stopped, total=total, shown=not shown.quiet)
     if total > 1 and not shown.quiet:
         say(f"{_summary(count)}; {count['in']} bytes became {count['out']}")
     if count["failed"]:

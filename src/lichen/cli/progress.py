@@ -1,4 +1,7 @@
-"""A progress bar over work that Ctrl-C stops at once, with one line that says what to do next."""
+"""A progress bar over work that Ctrl-C stops at once, with one line that says what to do next.
+
+Of several things it shows how many are done; of one alone, for how long it has run and how far it is.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,21 @@ from threading import Event
 from typing import TypeVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from lichen.cli.app import EXIT_STOPPED, console, say
+from lichen.progress import Stage
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
@@ -42,6 +56,10 @@ class Bar:
         self.done, self.total = done, total
         self._progress.update(self._task, completed=done, total=total)
 
+    def show(self, stage: Stage) -> None:
+        """How far the picture is that is worked on."""
+        self._progress.update(self._task, description=f"{stage.name} {stage.done} of {stage.total}")
+
     def advance(self) -> None:
         """One more is done."""
         self.update(self.done + 1, self.total)
@@ -61,7 +79,9 @@ def with_progress(
     """
     from lichen.batch.runner import interruptible
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), PaceColumn())
+    text = TextColumn("{task.description}")
+    several = text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), PaceColumn()
+    columns = (SpinnerColumn(), TimeElapsedColumn(), text) if total == 1 else several
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         bar = Bar(progress, name, total)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,14 +24,16 @@ from lichen.cli.app import (
 )
 from lichen.cli.coding import refuse_quality_and_target
 from lichen.errors import UsageError
+from lichen.extras import is_installed, require
+from lichen.extras import missing as needed
 from lichen.image.files import refuse_existing
-from lichen.options import Tune
+from lichen.options import EncodeOptions, Tune
 from lichen.runtime.threads import set_threads
 
 if TYPE_CHECKING:
     from lichen.lab.papers.experiments import CostTable, TrainingScale
+    from lichen.lab.reporting.compare import FileResult
 
-COMPARED_QUALITY = 30
 PICTURES = 2  # in a report, where none are named: about 3 MB each
 
 
@@ -52,6 +54,7 @@ def report(
 
     Example: `lichen report results/kodak --data kodak/ --picture kodim19 -o report/`
     """
+    require("torch", "pytorch_msssim", "matplotlib", "bjontegaard", "scipy")
     from lichen.codec import Codec
     from lichen.lab.reporting.report import pictures_at_equal_bytes
     from lichen.lab.reporting.report import report as write
@@ -77,7 +80,7 @@ def report(
 
 ComparedQuality = Annotated[
     float | None,
-    typer.Option("-q", "--quality", min=0, max=100, help="Lichen's; 30 if no size is given.", show_default=False),
+    typer.Option("-q", "--quality", min=0, max=100, help="Lichen's; 50 if no size is given.", show_default=False),
 ]
 
 
@@ -100,7 +103,7 @@ def compare(
 ) -> None:
     """Show a photograph by Lichen and by JPEG, WebP, AVIF and others at the same bytes, in a page of one file.
 
-    Example: `lichen compare photo.jpg --open`
+    By how many per cent their best files of no more bytes differ is said. Example: `lichen compare photo.jpg --open`
     """
     refuse_quality_and_target(quality, target_size)
     target = _page_of(photos, output, force)
@@ -108,7 +111,7 @@ def compare(
     from lichen.image.files import write_atomically
     from lichen.lab.reporting.pairs import comparison_page, photo_by_all
 
-    asked = COMPARED_QUALITY if quality is None else quality
+    asked = EncodeOptions.quality if quality is None else quality
     size_bytes = None if target_size is None else parse_size(target_size)
     set_threads(threads)
     codec, pictures = Codec(model, weights, device, max_pixels, tune=tune), []
@@ -136,17 +139,24 @@ def _leave_out(why: str) -> None:
     say(f"lichen: left out: {why}")
 
 
-def _print_results(results: list[Any]) -> None:
+def _print_results(results: list[FileResult]) -> None:
+    """Each file, and by how many per cent its bytes and its dB differ from ours."""
+    from lichen.lab.reporting.compare import in_bytes
+
     for r in results:
-        say(f"{r.codec:>12}  {r.size_bytes} bytes, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB")
+        beside = "" if r is results[0] else f" ({r.psnr_db - results[0].psnr_db:+.2f})"
+        say(f"{r.codec:>15}  {in_bytes(r)}, {r.bpp:.3f} bpp, {r.psnr_db:.2f} dB{beside}")
 
 
 def name_missing() -> None:
-    """Say which peers this machine lacks."""
+    """Say which peers and measures this machine lacks."""
     from lichen.lab.evaluation.peers import missing
+    from lichen.lab.reporting.compare import MEASURES_MS_SSIM
 
     for absent in missing():
         say(f"lichen: {absent.name} is left out here; {absent.remedy}")
+    for name in [name for name in MEASURES_MS_SSIM if not is_installed(name)][:1]:
+        say(f"lichen: MS-SSIM is left out here; {needed(name)}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lichen.bitstream.fields import Header
 from lichen.errors import BadFile, DeviceError, UnknownWeights, UnsupportedFile, UsageError
+from lichen.extras import install_command
 from lichen.options import EngineName, Tune
 from lichen.runtime.engine import Engine
 from lichen.runtime.graphs import packaged
@@ -24,8 +25,6 @@ from lichen.runtime.weights_file import WeightsInfo, weights_info
 
 if TYPE_CHECKING:
     from lichen.lab.models.checkpoint import Checkpoint
-
-_REMEDY = "install Lichen with its extra `lab` (pip install '.[lab]' in its folder)"
 
 
 class Engines:
@@ -103,7 +102,7 @@ def has_lab() -> bool:
 def lab(module: str) -> Any:
     """A module of the lab. Raises `UsageError` where PyTorch is not installed."""
     if not has_lab():
-        raise UsageError(f"this needs PyTorch, which is not installed: {_REMEDY}")
+        raise UsageError(f"this needs PyTorch, which is not installed: {install_command('lab')}")
     return importlib.import_module(module)
 
 
@@ -152,7 +151,7 @@ def known_models() -> str:
     """The numbers and names of all models, for messages."""
     if not has_lab():
         listed = ", ".join(f"{number} {name}" for name, number in _with_graphs().items())
-        return f"{listed}; others need PyTorch: {_REMEDY}"
+        return f"{listed}; others need PyTorch: {install_command('lab')}"
     return ", ".join(f"{row.id} {row.name}" for row in lab("lichen.lab.models.zoo").ZOO)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.options import Crop, FirstGroups, Tune
+from lichen.progress import tell
 from lichen.runtime.engine import Engine
 from lichen.runtime.graphs import Bundle, Graphs
 from lichen.runtime.level import Level
@@ -109,7 +110,8 @@ class OnnxEngine(Engine):
         tiling, position = self.tiling(*pixels.shape[:2]).transforms, self._position(quality_index)
         whole, halos, unit = tiling.whole, tiling.halos, self._unit
         y = np.empty((1, self._manifest["latents"], *(side * unit for side in whole.shape)), np.float32)
-        for tile in tiling.tiles:
+        for number, tile in enumerate(tiling.tiles):
+            tell("analysis", number, len(tiling.tiles))
             outer = tile.grown(halos.analysis, whole)
             (part,) = self._graphs.run("analysis", x=self._cut(pixels, outer), rate_level=position)
             tile.of(y, unit)[:] = tile.seen_from(outer).of(part, unit)
@@ -172,10 +174,12 @@ class OnnxEngine(Engine):
         crop: Crop | None = None,
         coefficients: NDArray[np.float64] | None = None,
     ) -> Bytes:
-        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the tiles that they need."""
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by what they need."""
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
-        for part in self.tiling(height, width).placed((x, y, across, down)):
+        parts = self.tiling(height, width).placed((x, y, across, down))
+        for number, part in enumerate(parts):
+            tell("synthesis", number, len(parts))
             x_hat = self._synthesised(part.outer.of(y_hat, self._unit), quality_index, coefficients)
             out[part.place] = _to_bytes(x_hat[0, :, *part.inner])
         return out

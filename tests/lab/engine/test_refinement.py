@@ -16,6 +16,7 @@ from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.families import OURS
 from lichen.metrics import psnr_db
+from lichen.progress import Stage, listening
 from lichen.runtime.memory import MemoryEstimate
 from tests.small import scene
 
@@ -69,6 +70,15 @@ def test_a_codec_built_for_inference_alone_refines(tiny):
     with torch.inference_mode():
         data = Codec(weights=tiny._extra).encode(picture, refine_steps=1)
     assert data == tiny.encode(picture, refine_steps=1)
+
+
+def test_a_search_says_how_far_it_is(tiny, monkeypatch):
+    heard: list[Stage] = []
+    monkeypatch.setattr(MemoryEstimate, "refinement_side", lambda self, stride: 2)
+    with listening(heard.append):
+        tiny.encode(scene(192, 64), refine_steps=2)
+    tiny.encode(scene(64, 64), refine_steps=2)  # nobody listens any more
+    assert heard == [Stage("search", done, 4) for done in (1, 2, 3, 4)]
 
 
 def test_tiles_are_refined_one_by_one(sample, monkeypatch):

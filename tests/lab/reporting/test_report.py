@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lichen.errors import BadInput, BadPicture
+from lichen.errors import BadInput
 from lichen.lab.evaluation.evaluate import TABLE, file_name
 from lichen.lab.evaluation.leaderboard import Origin, log_rates, read_leaderboard
-from lichen.lab.evaluation.peers import peer
 from lichen.lab.evaluation.results_table import ResultsTable
 from lichen.lab.evaluation.summary import summarise
 from lichen.lab.models.zoo import ZOO
-from lichen.lab.reporting.compare import compare
 from lichen.lab.reporting.html import page
 from lichen.lab.reporting.pairs import part_to_show
 from lichen.lab.reporting.report import GAINS, ReportOptions, pictures_at_equal_bytes, read_gains, report
@@ -250,26 +248,6 @@ def test_strange_gains_are_refused(tmp_path):
     (tmp_path / GAINS).write_text("{}")
     with pytest.raises(BadInput, match="fig13"):
         read_gains(tmp_path / GAINS)
-
-
-def test_no_peer_gets_more_bytes(tiny):
-    image = scene(96, 64)
-    ours, *others = compare(
-        "a.png", image, tiny, lambda i: tiny.encode(i, 100), peers=[peer("WebP"), peer("JPEG 2000")]
-    )
-    assert ours.size_bytes == len(tiny.encode(image, 100))
-    assert all(r.size_bytes <= ours.size_bytes and r.psnr_db > 10 for r in others)
-
-
-def test_what_a_peer_cannot_code_is_named(tiny):
-    """WebP ends at 16383 pixels; its library's errors are not ours."""
-    with pytest.raises(BadPicture, match=r"long\.png: WebP's library fails.*crop the picture"):
-        compare("long.png", scene(16500, 8), tiny, tiny.encode, peers=[peer("WebP")])
-    told: list[str] = []
-    both = [peer("WebP"), peer("JPEG 4:2:0")]
-    results = compare("long.png", scene(16500, 8), tiny, tiny.encode, peers=both, left_out=told.append)
-    assert [result.codec for result in results] == ["Lichen", "JPEG 4:2:0"]
-    assert len(told) == 1 and told[0].startswith("long.png: WebP's library fails")
 
 
 def test_of_a_large_picture_the_busiest_part_is_shown():

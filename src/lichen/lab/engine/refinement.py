@@ -8,6 +8,7 @@ Compression"). The file format and the decoder know nothing of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lichen.lab.engine.annealing import Annealer
 from lichen.lab.losses.distortion import mse
 from lichen.lab.models.model import Model
 from lichen.lab.prior.estimator import Estimator
+from lichen.progress import tell
 from lichen.runtime.tiles import Tile
 
 STEP = 0.02  # how far a latent moves at first, in quantisation steps; it falls to a tenth
@@ -50,14 +52,19 @@ def refine(
     whole, parts = tiles
     unit = model.hyper_stride // model.stride
     better, position = y.clone(), level.clone()
-    for tile in parts:
+    for number, tile in enumerate(parts):
         outer = tile.grown(HALO, whole)
         place = _Place(model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam, precision)
         inner = tile.seen_from(outer)
         edges = (inner.left, outer.shape[1] - inner.right, inner.top, outer.shape[0] - inner.bottom)
-        moved = place.search(tuple(edge * unit for edge in edges), steps)
+        told = functools.partial(_tell, number * steps, len(parts) * steps)
+        moved = place.search(tuple(edge * unit for edge in edges), steps, told)
         tile.of(better, unit).copy_(inner.of(moved, unit))
     return better
+
+
+def _tell(before: int, total: int, step: int) -> None:
+    tell("search", before + step, total)
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,11 @@ class _Place:
     lam: float
     precision: Precision
 
-    def search(self, margins: tuple[int, ...], steps: int) -> Tensor:
-        """The best y found in so many steps; within the margins (left, right, top, bottom) it stays as it is."""
+    def search(self, margins: tuple[int, ...], steps: int, told: Callable[[int], None] = lambda step: None) -> Tensor:
+        """The best y found in so many steps, each of which is told.
+
+        Within the margins (left, right, top, bottom) it stays as it is.
+        """
         chance = torch.Generator(self.y.device).manual_seed(0)
         left, right, top, bottom = margins
         movable = self.y[..., top : self.y.shape[2] - bottom, left : self.y.shape[3] - right]
@@ -85,6 +95,7 @@ class _Place:
                 loss = self._loss(self.y + F.pad(shift, margins), coder)
                 gradient = torch.autograd.grad(loss, shift)[0]
             descent.move(gradient, STEP * (1 - 0.9 * share))
+            told(step + 1)
         with torch.no_grad():
             moved = self.y + F.pad(shift, margins)
             gained = self._loss(moved, Estimator(None)) < self._loss(self.y, Estimator(None))

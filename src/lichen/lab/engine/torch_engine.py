@@ -28,6 +28,7 @@ from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.walk import Coder
 from lichen.lab.tensors import extend_to, to_float, to_uint8
 from lichen.options import Crop, FirstGroups, Tune
+from lichen.progress import tell
 from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.engine import Engine
 from lichen.runtime.level import Level
@@ -146,7 +147,8 @@ class TorchEngine(Engine):
         model, position = self.checkpoint.model, self._position(quality_index)
         tiling, unit = self.tiling(*pixels.shape[:2]).transforms, model.hyper_stride // model.stride
         y = empty_map(self.prior.context.latents, tiling.whole, unit)
-        for tile in tiling.tiles:
+        for number, tile in enumerate(tiling.tiles):
+            tell("analysis", number, len(tiling.tiles))
             outer = tile.grown(tiling.halos.analysis, tiling.whole)
             with self._precision():
                 part = model.analyse(self._cut(pixels, outer), position)
@@ -280,7 +282,7 @@ class TorchEngine(Engine):
         crop: Crop | None = None,
         coefficients: Tensor | None = None,
     ) -> NDArray[np.uint8]:
-        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by the tiles that they need.
+        """y_hat -> (H, W, 3) uint8; with `crop` (x, y, width, height) only those, by what they need.
 
         `coefficients` are of the picture's own filter, if it has one.
         """
@@ -288,7 +290,9 @@ class TorchEngine(Engine):
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
-        for part in self.tiling(height, width).placed((x, y, across, down)):
+        parts = self.tiling(height, width).placed((x, y, across, down))
+        for number, part in enumerate(parts):
+            tell("synthesis", number, len(parts))
             near = part.outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 x_hat = model.synthesise(near, position, *(side * stride for side in part.outer.shape))

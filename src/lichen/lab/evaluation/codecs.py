@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +14,9 @@ import torch
 from PIL import Image
 
 from lichen.codec import Codec
-from lichen.errors import BadInput, BadPicture
+from lichen.errors import BadInput
 from lichen.lab.engine.torch_engine import find_device
-from lichen.lab.evaluation.peers import Peer, peer
+from lichen.lab.evaluation.peers import Peer, peer, peer_errors
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.tensors import to_float
 from lichen.runtime.level import Level
@@ -81,15 +80,17 @@ class Entry(Protocol):
 
 @dataclass(frozen=True)
 class PeerEntry:
-    """A peer at settings spread over its range."""
+    """A peer at settings spread over its range: ten, or those at `qualities` per cent of it."""
 
     name: str
+    qualities: tuple[float, ...] = ()
 
     @property
     def versions(self) -> dict[float, str]:
-        """The library's version at each of up to ten settings."""
+        """The library's version at each of its settings here."""
         settings = peer(self.name).settings
-        picked = np.linspace(0, len(settings) - 1, min(PEER_SETTINGS, len(settings))).round().astype(int)
+        share = np.divide(self.qualities, 100) if self.qualities else np.linspace(0, 1, PEER_SETTINGS)
+        picked = np.unique((share * (len(settings) - 1)).round().astype(int))
         version = peer(self.name).version()
         return {float(settings[i]): version for i in picked}
 
@@ -173,18 +174,6 @@ def family(name: str, files: Sequence[Path], device: str) -> ModelEntry:
     if len(set(settings)) < len(settings):
         raise BadInput(f"{name}: several weights of one quality; a folder makes one curve of one model per lambda")
     return ModelEntry(name, members, device)
-
-
-@contextlib.contextmanager
-def peer_errors(name: str) -> Iterator[None]:
-    """Whatever a peer's library raises, e.g. for sides beyond its limit, becomes `BadPicture`."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise BadPicture(f"{name}'s library fails ({said}); crop the picture or leave it out") from error
 
 
 class _RunningPeer:

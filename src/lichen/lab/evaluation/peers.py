@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from PIL import Image, features
 
-from lichen.errors import UsageError
+from lichen.errors import BadPicture, UsageError
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Encoded:
     """A file by a peer, and the setting that made it."""
 
     data: bytes
-    setting: int
+    setting: float
 
 
 def _open(data: bytes) -> Image.Image:
@@ -30,18 +32,20 @@ def _open(data: bytes) -> Image.Image:
 class Peer:
     """A codec to compare with: `encode(image, setting)` gives file bytes, `decode(bytes)` an RGB picture.
 
-    `settings` ascend from small to large files. `needs` is what must be installed: a feature of Pillow, or a plugin's
+    `settings` ascend from small to large files; with `parts` above 1 the encoder also takes so many steps between two
+    of them. `needs` is what must be installed: a feature of Pillow, or a plugin's
     (module, package). `options` are named by its version where another peer has the same library; `aim` says what it is
     tuned for, where that is not the measure of the tables.
     """
 
     name: str
     settings: tuple[int, ...]
-    encode: Callable[[Image.Image, int], bytes]
+    encode: Callable[[Image.Image, float], bytes]
     needs: str | tuple[str, str]
     decode: Callable[[bytes], Image.Image] = _open
     options: str = ""
     aim: str = ""
+    parts: int = 1
 
     @property
     def there(self) -> bool:
@@ -64,20 +68,43 @@ class Peer:
         return f"pillow {version('pillow')}, {library} {features.version(library)}{options}"
 
     def at_most(self, image: Image.Image, size_bytes: int) -> Encoded:
-        """The largest file that is not over `size_bytes`, by bisection over the settings.
+        """The largest file found that is not over `size_bytes`, by bisection over the settings and between two of them.
 
         When even the smallest is larger, that one: the peer is then shown at more bytes than asked.
         """
-        low, high = 0, len(self.settings) - 1
-        best = Encoded(self.encode(image, self.settings[0]), self.settings[0])
-        while low < high:
-            middle = (low + high + 1) // 2
-            data = self.encode(image, self.settings[middle])
-            if len(data) <= size_bytes:
-                low, best = middle, Encoded(data, self.settings[middle])
-            else:
-                high = middle - 1
+
+        def encoded(setting: float) -> Encoded:
+            return Encoded(self.encode(image, setting), setting)
+
+        best, low, high = encoded(self.settings[0]), 0, len(self.settings)
+        while high - low > 1 and len(best.data) <= size_bytes:
+            low, high, best = _halved(low, high, best, encoded(self.settings[(low + high) // 2]), size_bytes)
+        if self.parts == 1 or high == len(self.settings) or len(best.data) > size_bytes:
+            return best
+        start, step = self.settings[low], (self.settings[high] - self.settings[low]) / self.parts
+        low, high = 0, self.parts
+        while high - low > 1:
+            low, high, best = _halved(low, high, best, encoded(start + step * ((low + high) // 2)), size_bytes)
         return best
+
+
+def _halved(low: int, high: int, best: Encoded, middle: Encoded, size_bytes: int) -> tuple[int, int, Encoded]:
+    """The half that is left of low ... high, and the larger of the files that fit."""
+    if len(middle.data) > size_bytes:
+        return low, (low + high) // 2, best
+    return (low + high) // 2, high, max(best, middle, key=lambda found: len(found.data))
+
+
+@contextlib.contextmanager
+def peer_errors(name: str) -> Iterator[None]:
+    """Whatever a peer's library raises, e.g. for sides beyond its limit, becomes `BadPicture`."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise BadPicture(f"{name}'s library fails ({said}); crop the picture or leave it out") from error
 
 
 def _save(image: Image.Image, name: str, options: Mapping[str, Any]) -> bytes:
@@ -87,15 +114,31 @@ def _save(image: Image.Image, name: str, options: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _jpeg(subsampling: str) -> Callable[[Image.Image, int], bytes]:
-    def encode(image: Image.Image, quality: int) -> bytes:
-        options = {"quality": quality, "subsampling": subsampling, "optimize": True, "progressive": True}
+def _jpeg(subsampling: str) -> Callable[[Image.Image, float], bytes]:
+    """Between two qualities the same tables are scaled as libjpeg scales them."""
+
+    def encode(image: Image.Image, quality: float) -> bytes:
+        options: dict[str, Any] = {"subsampling": subsampling, "optimize": True, "progressive": True}
+        whole = quality == int(quality)
+        options |= {"quality": int(quality)} if whole else {"qtables": _scaled_tables(quality)}
         return _save(image, "JPEG", options)
 
     return encode
 
 
-def _jpeg2000(image: Image.Image, hundredths: int) -> bytes:
+@functools.cache
+def _jpeg_tables() -> list[list[int]]:
+    """Those of quality 50, which others are multiples of."""
+    with Image.open(io.BytesIO(_save(Image.new("RGB", (1, 1)), "JPEG", {"quality": 50}))) as image:
+        return list(image.quantization.values())  # type: ignore[attr-defined]
+
+
+def _scaled_tables(quality: float) -> list[list[int]]:
+    per_cent = 5000 / quality if quality < 50 else 200 - 2 * quality
+    return [[min(max(int((x * per_cent + 50) / 100), 1), 255) for x in table] for table in _jpeg_tables()]
+
+
+def _jpeg2000(image: Image.Image, hundredths: float) -> bytes:
     """`hundredths` of a bit per pixel."""
     options = {
         "quality_mode": "rates",
@@ -107,22 +150,26 @@ def _jpeg2000(image: Image.Image, hundredths: int) -> bytes:
     return _save(image, "JPEG2000", options)
 
 
-def _avif(image: Image.Image, quality: int) -> bytes:
+def _webp(image: Image.Image, quality: float) -> bytes:
+    return _save(image, "WEBP", {"quality": quality})
+
+
+def _avif(image: Image.Image, quality: float) -> bytes:
     """As people get it: libaom's `tune=iq`, for eyes."""
-    return _save(image, "AVIF", {"quality": quality, "max_threads": 1})
+    return _save(image, "AVIF", {"quality": int(quality), "max_threads": 1})
 
 
-def _avif_psnr(image: Image.Image, quality: int) -> bytes:
+def _avif_psnr(image: Image.Image, quality: float) -> bytes:
     """For the measure that is printed: a fourth of the colour's samples costs PSNR, and so does tuning for eyes."""
-    options = {"quality": quality, "max_threads": 1, "subsampling": "4:4:4", "advanced": {"tune": "psnr"}}
+    options = {"quality": int(quality), "max_threads": 1, "subsampling": "4:4:4", "advanced": {"tune": "psnr"}}
     return _save(image, "AVIF", options)
 
 
-def _heic(image: Image.Image, quality: int) -> bytes:
+def _heic(image: Image.Image, quality: float) -> bytes:
     import pillow_heif
 
     buffer = io.BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, quality=quality)
+    pillow_heif.from_pillow(image).save(buffer, quality=int(quality))
     return buffer.getvalue()
 
 
@@ -132,7 +179,7 @@ def _open_heic(data: bytes) -> Image.Image:
     return pillow_heif.open_heif(data).to_pillow().convert("RGB")
 
 
-def _jpeg_xl(image: Image.Image, quality: int) -> bytes:
+def _jpeg_xl(image: Image.Image, quality: float) -> bytes:
     import pillow_jxl  # noqa: F401  registers itself with Pillow
 
     return _save(image, "JXL", {"quality": quality, "num_threads": 1})
@@ -146,13 +193,14 @@ def _open_jpeg_xl(data: bytes) -> Image.Image:
 
 _FOR_EYES = "tuned for what eyes see, not for PSNR or MS-SSIM"
 _QUALITIES = tuple(range(1, 101))
+_BETWEEN = 64
 _RATES = tuple(sorted({round(5 * 1.04**i) for i in range(107)}))  # 0.05 to 3.2 bits per pixel
 
 PEERS: tuple[Peer, ...] = (
-    Peer("JPEG 4:2:0", _QUALITIES[:96], _jpeg("4:2:0"), "jpg"),
-    Peer("JPEG 4:4:4", _QUALITIES[:96], _jpeg("4:4:4"), "jpg"),
-    Peer("JPEG 2000", _RATES, _jpeg2000, "jpg_2000"),
-    Peer("WebP", (0, *_QUALITIES), lambda image, q: _save(image, "WEBP", {"quality": q}), "webp"),
+    Peer("JPEG 4:2:0", _QUALITIES[:96], _jpeg("4:2:0"), "jpg", parts=_BETWEEN),
+    Peer("JPEG 4:4:4", _QUALITIES[:96], _jpeg("4:4:4"), "jpg", parts=_BETWEEN),
+    Peer("JPEG 2000", _RATES, _jpeg2000, "jpg_2000", parts=_BETWEEN),
+    Peer("WebP", (0, *_QUALITIES), _webp, "webp", parts=_BETWEEN),
     Peer("AVIF", _QUALITIES[:99], _avif, "avif", aim=_FOR_EYES + "; libaom's tune=iq, speed 6"),
     Peer(
         "AVIF 4:4:4 PSNR",
@@ -164,7 +212,13 @@ PEERS: tuple[Peer, ...] = (
     ),
     Peer("HEIC", _QUALITIES[:75], _heic, ("pillow_heif", "pillow-heif"), decode=_open_heic),
     Peer(
-        "JPEG XL", _QUALITIES[:97], _jpeg_xl, ("pillow_jxl", "pillow-jxl-plugin"), decode=_open_jpeg_xl, aim=_FOR_EYES
+        "JPEG XL",
+        _QUALITIES[:97],
+        _jpeg_xl,
+        ("pillow_jxl", "pillow-jxl-plugin"),
+        decode=_open_jpeg_xl,
+        aim=_FOR_EYES,
+        parts=_BETWEEN,
     ),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lichen.errors import UsageError
+from lichen.extras import missing
 
 
 def sheet(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
@@ -16,7 +17,7 @@ def sheet(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError("figures need matplotlib: pip install '.[eval]' in Lichen's folder") from error
+        raise UsageError(f"figures: {missing('matplotlib')}") from error
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)

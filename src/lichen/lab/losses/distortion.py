@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lichen.errors import UsageError
+from lichen.extras import missing
 from lichen.lab.models.config import Distortion
 
 MS_SSIM_SIDE_MIN = 161  # pixels: the window of 11 must fit after four halvings
@@ -38,7 +39,7 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     try:
         from pytorch_msssim import ms_ssim
     except ImportError as error:
-        raise UsageError("MS-SSIM needs pytorch-msssim: pip install '.[lab]' in Lichen's folder") from error
+        raise UsageError(f"MS-SSIM: {missing('pytorch_msssim')}") from error
     with torch.autocast(x.device.type, enabled=False):
         similarity: Tensor = ms_ssim(x_hat.float(), x.float(), data_range=1.0, size_average=False)
     return 1 - similarity

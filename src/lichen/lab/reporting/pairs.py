@@ -15,10 +15,11 @@ from PIL import Image
 from lichen.codec import Codec
 from lichen.image.picture import Picture, open_picture, to_pil
 from lichen.lab.evaluation.peers import available
-from lichen.lab.reporting.compare import FileResult, busiest, compare
+from lichen.lab.reporting.compare import OURS, FileResult, busiest, compare, signed
 from lichen.lab.reporting.html import page
 
 SHOWN_SIDE_MAX = 1024  # pixels shown of a large photograph
+_FIRST = "AVIF"  # the peer that pages open on: the strongest that browsers know
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,16 @@ def pair_data(name: str, image: Image.Image, results: Sequence[FileResult]) -> d
         "full": [image.width, image.height],
         "crop": [*busiest(part, side, side), side],
         "versions": [originals, *(_version(result, shown) for result in results)],
+        "opens": [1 + next((i for i, result in enumerate(results) if result.codec == _FIRST), -1), 1],  # left, right
     }
 
 
 def _version(result: FileResult, shown: Shown) -> dict[str, Any]:
     similarity = "" if np.isnan(result.ms_ssim) else f" · MS-SSIM {result.ms_ssim:.4f}"
-    note = f"{result.size_bytes:,} bytes · {result.bpp:.3f} bpp · {result.psnr_db:.2f} dB{similarity}".replace(",", " ")
+    over = "" if result.codec == OURS else f" ({signed(result.over_ours_percent)})"
+    note = f"{result.size_bytes:,} bytes{over} · {result.bpp:.3f} bpp · {result.psnr_db:.2f} dB{similarity}".replace(
+        ",", " "
+    )
     return {"name": result.codec, "note": note, "src": _embedded(result.decoded.crop(shown.box))}
 
 
@@ -90,7 +95,8 @@ def comparison_page(pictures: Sequence[Photo]) -> bytes:
     pairs = [pair_data(*picture) for picture in pictures]
     how = [
         "Each codec got the bytes of Lichen's file, or as many as its settings allow without more; where even its "
-        "smallest file is larger, that one is shown. The bytes are of whole files.",
+        "smallest file is larger, that one is shown. The bytes are of whole files; beside them stands by how many per "
+        "cent they differ from Lichen's.",
         "What you see is embedded losslessly: the decoded pixels, not another compression.",
     ]
     for pair in pairs:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lichen.errors import UsageError
+from lichen.extras import missing
 from lichen.image.files import write_atomically
 
 
@@ -65,7 +66,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise UsageError("TensorBoard is not installed: pip install '.[lab]' in Lichen's folder") from error
+            raise UsageError(missing("tensorboard")) from error
         self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, metrics: StepMetrics) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lichen.errors import UsageError
+from lichen.extras import missing
 from lichen.lab.engine.torch_engine import find_device
 
 
@@ -46,7 +47,7 @@ class DistributedProcesses:
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise UsageError("several processes need accelerate: pip install '.[lab]' in Lichen's folder") from error
+            raise UsageError(f"several processes: {missing('accelerate')}") from error
         self._accelerator: Any = Accelerator(cpu=on_cpu, mixed_precision="no")
         self.device: torch.device = self._accelerator.device
         self.index: int = self._accelerator.process_index

@@ -151,8 +151,7 @@ function slider(host, pictures) {
   const tab = (next) => {
     picture = next;
     const last = picture.versions.length - 1;
-    chosen.left = Math.min(chosen.left, last);
-    chosen.right = Math.min(chosen.right, last);
+    if (Math.max(chosen.left, chosen.right) > last) [chosen.left, chosen.right] = picture.opens;
     for (const button of tabs.children) button.setAttribute("aria-pressed", button.textContent === picture.name);
     zoomTo(1);
     show();
@@ -160,8 +159,7 @@ function slider(host, pictures) {
   };
   if (pictures.length > 1) for (const each of pictures) make("button", { "aria-pressed": false }, tabs, each.name).addEventListener("click", () => tab(each));
   tabs.hidden = pictures.length < 2;
-  chosen.left = picture.versions.findIndex((v) => v.name.startsWith("JPEG"));
-  if (chosen.left < 0) chosen.left = 0;
+  [chosen.left, chosen.right] = picture.opens;
   tab(picture);
   new ResizeObserver(place).observe(stage);
 }

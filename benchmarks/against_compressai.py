@@ -88,7 +88,7 @@ def compare(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.pth.tar"
         repeats = 1 if serial else arguments.repeats
-        library = theirs(arguments.python, name, arguments.picture, weights, arguments.threads, repeats)
+        library = theirs(arguments.python, name, arguments.picture, weights, threads=arguments.threads, repeats=repeats)
         mine = ours(weights, arguments.picture, arguments.repeats)
     wall = [figures["encode_s"] + figures["decode_s"] for figures in (library, mine)]
     busy = library["processor_s"] / mine["processor_s"]

@@ -43,7 +43,7 @@ class Steps:
     def step(self, objective: Objective) -> None:
         noise = Noise(range(len(self.x)), self.device)
         coded = self.model(self.x, self.level, noise)
-        objective(coded, self.x, self.level, 0, noise).loss.backward()
+        objective(coded, self.x, self.level, 0, noise=noise).loss.backward()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 

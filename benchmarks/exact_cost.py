@@ -71,7 +71,7 @@ def weights_of(row: Row, folder: Path) -> Path:
     else:
         enliven(model, to_float(np.asarray(scene(192, 128))))
     path = folder / f"{row.name}.safetensors"
-    save_checkpoint(path, row.name, row.config, model.state_dict(), {})
+    save_checkpoint(path, row.name, row.config, model.state_dict(), facts={})
     return path
 
 

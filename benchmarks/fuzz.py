@@ -91,7 +91,7 @@ def make_seeds(codecs: list[Codec]) -> list[Seed]:
             sections = [*container.sections.items(), *((int(Kind.GROUP), payload) for payload in container.groups)]
             counts = range(1, len(container.groups) + 1)
             partial = frozenset(codec.decode(data, first=FirstGroups(count)).tobytes() for count in counts)
-            made.append(Seed(data, container.header, sections, codec.decode(data).tobytes(), partial))
+            made.append(Seed(data, container.header, sections, codec.decode(data).tobytes(), partial=partial))
     return made
 
 
@@ -327,7 +327,7 @@ def main() -> None:
     seeds = make_seeds(codecs)
     signal.signal(signal.SIGPROF, _alarm)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    verdicts = run(codecs[0], seeds, args.cases, np.random.default_rng(args.seed), keep)
+    verdicts = run(codecs[0], seeds, args.cases, np.random.default_rng(args.seed), keep=keep)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 - before
     rows = [(*key, count) for key, count in sorted(verdicts.counts.items())]
     show(f"{args.cases} cases, failing inputs in {keep}", ("kind", "outcome", "cases"), rows)

@@ -34,7 +34,7 @@ def save_weights(name: str, path: Path) -> None:
     config = row(name).config
     model = config.build()
     enliven(model, to_float(np.asarray(scene(192, 128))))
-    save_checkpoint(path, name, config, model.state_dict(), {"steps": 0})
+    save_checkpoint(path, name, config, model.state_dict(), facts={"steps": 0})
 
 
 def measure(name: str, sizes: list[tuple[int, int]], folder: Path) -> list[tuple[Any, ...]]:

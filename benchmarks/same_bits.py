@@ -152,9 +152,8 @@ class Case:
             if self.halos is not None:
                 whole = Tile(0, 0, *shape)
                 halos = EVERYWHERE if setting.whole_map else self.halos
-                latents = (None, None) if reading else (y, z)
                 tiling = PriorTiling(whole, tuple(coding_tiles(*shape)), halos)
-                return walk_tiles(prior, coder, level, tiling, *latents).y_hat
+                return walk_tiles(prior, coder, level, tiling, y=None if reading else y, z=None if reading else z).y_hat
             beside = setting.neighbour and not reading  # files are read one at a time
             if beside:
                 y, z, level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, level))
@@ -198,9 +197,9 @@ def cases_of(name: str, engine: TorchEngine, size: tuple[int, int]) -> list[Case
     with torch.inference_mode():
         y, z = engine.latents(np.asarray(scene(*size)), level)
     position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-    cases = [Case(name, engine.prior, None, y, z, position)]
+    cases = [Case(name, engine.prior, None, y, z=z, level=position)]
     if engine._prior_halos is not None:
-        cases.append(Case(f"{name}, tiles", engine.prior, engine._prior_halos, y, z, position))
+        cases.append(Case(f"{name}, tiles", engine.prior, engine._prior_halos, y, z=z, level=position))
     return cases
 
 
@@ -217,7 +216,7 @@ def fixed_point_cost(engine: TorchEngine, folder: Path, count: int) -> list[tupl
             for prior, kind in ((model.prior, torch.float32), (engine.prior, torch.float64)):
                 estimator = Estimator(None)
                 prior.walk(
-                    estimator, torch.tensor([level / LEVEL_STEPS], dtype=kind), z.shape[2:], y.to(kind), z.to(kind)
+                    estimator, torch.tensor([level / LEVEL_STEPS], dtype=kind), z.shape[2:], y.to(kind), z=z.to(kind)
                 )
                 bits.append(float(torch.stack(estimator.bits).sum()))
         found.append((path.stem, level, *bits))
@@ -253,7 +252,7 @@ class Runner:
         """Whether payloads of a picture of this height and width give the y_hat that was written."""
         set_threads(self.threads)
         try:
-            y_hat, _ = self.engine.read_filtered(written[0], level, *size, None, False)
+            y_hat, _ = self.engine.read_filtered(written[0], level, *size, first=None, filtered=False)
         except Exception:  # a decoder that has gone astray may fail anywhere
             return False
         return bool(np.array_equal(np.asarray(y_hat), written[1]))

@@ -65,7 +65,9 @@ def main() -> None:
         "line art": sample("horse.png"),
     }
     codec, peers = Codec(tune=args.tune), [p for p in available() if p.name in PEERS]
-    rows = [(n, im, compare(n, im, codec, lambda x: codec.encode(x, QUALITY), peers)) for n, im in pictures.items()]
+    rows = [
+        (n, im, compare(n, im, codec, lambda x: codec.encode(x, QUALITY), peers=peers)) for n, im in pictures.items()
+    ]
     table = {name: {r.codec: round(r.psnr_db, 2) for r in results} for name, _, results in rows}
     similar = {name: {r.codec: round(decibels(r.ms_ssim), 2) for r in results} for name, _, results in rows}
     sizes = {name: {r.codec: r.size_bytes for r in results} for name, _, results in rows}

@@ -86,7 +86,7 @@ def main() -> None:
     recipe, crops = load_recipe(options.run / "recipe.toml"), Crops.of_folder(options.data)
     print(json.dumps({"norms": norms(recipe, options.run, crops, options.batches)}, indent=1), flush=True)
     for alpha in options.alphas:
-        print(json.dumps(pilot(recipe, options.run, crops, alpha, options.steps)), flush=True)
+        print(json.dumps(pilot(recipe, options.run, crops, alpha, steps=options.steps)), flush=True)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def by_lichen(codec: lichen.Codec, image: Image.Image) -> Coded:
     data = codec.encode(image, QUALITY)
     encoded = time.perf_counter()
     decoded = codec.decode(data)
-    return Coded("Lichen", data, decoded, encoded - start, time.perf_counter() - encoded)
+    return Coded("Lichen", data, decoded, encoded - start, decode_s=time.perf_counter() - encoded)
 
 
 def by_peer(peer: Peer, image: Image.Image, size_bytes: int) -> Coded:
@@ -56,7 +56,7 @@ def by_peer(peer: Peer, image: Image.Image, size_bytes: int) -> Coded:
     peer.encode(image, found.setting)
     encoded = time.perf_counter()
     decoded = peer.decode(found.data)
-    return Coded(peer.name, found.data, decoded, encoded - start, time.perf_counter() - encoded)
+    return Coded(peer.name, found.data, decoded, encoded - start, decode_s=time.perf_counter() - encoded)
 
 
 def table_of(title: str, image: Image.Image, files: list[Coded]) -> Table:

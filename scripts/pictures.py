@@ -32,9 +32,9 @@ def save(name: str, image: Image.Image, quality: int) -> None:
     print(DOCS / name)
 
 
-def run(*command: str) -> None:
+def command(*words: str) -> None:
     """A command of this project, in its root."""
-    subprocess.run([sys.executable, "-m", *command], cwd=DOCS.parent, check=True)
+    subprocess.run([sys.executable, "-m", *words], cwd=DOCS.parent, check=True)
 
 
 def comparison() -> None:
@@ -42,7 +42,7 @@ def comparison() -> None:
     opened, codec = open_picture(Path(skimage.__file__).parent / "data" / SAMPLE), Codec()
     image = to_pil(Picture(opened.pixels))  # without its profile, as the others are made
     peers = [peer for peer in available() if peer.name in PEERS]
-    results = compare(SAMPLE, image, codec, lambda picture: codec.encode(picture, QUALITY), peers)
+    results = compare(SAMPLE, image, codec, lambda picture: codec.encode(picture, QUALITY), peers=peers)
     save("comparison.jpg", draw([(SAMPLE, image, results)]), 85)
 
 
@@ -53,7 +53,7 @@ def report(kodak: str, folder: Path) -> None:
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         sys.exit("report.jpg needs Chromium: apt-get install chromium")
-    run("lichen", "report", "results/kodak", "--data", kodak, "-o", str(folder))
+    command("lichen", "report", "results/kodak", "--data", kodak, "-o", str(folder))
     views = []
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
@@ -74,7 +74,7 @@ def report(kodak: str, folder: Path) -> None:
 def evidence(kodak: str, weights: Path, folder: Path) -> None:
     """Both models of seed 1 by `lichen inspect`."""
     pair = [str(weights / "weights" / f"{name}-1.safetensors") for name in ("plain", "corr")]
-    run("lichen", "inspect", *pair, kodak, "-o", str(folder / "evidence.png"))
+    command("lichen", "inspect", *pair, kodak, "-o", str(folder / "evidence.png"))
     with Image.open(folder / "evidence.png") as drawn:
         height = round(drawn.height * EVIDENCE_WIDTH / drawn.width)
         save("evidence.jpg", drawn.convert("RGB").resize((EVIDENCE_WIDTH, height), Image.Resampling.LANCZOS), 85)
@@ -83,7 +83,7 @@ def evidence(kodak: str, weights: Path, folder: Path) -> None:
 def main() -> None:
     kodak, weights = [*map(str, map(Path.absolute, map(Path, sys.argv[1:]))), None, None][:2]
     comparison()
-    run("benchmarks.weaknesses", "--sheet", str(DOCS / "weaknesses.jpg"))
+    command("benchmarks.weaknesses", "--sheet", str(DOCS / "weaknesses.jpg"))
     with tempfile.TemporaryDirectory() as folder:
         if kodak is not None:
             report(kodak, Path(folder) / "report")

@@ -229,7 +229,9 @@ class OpenFile:
         header, engine, arrived = self.container.header, self.engine, len(self.container.latents)
         crop = check_crop(crop, header.width, header.height)
         y_hat, coefficients = self.latents()
-        pixels = engine.pixels(y_hat, header.quality_index, header.height, header.width, crop, coefficients)
+        pixels = engine.pixels(
+            y_hat, header.quality_index, header.height, header.width, crop=crop, coefficients=coefficients
+        )
         picture = unpack_extras(self.container, pixels, crop)
         whole = self.first is None or self.first.count is not None or arrived == engine.channel_groups
         said = f"{arrived} of {engine.channel_groups} channel groups arrived, the rest is filled"
@@ -285,7 +287,9 @@ class _Encoding:
         payloads, y_hat, coefficients = engine.write_filtered(y, z, level.index, seen)
         height, width = picture.pixels.shape[:2]
         flags = (GREY if picture.grey else 0) | (0 if coefficients is None else FILTERED)
-        header = Header(engines.model_id(engine.name), engine.hash, width, height, level.index, flags)
+        header = Header(
+            engines.model_id(engine.name), engine.hash, width, height, quality_index=level.index, flags=flags
+        )
         alone: dict[int, bytes] = {Kind.LATENTS: payloads[0]} if len(payloads) == 1 else {}
         container = Container(header, pack_extras(picture) | alone, () if alone else payloads)
         return _Coded(write_container(container), y_hat, coefficients)

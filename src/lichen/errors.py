@@ -71,6 +71,10 @@ class OutOfMemory(LichenError):
     """The machine, or the limit that was set, has less memory than the picture needs."""
 
 
+class InexactEngine(LichenError):
+    """What runs graphs does not add whole numbers exactly: its files would not be the same everywhere."""
+
+
 class DeviceError(LichenError):
     """The wanted device is not there."""
 

@@ -13,7 +13,7 @@ from lichen.codec import Codec
 from lichen.errors import BadCheckpoint, LichenError, OutOfMemory, UnknownWeights, UsageError
 from lichen.options import EngineName
 from lichen.runtime import graphs
-from lichen.runtime.graphs import PACKAGED, Graphs
+from lichen.runtime.graphs import PACKAGED, Graphs, _Session
 from lichen.runtime.weights import find_by_name
 from tests.small import scene
 
@@ -169,6 +169,7 @@ DAMAGES = {
         (folder / "synthesis.onnx").read_bytes()[:999]
     ),
     "another graph": lambda folder: shutil.copy(folder / "post_filter.onnx", folder / "analysis.onnx"),
+    "another step's": lambda folder: shutil.copy(folder / "predict1.onnx", folder / "predict2.onnx"),
 }
 
 
@@ -199,10 +200,11 @@ def test_what_runs_graphs_may_want_memory(monkeypatch):
             raise type("RuntimeException", (Exception,), {})(self.said)
 
     codec = Codec(engine=EngineName.ONNX)
-    monkeypatch.setattr(Graphs, "_session", lambda self, name: (Session("Failed to allocate memory for 9"), []))
+    full, faulty = (_Session(Session(said), [], []) for said in ("Failed to allocate memory for 9", "a fault"))
+    monkeypatch.setattr(Graphs, "_session", lambda self, name: full)
     with pytest.raises(OutOfMemory, match="free some"):
         codec.encode(scene(48, 32))
-    monkeypatch.setattr(Graphs, "_session", lambda self, name: (Session("a fault"), []))
+    monkeypatch.setattr(Graphs, "_session", lambda self, name: faulty)
     with pytest.raises(Exception, match="a fault") as caught:
         codec.encode(scene(48, 32))
     assert not isinstance(caught.value, LichenError)

@@ -80,7 +80,9 @@ class Encode:
             measured = self._psnr_db(picture, coded) if self.measured else None
         save(coded)
         height, width = picture.pixels.shape[:2]
-        return Converted(len(coded), width, height, picture.notices, time.perf_counter() - begun, measured)
+        return Converted(
+            len(coded), width, height, picture.notices, seconds=time.perf_counter() - begun, psnr_db=measured
+        )
 
     def needed_bytes(self, source: Path | bytes) -> int:
         """By what Pillow reads of a picture's head. Raises as `Codec.encode`."""

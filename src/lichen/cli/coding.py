@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,9 +122,9 @@ def encode(
     targets = target_size, target_bpp, target_psnr
     options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
-    tasks = _tasks_to_encode(inputs, output, keep_ending, recursive)
-    codec, encoder = codec_of(model, weights, max_pixels, how, tune, engine), _encoder(options, force, psnr)
-    run_tasks(tasks, codec, encoder, how, Shown(_encoded, quiet, as_json, dry_run, manifest))
+    codec = codec_of(model, weights, max_pixels, how, tune=tune, engine=engine)
+    tasks, shown = _tasks_to_encode(inputs, output, keep_ending, recursive), Shown(_encoded, quiet, as_json, dry_run)
+    run_tasks(tasks, codec, _encoder(options, force, psnr), how, shown=replace(shown, manifest=manifest))
 
 
 def _encoder(options: EncodeOptions, force: bool, measured: bool) -> Callable[[Codec, MemoryBudget], Encode]:
@@ -233,7 +234,7 @@ def decode(
     tasks = _tasks_to_decode(inputs, output, ending, recursive)
     codec = codec_of("lichen", weights, max_pixels, how, engine=engine)
     worker = functools.partial(Decode, options=options, ending=ending, force=force, jpeg_quality=jpeg_quality)
-    run_tasks(tasks, codec, worker, how, Shown(_decoded, quiet, as_json, dry_run, manifest))
+    run_tasks(tasks, codec, worker, how, shown=Shown(_decoded, quiet, as_json, dry_run, manifest=manifest))
 
 
 @app.command()

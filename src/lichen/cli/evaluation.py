@@ -151,7 +151,7 @@ def evaluate(
     require("torch", "pytorch_msssim")
     from lichen.lab.evaluation.evaluate import evaluate as run
 
-    entries = _entries(models or [], peers, peer or [], quality, device, refine)
+    entries = _entries(models or [], peers, peer or [], quality, device=device, refine=refine)
     work = functools.partial(run, entries, data, output, jobs=jobs, threads=threads, replace=replace)
     outcome = with_progress(_reporting(work), lambda bar, counts: bar.update(*counts), _how_far, "files")
     _print_means([entry.name for entry in entries], output)

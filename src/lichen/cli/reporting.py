@@ -117,7 +117,7 @@ def compare(
     codec, pictures = Codec(model, weights, device, max_pixels, tune=tune), []
     name_missing()
     for path in photos:
-        pictures.append(photo_by_all(path, codec, asked, size_bytes, max_pixels, _leave_out))
+        pictures.append(photo_by_all(path, codec, asked, size_bytes, max_pixels=max_pixels, left_out=_leave_out))
         _print_results(pictures[-1][2])
     write_atomically(target, comparison_page(pictures), overwrite=force)
     say(f"{target}")
@@ -189,7 +189,7 @@ def reproduce(
     target = output or Path("reproduce") / f"{name}-{scale}"
     set_threads(threads)
     if isinstance(chosen, experiments.CostTable):
-        _count(chosen, how, target, device, recipes_only)
+        _count(chosen, how, target, device, recipes_only=recipes_only)
         return
     how = chosen.at(how)
     if recipes_only:

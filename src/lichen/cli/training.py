@@ -123,4 +123,4 @@ def learn_filters(
     from lichen.lab.training.filters import learn_filters_of
 
     set_threads(threads)
-    learn_filters_of(weights, data, output, pictures, say, device, force)
+    learn_filters_of(weights, data, output, pictures, say=say, device=device, force=force)

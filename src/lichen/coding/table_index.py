@@ -71,7 +71,7 @@ def fractional_mean_index(mean: NDArray[np.float64], scale_index: NDArray[np.uin
     whole, fraction = tables.fractions_of(mean, scale_index)
     places = scale_index.astype(np.int64) * tables.FRACTIONS + np.abs(fraction)
     sign = np.where(fraction < 0, -1, 1)
-    return TableIndex(tables.fractional_mean(), places, len(mean), None, whole, sign)
+    return TableIndex(tables.fractional_mean(), places, len(mean), None, whole=whole, sign=sign)
 
 
 def per_channel_index(frequencies: NDArray[np.int64], positions: int) -> TableIndex:

@@ -137,11 +137,11 @@ def _read(image: Image.Image, given: Mapping[str, bytes]) -> Picture:
     upright, notices = plain(image, raw, bits)
     upright = upright.transpose(found.turn) if found.turn is not None else upright
     grey = upright.mode in {"L", "LA"}
-    icc, said = _profile(image, found.metadata.icc, colour, "icc_profile" in given, grey)
+    icc, said = _profile(image, found.metadata.icc, colour, "icc_profile" in given, grey=grey)
     alpha = np.asarray(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
     pixels = np.asarray(upright.convert("RGB") if upright.mode != "RGB" else upright)
     notices = frames_notice(image) + notices + said + found.notices
-    return Picture(pixels, grey, alpha, icc, found.metadata.exif, found.metadata.xmp, notices)
+    return Picture(pixels, grey, alpha, icc, exif=found.metadata.exif, xmp=found.metadata.xmp, notices=notices)
 
 
 def _profile(

@@ -46,7 +46,7 @@ def unpack_extras(container: Container, pixels: NDArray[np.uint8], crop: tuple[i
         x, y, width, height = crop
         alpha = _unpack_alpha(sections[Kind.ALPHA], (header.width, header.height))[y : y + height, x : x + width]
     kept = unpack_metadata(container)
-    return Picture(pixels, bool(container.header.flags & GREY), alpha, kept.icc, kept.exif, kept.xmp)
+    return Picture(pixels, bool(container.header.flags & GREY), alpha, kept.icc, exif=kept.exif, xmp=kept.xmp)
 
 
 def unpack_metadata(container: Container) -> Metadata:

@@ -80,7 +80,7 @@ class Engine(Protocol):
 
         Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
         """
-        return self.read_filtered(payloads, quality_index, height, width, first, False)[0]
+        return self.read_filtered(payloads, quality_index, height, width, first=first, filtered=False)[0]
 
     def read_filtered(
         self,

@@ -1,38 +1,58 @@
 """Which adaptive post-filter brings a decoded picture nearest to its original, for what bits cost: numpy only.
 
-Both engines choose by it; they differ in how they sum up what pictures show (`Sums`).
+Both engines choose by it; they differ in how they apply a filter that is tried.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lichen.coding.scales import FLOOR, SCALE_MAX, SCALE_MIN
+from lichen.runtime.filter_sums import Sample, Sums, sums
 
 LARGEST = 1023  # whole numbers beyond are not tried
 _STATED_BITS = 8  # what stating a filter at all may cost beside its numbers: the last word of a stream may end later
 _SWEEPS = 3
+_TRUE = 0.8  # the share of what was expected that must come true
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Of taps t (F,), what a filter sees around a pixel, and errors x - x_hat (3,), over so many pixels.
+class Choice:
+    """The filters that a file may state: each weight on `taps` (F, 3, K), what is counted in `step`, `prices` (K, n).
 
-    `gram` (F, F) of t t', `cross` (F, 3) of t (x - x_hat)', `error` of their squares; float64.
+    A filter sees a square of `side` pixels; prices are bits of whole numbers by their size.
     """
 
-    gram: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    error: float
-    pixels: int
+    side: int
+    taps: NDArray[np.float64]
+    step: float
+    prices: NDArray[np.float64]
 
-    def __add__(self, other: Sums) -> Sums:
-        gram, cross = self.gram + other.gram, self.cross + other.cross
-        return Sums(gram, cross, self.error + other.error, self.pixels + other.pixels)
+    def best(
+        self, samples: Sequence[Sample], lam: float, error_left: Callable[[NDArray[np.float64]], float]
+    ) -> NDArray[np.int64] | None:
+        """The whole numbers s (K,) of the best filter by lam 255^2 MSE + bits; None where no filter pays.
+
+        `samples` show the picture or some of it; `lam` is for all of it. `error_left` gives the squared errors that
+        coefficients (K,) leave in the samples: what was expected of them is held against it. Where too few places were
+        compared (a page with few lines on it) all are, and if that does not help either there is no filter.
+        """
+        for every_pixel in (False, True):
+            found = functools.reduce(operator.add, (sums(*sample, self.side, every_pixel) for sample in samples))
+            projected = project(found, self.taps)
+            numbers, expected = best_numbers(projected, self.step, self.prices, lam / found.pixels)
+            if numbers is None:
+                return None
+            if found.error - error_left(numbers.astype(np.float64) * self.step) > _TRUE * expected:
+                return numbers
+        return None
 
 
 def project(found: Sums, taps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -71,7 +91,7 @@ def quantised(
     """
     ridge = 1e-6 * float(np.trace(matrix)) / len(vector) + 1e-12
     best = np.rint(np.linalg.solve(matrix + ridge * np.eye(len(vector)), vector)).clip(-LARGEST, LARGEST)
-    found = [_bettered(start, matrix, vector, prices, ridge) for start in (best, np.zeros_like(best))]
+    found = [_bettered(start, matrix, vector, prices, ridge=ridge) for start in (best, np.zeros_like(best))]
     return min(found, key=lambda s: cost(s, matrix, vector, prices))
 
 

@@ -14,11 +14,12 @@ from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.options import Crop, FirstGroups, Tune
 from lichen.progress import tell
 from lichen.runtime.engine import Engine
+from lichen.runtime.filter_sums import Sample
 from lichen.runtime.graphs import Bundle, Graphs
 from lichen.runtime.level import Level
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.onnx_walk import FileCoder, Walk
-from lichen.runtime.post_filter import Filters, Sample
+from lichen.runtime.post_filter import Filters
 from lichen.runtime.tiles import (
     PriorHalos,
     Tile,
@@ -101,7 +102,7 @@ class OnnxEngine(Engine):
         halos, side = self._manifest["halos"], self._memory.transform_side(self._hyper_stride)
         transforms = TransformHalos(halos["analysis"], halos["hyper_analysis"], halos["synthesis"])
         prior = PriorHalos(halos["prior_synthesis"], halos["prior_context"])
-        return Tiling.of((height, width), self._hyper_stride, side, transforms, prior)
+        return Tiling.of((height, width), self._hyper_stride, side, transforms, prior=prior)
 
     def latents(self, pixels: Bytes, quality_index: int, refine_steps: int = 0) -> tuple[Floats, Floats]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'). A search raises `UsageError`."""
@@ -132,11 +133,11 @@ class OnnxEngine(Engine):
         """
         coder, coefficients = FileCoder(), None
         tiling = self.tiling(*(side * self._hyper_stride for side in z.shape[2:])).prior
-        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, y, z)
+        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, y, z=z)
         if pixels is not None and self._filters is not None and self._filters.learned and self.tune is Tune.PSNR:
             samples, size = self.samples(y_hat, pixels, quality_index), math.prod(pixels.shape[:2])
             coefficients = self._filters.write(
-                coder, samples, quality_index, tiling.whole.area, size, self._lam(quality_index)
+                coder, samples, quality_index, tiling.whole.area, pixels=size, lam=self._lam(quality_index)
             )
         return coder.finish(), y_hat, coefficients
 
@@ -160,7 +161,7 @@ class OnnxEngine(Engine):
         if filtered and self._filters is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         tiling, coder = self.tiling(height, width).prior, FileCoder(payloads[0])
-        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, None, None)
+        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, None, z=None)
         if not filtered or self._filters is None:
             return y_hat, None
         return y_hat, self._filters.read(coder, quality_index, tiling.whole.area)

@@ -76,7 +76,9 @@ def read_weights(path: Path) -> WeightsFile:
         entries = _entries(header, 8 + struct.unpack("<Q", data[:8])[0], len(data))
     except _NOT_OURS as error:
         raise BadCheckpoint(f"{path}: not a Lichen weights file ({error}); train or download it anew") from error
-    found = WeightsFile(path, name, config, facts, hashlib.sha256(data).digest()[:HASH_BYTES], entries, data)
+    found = WeightsFile(
+        path, name, config, facts, hash=hashlib.sha256(data).digest()[:HASH_BYTES], entries=entries, data=data
+    )
     if not all(np.isfinite(found.floats(entry)).all() for entry in entries):
         raise BadCheckpoint(f"{path}: has weights that are not finite; train or download it anew")
     return found

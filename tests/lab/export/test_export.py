@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -14,12 +15,14 @@ from lichen.lab.export.graphs import graphs_of
 from lichen.lab.export.write import export
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.zoo import row
-from lichen.runtime.graphs import Bundle, Graphs, packaged
+from lichen.runtime.graphs import Bundle, Fills, Graphs, _Session, packaged
+from lichen.runtime.probe import tensors
 from lichen.runtime.weights import find_by_name
 from lichen.runtime.weights_file import read_weights
 
 NAMES = ["lichen", "lichen-ms-ssim"]
 EXACT = ("hyper_synthesis", "predict")
+FUSED = {"Gemm", "MatMul", "FusedGemm", "FusedMatMul", "FusedConv"}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -74,6 +77,30 @@ def test_no_product_begins_at_its_offset(shipped):
         if path.stem.startswith(EXACT):
             assert not [n for n in nodes if n.op_type in {"Gemm", "MatMul"}]
             assert not [n for n in nodes if n.op_type == "Conv" and len(n.input) > 2]
+
+
+@pytest.mark.parametrize("level", ["ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
+def test_no_optimiser_makes_one_that_does(shipped, level, tmp_path, monkeypatch):
+    _, bundle, graphs = shipped
+    made = onnxruntime.SessionOptions
+
+    def options():
+        asked = made()
+        asked.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        asked.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        return asked
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", options)
+    for name in ["probe", *(name for name in bundle.manifest["weights"] if name.startswith(EXACT))]:
+        fills = Fills(tensors()) if name == "probe" else graphs._fills
+        _Session.of(bundle, name, fills)
+        nodes = onnx.load(str(tmp_path / "optimised.onnx"), load_external_data=False).graph.node
+        kinds = {node.op_type for node in nodes}
+        assert "Conv" in kinds and not kinds & {"Gemm", "MatMul", "FusedGemm", "FusedMatMul", "FusedConv"}, (
+            name,
+            kinds,
+        )
+        assert not [node for node in nodes if node.op_type == "Conv" and len(node.input) > 2 and node.input[2]]
 
 
 def test_graphs_hold_no_weights():

@@ -25,7 +25,8 @@ from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.tensors import to_float
 from lichen.metrics import psnr_db
 from lichen.runtime import tiles
-from lichen.runtime.filter_choice import Sums, cost, project, quantised
+from lichen.runtime.filter_choice import cost, project, quantised
+from lichen.runtime.filter_sums import Sums
 from lichen.runtime.memory import MemoryEstimate
 from tests.small import learned, scene, small_checkpoint
 

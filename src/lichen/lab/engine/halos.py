@@ -25,9 +25,9 @@ def transform_halos(model: Model) -> TransformHalos | None:
         x_hat: Tensor = model.synthesis(y, level)
         return x_hat if own is None else own(x_hat, own.offsets.new_zeros(len(own.offsets)))
 
-    analysis = _reach(lambda x: model.analysis(x, level), 3, pixels, unit, level.device)
-    hyper_analysis = _reach(lambda y: model.hyper_analysis(y, level), latents, unit, 1, level.device)
-    synthesis = _reach(synthesis_of, latents, unit, pixels, level.device)
+    analysis = _reach(lambda x: model.analysis(x, level), 3, pixels, unit, device=level.device)
+    hyper_analysis = _reach(lambda y: model.hyper_analysis(y, level), latents, unit, 1, device=level.device)
+    synthesis = _reach(synthesis_of, latents, unit, pixels, device=level.device)
     if analysis is None or hyper_analysis is None or synthesis is None:
         return None
     return TransformHalos(analysis, hyper_analysis, synthesis)
@@ -48,8 +48,8 @@ def prior_halos(model: Model) -> PriorHalos | None:
     def context_of(x: Tensor) -> Tensor:
         return context.everywhere(x[:, :features], x[:, features:])
 
-    synthesis = _reach(lambda z: model.prior.synthesis(z, level), hyper_latents, 1, unit, level.device)
-    around = _reach(context_of, features + context.latents, unit, unit, level.device)
+    synthesis = _reach(lambda z: model.prior.synthesis(z, level), hyper_latents, 1, unit, device=level.device)
+    around = _reach(context_of, features + context.latents, unit, unit, device=level.device)
     return None if synthesis is None or around is None else PriorHalos(synthesis, around)
 
 
@@ -80,11 +80,16 @@ def _reach(
     that work on a grid of their own), the reach is rounded up to the probes' period. None: too far.
     """
     for radius in (HALO_MAX // 2, HALO_MAX):
-        spreads = [_spread(network, channels, unit_in, unit_out, radius, phase, device) for phase in (0, 1)]
+        spreads = [
+            _spread(network, channels, unit_in, unit_out, radius=radius, phase=phase, device=device) for phase in (0, 1)
+        ]
         alike = all(torch.equal(a, b) for a, b in zip(*spreads, strict=True))
         if not alike:
             phases = range(2, ALIGNMENT)
-            spreads += [_spread(network, channels, unit_in, unit_out, radius, phase, device) for phase in phases]
+            spreads += [
+                _spread(network, channels, unit_in, unit_out, radius=radius, phase=phase, device=device)
+                for phase in phases
+            ]
         reach = max((int(strip.abs().max()) for strips in spreads for strip in strips if len(strip)), default=0)
         if reach < radius:
             return reach if alike else -(-reach // ALIGNMENT) * ALIGNMENT

@@ -54,7 +54,9 @@ def refine(
     better, position = y.clone(), level.clone()
     for number, tile in enumerate(parts):
         outer = tile.grown(HALO, whole)
-        place = _Place(model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam, precision)
+        place = _Place(
+            model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam=lam, precision=precision
+        )
         inner = tile.seen_from(outer)
         edges = (inner.left, outer.shape[1] - inner.right, inner.top, outer.shape[0] - inner.bottom)
         told = functools.partial(_tell, number * steps, len(parts) * steps)

@@ -75,7 +75,7 @@ class TiledModel:
         before = after = None
         if self.context.adaptation is not None:
             before, after = (ScaleStatistics.empty(known, self.context.latents, self.dtype) for _ in range(2))
-        return TiledState(features, rate_level, known, before, after)
+        return TiledState(features, rate_level, known, before, after=after)
 
     def steps(self, state: TiledState, sequential: bool) -> Iterator[TileStep]:
         device = state.rate_level.device
@@ -87,7 +87,7 @@ class TiledModel:
                 together = [s for s in self.context.schedule.steps(rows, columns, device) if s.number == number]
                 whole = Step(number, tuple(cell for step in together for cell in step.cells))
                 for step in together:
-                    yield TileStep(step.among(inside), whole, tile, outer, self.unit, place == 0)
+                    yield TileStep(step.among(inside), whole, tile, outer, unit=self.unit, begins=place == 0)
 
     def predict(self, step: TileStep, state: TiledState) -> tuple[EntropyParameters, TiledState]:
         if state.near is None:  # else of the same number, in the same tile

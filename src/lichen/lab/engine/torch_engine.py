@@ -130,7 +130,7 @@ class TorchEngine(Engine):
         """How a picture of this many pixels is worked on."""
         stride = self.checkpoint.model.hyper_stride
         side = self._memory.transform_side(stride)
-        return Tiling.of((height, width), stride, side, self._transform_halos, self._prior_halos)
+        return Tiling.of((height, width), stride, side, self._transform_halos, prior=self._prior_halos)
 
     @torch.inference_mode()
     def latents(self, pixels: NDArray[np.uint8], quality_index: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ class TorchEngine(Engine):
         parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(Level(quality_index).rate_level)
         cut, position = functools.partial(self._cut, pixels), self._position(quality_index)
-        return refine(model, y, cut, (whole, parts), position, lam, steps, self._precision)
+        return refine(model, y, cut, (whole, parts), level=position, lam=lam, steps=steps, precision=self._precision)
 
     def _hyper_analysed(self, y: Tensor, quality_index: int, height: int, width: int) -> Tensor:
         model, position = self.checkpoint.model, self._position(quality_index)
@@ -214,7 +214,7 @@ class TorchEngine(Engine):
         None where there is no filter that pays; then the payload is that of `write`.
         """
         writer = FileWriter()
-        y_hat = self._walk(writer, quality_index, (z.shape[2], z.shape[3]), y, z)
+        y_hat = self._walk(writer, quality_index, (z.shape[2], z.shape[3]), y, z=z)
         principal, rates, coefficients = self.checkpoint.model.post_filter, self.checkpoint.config.rates, None
         if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
             samples, position, area = (
@@ -222,9 +222,11 @@ class TorchEngine(Engine):
                 Level(quality_index).rate_level,
                 z.shape[2] * z.shape[3],
             )
-            numbers = choose(principal, samples, position, area, math.prod(pixels.shape[:2]), rates.lam(position))
+            numbers = choose(
+                principal, samples, position, area, pixels=math.prod(pixels.shape[:2]), lam=rates.lam(position)
+            )
             if numbers is not None:
-                coefficients = principal.code(writer, position, area, numbers, self.channel_groups - 1)
+                coefficients = principal.code(writer, position, area, numbers, group=self.channel_groups - 1)
         return writer.finish(), y_hat, coefficients
 
     @torch.inference_mode()
@@ -254,7 +256,7 @@ class TorchEngine(Engine):
         if filtered and principal is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         reader = FileReader(payloads[:wanted], first is None or first.fill_mean)
-        y_hat = self._walk(reader, quality_index, shape, None, None)
+        y_hat = self._walk(reader, quality_index, shape, None, z=None)
         if principal is None or not filtered or wanted < groups:
             return y_hat, None
         return y_hat, principal.code(reader, Level(quality_index).rate_level, math.prod(shape), group=groups - 1)
@@ -268,7 +270,7 @@ class TorchEngine(Engine):
         )
         tiling = self.tiling(shape[0] * stride, shape[1] * stride)
         if len(tiling.prior.tiles) > 1:
-            return walk_tiles(self.prior, coder, position, tiling.prior, y, z).y_hat
+            return walk_tiles(self.prior, coder, position, tiling.prior, y=y, z=z).y_hat
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact).y_hat
 

@@ -123,7 +123,7 @@ class RefittedPrior(nn.Module):
         z_hat = self.prior.code_hyper(estimator, rate_level, (z.shape[2], z.shape[3]), z)
         bits_z = estimator.bits[0]
         features = self.prior.synthesis(z_hat, rate_level)
-        given = merge(walk_latents(self.prior.context, estimator, features, rate_level, y).predicted, y)
+        given = merge(walk_latents(self.prior.context, estimator, features, rate_level, y=y).predicted, y)
         symbols = torch.round(y)
         inside = EntropyParameters(given.mean, given.raw_scale, _FAMILY)
         found: EntropyParameters = self.correction(symbols, inside, features)

@@ -15,11 +15,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lichen.lab.models.config import ModelConfig
-from lichen.lab.post_filter.choice import sums
 from lichen.lab.post_filter.filters import PostFilter
 from lichen.lab.prior.entropy_parameters import AnyEntropyParameters
 from lichen.lab.prior.walk import ContextModel, walk_latents
 from lichen.lab.transforms.gdn import Normalisation
+from lichen.runtime.filter_sums import spacing
 
 CONVENTION = (
     "Multiply-adds of convolutions and matrix products for each pixel, in thousands; transposed convolutions\n"
@@ -127,17 +127,6 @@ class _Walk(nn.Module):
         walk_latents(self.context, _NoCoder(), features, level, y=y)
 
 
-class _Choosing(nn.Module):
-    """The sums that a filter's coefficients are chosen by, as a module of one call."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-
-    def forward(self, x_hat: Tensor, x: Tensor) -> None:
-        sums(x_hat, x, self.side)
-
-
 def count(config: ModelConfig) -> Counts:
     """Build the model and count its parts at 256 x 256 pixels."""
     model = config.build()
@@ -166,5 +155,6 @@ def _own_filter(principal: PostFilter | None) -> dict[str, Cost]:
         return {}
     x, side = torch.zeros(1, 3, COUNTED_SIDE, COUNTED_SIDE), principal.side
     filtering = Cost(0, multiply_adds(nn.Conv2d(3, 3, side, padding=side // 2), x) / COUNTED_SIDE**2)
-    choosing = Cost(0, multiply_adds(_Choosing(side), x, x) / COUNTED_SIDE**2)
+    seen = 3 * side**2  # products with errors at each pixel, and with one another, and 1, where they are compared
+    choosing = Cost(0, 3 * seen + ((seen + 1) / spacing(COUNTED_SIDE**2)) ** 2)
     return {"filter": filtering, "choice": choosing + filtering}

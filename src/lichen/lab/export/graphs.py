@@ -102,9 +102,8 @@ class Predict(nn.Module):
         parameters, state = self.context.predict(self.step, State(features, rate_level, known, statistics))
         assert state.prediction is not None
         index = parameters.family.scale.index
-        unmoved = state.prediction.unmoved
-        mean, moved = parameters.mean.flatten(), index(parameters.raw_scale).flatten()
-        return mean, moved, index(unmoved.raw_scale).flatten()
+        moved, unmoved = (p.raw_scale.flatten() for p in (parameters, state.prediction.unmoved))
+        return parameters.mean.flatten(), index(moved), index(unmoved)
 
 
 @dataclass(frozen=True)

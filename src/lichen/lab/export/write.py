@@ -14,12 +14,14 @@ from lichen.image.files import write_atomically
 from lichen.lab.engine.activations import estimate_memory
 from lichen.lab.engine.halos import prior_halos, transform_halos
 from lichen.lab.export.graphs import Graph, WithWeights, graphs_of
+from lichen.lab.export.probe import probe_graph
 from lichen.lab.fixed_point.float32 import Float32Depthwise, Float32Pointwise
 from lichen.lab.fixed_point.layers import FixedPointLevelTable
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.config import ModelConfig, to_json
 from lichen.lab.models.zoo import row
 from lichen.lab.prior.context import ParallelModel
+from lichen.runtime.graphs import digest_of
 from lichen.runtime.weights_file import config_digest, read_weights
 
 OPSET = 20
@@ -35,15 +37,16 @@ def export(weights_path: Path, folder: Path, say: Callable[[str], None]) -> None
     config, stored = load_checkpoint(weights_path).config, read_weights(weights_path)
     folder.mkdir(parents=True, exist_ok=True)
     weights: dict[str, dict[str, Any]] = {}
-    for name, graph in graphs_of(config).items():
+    digests: dict[str, str] = {}
+    for name, graph in {**graphs_of(config), "probe": probe_graph()}.items():
         data, filled = exported(graph)
         write_atomically(folder / f"{name}.onnx", data, overwrite=True)
-        weights[name] = filled
+        weights[name], digests[name] = filled, digest_of(data)
         say(f"{name}: {len(data)} bytes, {len(filled)} weights")
     model = row(stored.name)
     configs = sorted({stored.config_digest, config_digest(to_json(config))})
     named = {"model": model.name, "id": model.id, "configs": configs}
-    manifest = {**named, **facts(config), "weights": weights}
+    manifest = {**named, **facts(config), "weights": weights, "digests": digests}
     write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode(), overwrite=True)
 
 

@@ -137,7 +137,7 @@ class Float32Pointwise(nn.Module):
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Only these outputs: x (..., Cin), prepared, and rows (r,) int64 -> (..., r)."""
-        points = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+        points = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # one row: ONNX Runtime is slow on one column
         sums = _sums(points, self.weight.index_select(0, rows)).permute(0, 2, 3, 1)
         return round_to_float32_grid(sums, self.minus_offset[rows]).view(*x.shape[:-1], -1)
 

@@ -88,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if model.post_filter is not None and not model.post_filter.sane:
         raise BadCheckpoint(f"{path}: the numbers of its filters are out of all range; train or download it anew")
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Checkpoint(stored.name, model, config, stored.hash, stored.facts, path)
+    return Checkpoint(stored.name, model, config, stored.hash, facts=stored.facts, path=path)
 
 
 def _config(stored: WeightsFile) -> ModelConfig:

@@ -90,7 +90,7 @@ def load(state: State) -> Imported:
         theirs = learned(state)
         reading = _recognise(theirs)
         hyper_prior = LearnedHyperPrior(_radius(theirs), FLOOR)
-        config = ModelConfig(reading.transform, reading.hyper, reading.context, OneRate(), hyper_prior)
+        config = ModelConfig(reading.transform, reading.hyper, reading.context, OneRate(), hyper_prior=hyper_prior)
         model = config.build()
         ours = layers(theirs, "g_a.", "analysis.body") | layers(theirs, "g_s.", "synthesis.body")
         ours |= _hyper_analysis(theirs) | reading.convert(theirs)
@@ -106,7 +106,7 @@ def convert(source: Path, target: Path, force: bool) -> Converted:
     imported = load(read(source))
     facts = {"imported": {"library": "CompressAI", "architecture": imported.architecture, "file": source.name}}
     state = imported.model.state_dict()
-    save_checkpoint(target, imported.row, imported.config, state, facts, half=False, overwrite=force)
+    save_checkpoint(target, imported.row, imported.config, state, facts=facts, half=False, overwrite=force)
     return Converted(target, imported.row, imported.architecture)
 
 
@@ -162,18 +162,24 @@ def _minnen(state: State) -> _Reading:
     transform = MinnenTransform(latents, width)
     if "h_a.0.weight" not in state:
         context = FactorizedContext(_radius(state), FLOOR)
-        return _Reading("factorized", "bmshj2018-factorized", transform, NoHyper(), context, _factorized)
+        return _Reading(
+            "factorized", "bmshj2018-factorized", transform, NoHyper(), context=context, convert=_factorized
+        )
     inner = (state["h_s.0.weight"].shape[1], state["h_s.2.weight"].shape[1])
     gives, hyper_latents = len(state["h_s.4.weight"]), len(state["h_a.4.weight"])
     if "context_prediction.weight" in state:
         hyper = ConvHyper(hyper_latents, inner, gives)
-        return _Reading("minnen-ar", "mbt2018", transform, hyper, CausalContext(_SERIAL), _serial)
+        return _Reading("minnen-ar", "mbt2018", transform, hyper, context=CausalContext(_SERIAL), convert=_serial)
     if gives == latents:
         hyper = ConvHyper(hyper_latents, inner, gives, slope=0.0, magnitude=True)
         zero_mean = DirectContext(zero_mean=True, family=_GAUSSIAN)
-        return _Reading("scale-hyperprior", "bmshj2018-hyperprior", transform, hyper, zero_mean, _scales)
+        return _Reading(
+            "scale-hyperprior", "bmshj2018-hyperprior", transform, hyper, context=zero_mean, convert=_scales
+        )
     hyper = ConvHyper(hyper_latents, inner)
-    return _Reading("minnen-hp", "mbt2018-mean", transform, hyper, DirectContext(family=_GAUSSIAN), _mean_scale)
+    return _Reading(
+        "minnen-hp", "mbt2018-mean", transform, hyper, context=DirectContext(family=_GAUSSIAN), convert=_mean_scale
+    )
 
 
 def _cheng(state: State) -> _Reading:
@@ -181,9 +187,16 @@ def _cheng(state: State) -> _Reading:
     transform, hyper = ChengTransform(latents, attention), ChengHyper(len(state["h_a.8.weight"]))
     if "latent_codec.y.context_prediction.weight" in state:
         context = CheckerboardContext(_GAUSSIAN)
-        return _Reading("cheng-checkerboard", "cheng2020-anchor-checkerboard", transform, hyper, context, _two_passes)
+        return _Reading(
+            "cheng-checkerboard",
+            "cheng2020-anchor-checkerboard",
+            transform,
+            hyper,
+            context=context,
+            convert=_two_passes,
+        )
     name = "cheng2020-attn" if attention else "cheng2020-anchor"
-    return _Reading("cheng-ar", name, transform, hyper, CausalContext(_SERIAL), _serial)
+    return _Reading("cheng-ar", name, transform, hyper, context=CausalContext(_SERIAL), convert=_serial)
 
 
 def _elic(state: State) -> _Reading:
@@ -197,7 +210,7 @@ def _elic(state: State) -> _Reading:
     hyper = ConvHyper(len(state["h_a.4.weight"]), inner, features, slope=0.0)
     context = GroupContext(tuple(groups), widths, features, _GAUSSIAN)
     transform = ElicTransform(len(state["g_a.13.weight"]), len(state["g_a.0.weight"]))
-    return _Reading("elic-library", "elic2022-official", transform, hyper, context, _groups)
+    return _Reading("elic-library", "elic2022-official", transform, hyper, context=context, convert=_groups)
 
 
 def _radius(state: State) -> int:

@@ -166,9 +166,18 @@ class ModelConfig:
         gains = self.rates.gains(start, latents)
         stride = self.transform.stride
         thumbnail = None if self.thumbnail is None else self.thumbnail.build(latents, stride)
-        strides = stride, stride * self.hyper.stride
         own = None if self.post_filter is None else self.post_filter.build(levels)
-        return Model(analysis, synthesis, hyper_analysis, prior, gains, *strides, thumbnail, own)
+        return Model(
+            analysis,
+            synthesis,
+            hyper_analysis,
+            prior,
+            gains=gains,
+            stride=stride,
+            hyper_stride=stride * self.hyper.stride,
+            thumbnail=thumbnail,
+            post_filter=own,
+        )
 
 
 @functools.cache

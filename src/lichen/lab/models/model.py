@@ -105,7 +105,7 @@ class Model(nn.Module):
     def walk(self, coder: Coder, y: Tensor, level: Tensor) -> Walked:
         """Code y (B, M, h, w) and its hyper-latents."""
         z = self.hyper_analyse(y, level)
-        return self.prior.walk(coder, level, (z.shape[2], z.shape[3]), y, z)
+        return self.prior.walk(coder, level, (z.shape[2], z.shape[3]), y, z=z)
 
     def synthesise(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor:
         """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
@@ -133,7 +133,7 @@ class Model(nn.Module):
         in_total = torch.stack(bits_y).sum(dim=0)
         stages = tuple(stage for call in estimator.stages for stage in (*call, in_total))
         small = self.preview(walked.y_hat, level, x.shape[2], x.shape[3])
-        return Coded(x_hat, in_total, bits_z, _latents(y, walked), stages, small)
+        return Coded(x_hat, in_total, bits_z, _latents(y, walked), bits_y_stages=stages, thumbnail=small)
 
     def fixed_point_prior(self) -> Prior:
         """The prior in fixed point, for writing and reading files; a copy."""

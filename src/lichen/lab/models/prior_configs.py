@@ -32,8 +32,8 @@ from lichen.lab.prior.schedules import (
 from lichen.lab.prior.serial import SerialModel
 from lichen.lab.prior.sources import Direct, Neighbourhood, Slice, convolutions, stack
 from lichen.lab.prior.staged import StagedModel
+from lichen.lab.transforms.cheng import PAPERS_SLOPE
 
-SLOPE = 0.01  # of the papers' rectifiers
 PAPERS = Gaussian(LinearScale(), NO_SKIP)  # sigma is predicted itself; everything is coded
 SERIAL = Gaussian(LinearScale(), NO_SKIP, mean_in_cdf=True)
 REFERENCE = Gaussian(LogScale(), NO_SKIP, mean_in_cdf=True)  # its stages combine deviations in the logarithm
@@ -89,7 +89,15 @@ class Context:
         centroids = Centroids() if self.centroids else None
         steps, width = self.schedule.count, self.adaptation
         adaptation = Adaptation(latents, steps, width, self.family) if width else None
-        return ParallelModel(self.schedule, sources, latents, base_raw_scale, self.family, centroids, adaptation)
+        return ParallelModel(
+            self.schedule,
+            sources,
+            latents,
+            base_raw_scale,
+            family=self.family,
+            centroids=centroids,
+            adaptation=adaptation,
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class DirectContext:
     def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
         latents = base_raw_scale.shape[1]
         _expect(features, latents if self.zero_mean else 2 * latents)
-        return ParallelModel(AllAtOnce(), [Direct(self.zero_mean)], latents, None, self.family)
+        return ParallelModel(AllAtOnce(), [Direct(self.zero_mean)], latents, None, family=self.family)
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class CheckerboardContext:
 
     def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
         latents = base_raw_scale.shape[1]
-        return ParallelModel(Checkerboard(), [_local(latents, features, 2)], latents, None, self.family)
+        return ParallelModel(Checkerboard(), [_local(latents, features, 2)], latents, None, family=self.family)
 
 
 @dataclass(frozen=True)
@@ -158,8 +166,8 @@ class SliceContext:
         if latents % self.slices:
             raise UsageError(f"{latents} latents cannot be cut into {self.slices} equal slices")
         schedule = ChannelSlices(self.slices, latents)
-        sources = [Slice(latents, own, self.support, self.widths, self.kernels) for own in schedule.ranges()]
-        return ParallelModel(schedule, sources, latents, None, self.family)
+        sources = [Slice(latents, own, self.support, self.widths, kernels=self.kernels) for own in schedule.ranges()]
+        return ParallelModel(schedule, sources, latents, None, family=self.family)
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ class GroupContext:
     def build(self, base_raw_scale: Tensor, features: int) -> ParallelModel:
         _expect(base_raw_scale.shape[1], sum(self.groups))
         sources = [self._source(group, features) for group in ranges(self.groups)]
-        return ParallelModel(SpaceChannel(self.groups), sources, base_raw_scale.shape[1], None, self.family)
+        return ParallelModel(SpaceChannel(self.groups), sources, base_raw_scale.shape[1], None, family=self.family)
 
     def _source(self, group: slice, features: int) -> Neighbourhood:
         own = group.stop - group.start
@@ -186,7 +194,7 @@ class GroupContext:
         kernels = (5,) * (len(self.widths) + 1)
         channels = convolutions([group.start, *self.widths, 2 * own], kernels, 0.0) if group.start else None
         ways = 2 * own + (2 * own if group.start else 0) + features
-        return Neighbourhood(gather, stack(ramp(ways, 2 * own, self.least), 0.0), 2, group.start, channels)
+        return Neighbourhood(gather, stack(ramp(ways, 2 * own, self.least), 0.0), 2, group.start, channels=channels)
 
 
 @dataclass(frozen=True)
@@ -202,7 +210,9 @@ class ReferenceContext:
     confidence: bool = True
 
     def build(self, base_raw_scale: Tensor, features: int) -> ReferenceModel:
-        return ReferenceModel(base_raw_scale.shape[1], features, self.hidden, SLOPE, self.family, self.confidence)
+        return ReferenceModel(
+            base_raw_scale.shape[1], features, self.hidden, PAPERS_SLOPE, family=self.family, confident=self.confidence
+        )
 
 
 @dataclass(frozen=True)
@@ -213,7 +223,7 @@ class StagedContext:
     family: Gaussian = REFERENCE
 
     def build(self, base_raw_scale: Tensor, features: int) -> StagedModel:
-        return StagedModel(base_raw_scale.shape[1], features, self.hidden, SLOPE, self.family)
+        return StagedModel(base_raw_scale.shape[1], features, self.hidden, PAPERS_SLOPE, family=self.family)
 
 
 AnyContext = (
@@ -241,7 +251,7 @@ def _local(latents: int, features: int, passes: int) -> Neighbourhood:
     mask = causal(5) if passes == 1 else checkerboard(5)
     gather = MaskedConv(latents, 2 * latents, mask)
     inner = [latents * 10 // 3, latents * 8 // 3]
-    return Neighbourhood(gather, stack([2 * latents + features, *inner, 2 * latents], SLOPE), passes)
+    return Neighbourhood(gather, stack([2 * latents + features, *inner, 2 * latents], PAPERS_SLOPE), passes)
 
 
 def _expect(found: int, wanted: int) -> None:

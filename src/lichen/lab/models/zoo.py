@@ -57,15 +57,15 @@ def _fast(context: Context, own: Filter | None = None) -> ModelConfig:
 
 
 def _minnen(latents: int, width: int, hyper: ConvHyper, context: AnyContext) -> ModelConfig:
-    return ModelConfig(MinnenTransform(latents, width), hyper, context, OneRate(), LearnedHyperPrior())
+    return ModelConfig(MinnenTransform(latents, width), hyper, context, OneRate(), hyper_prior=LearnedHyperPrior())
 
 
 def _cheng(context: AnyContext) -> ModelConfig:
-    return ModelConfig(ChengTransform(), ChengHyper(), context, OneRate(), LearnedHyperPrior())
+    return ModelConfig(ChengTransform(), ChengHyper(), context, OneRate(), hyper_prior=LearnedHyperPrior())
 
 
 def _elic(transform: ElicTransform, hyper: ConvHyper, context: GroupContext) -> ModelConfig:
-    return ModelConfig(transform, hyper, context, OneRate(), LearnedHyperPrior())
+    return ModelConfig(transform, hyper, context, OneRate(), hyper_prior=LearnedHyperPrior())
 
 
 _SCALES = ConvHyper(128, (128, 128), features=192, slope=0.0, magnitude=True)  # Balle 2018
@@ -77,7 +77,7 @@ _REFERENCE = ModelConfig(
     ConvHyper(192, (192, 192)),
     ReferenceContext(),
     OneRate(),
-    LearnedHyperPrior(),
+    hyper_prior=LearnedHyperPrior(),
 )
 
 ZOO: tuple[Row, ...] = (
@@ -87,7 +87,7 @@ ZOO: tuple[Row, ...] = (
     Row(
         "factorized",
         4,
-        ModelConfig(MinnenTransform(), NoHyper(), FactorizedContext(), OneRate(), LearnedHyperPrior()),
+        ModelConfig(MinnenTransform(), NoHyper(), FactorizedContext(), OneRate(), hyper_prior=LearnedHyperPrior()),
         "Balle 2017/2018: GDN transform, a learned density for each channel",
     ),
     Row("scale-hyperprior", 5, _minnen(192, 128, _SCALES, DirectContext(zero_mean=True)), "Balle 2018"),
@@ -100,7 +100,7 @@ ZOO: tuple[Row, ...] = (
     Row(
         "swint-hp",
         12,
-        ModelConfig(SwinTransform(), SwinHyper(), DirectContext(), OneRate(), LearnedHyperPrior()),
+        ModelConfig(SwinTransform(), SwinHyper(), DirectContext(), OneRate(), hyper_prior=LearnedHyperPrior()),
         "Zhu 2022: Swin transformer, hyperprior only",
     ),
     Row("elic", 13, _elic(ElicTransform(), _ELIC, GroupContext()), "He 2022: 5 uneven groups in two parities"),

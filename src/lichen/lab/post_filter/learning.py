@@ -18,7 +18,8 @@ from torch import Tensor
 
 from lichen.coding.scales import RAW_SCALE_BITS, SCALE_MAX, SCALE_MIN, SCALES
 from lichen.lab.post_filter.filters import USUAL, PostFilter, octaves
-from lichen.runtime.filter_choice import Sums, prices_at, project, quantised
+from lichen.runtime.filter_choice import prices_at, project, quantised
+from lichen.runtime.filter_sums import Sums
 
 USUAL_PIXELS = 1.5 * 2 ** (USUAL - 1) * 64**2  # of a picture for which tables are: those of Kodak
 _RIDGE = 1e-5  # of the average picture, for filters that are seen nowhere

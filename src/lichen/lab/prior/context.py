@@ -144,13 +144,17 @@ class ParallelModel(ContextModel):
         if offsets is not None:
             by = [ScaleStatistics.at_latents(offsets, cell, state.known.shape[2:]) for cell in step.cells]
             parameters = unmoved.offset_scales(joined(by))
-        return parameters, replace(state, prediction=_Prediction(step.number, hidden, offsets, unmoved, parameters))
+        return parameters, replace(
+            state, prediction=_Prediction(step.number, hidden, offsets, unmoved, parameters=parameters)
+        )
 
     def absorb(self, step: Step, state: State, symbols: Tensor) -> State:
         prediction, statistics, known = state.prediction, state.statistics, state.known
         assert prediction is not None
         if self.adaptation is not None and statistics is not None and step.number < self.schedule.count - 1:
-            statistics = self.adaptation.count(statistics, step, prediction.unmoved, symbols.detach(), known.shape[2:])
+            statistics = self.adaptation.count(
+                statistics, step, prediction.unmoved, symbols.detach(), shape=known.shape[2:]
+            )
         y_hat = prediction.parameters.centre + symbols
         if self.centroids is not None:
             y_hat = self.centroids(y_hat, symbols, prediction.parameters)

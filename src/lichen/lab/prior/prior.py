@@ -49,7 +49,7 @@ class Prior(nn.Module):
         """
         with self.guard():
             z_hat = self.code_hyper(coder, rate_level, shape, z)
-            return walk_latents(self.context, coder, self.synthesis(z_hat, rate_level), rate_level, y)
+            return walk_latents(self.context, coder, self.synthesis(z_hat, rate_level), rate_level, y=y)
 
     def code_hyper(self, coder: Coder, rate_level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
         """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""

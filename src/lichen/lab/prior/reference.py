@@ -224,7 +224,7 @@ class ReferenceModel(ContextModel):
             found = [search.block(block) for search in searches]
             winner = torch.stack([position for position, _ in found])
             certain = torch.stack([values[places] for values, places in zip(confidence, winner, strict=True)])
-            yield _Found(block, local, first, winner, torch.stack([s for _, s in found]), certain)
+            yield _Found(block, local, first, winner, similarity=torch.stack([s for _, s in found]), confidence=certain)
 
     @torch.no_grad()
     def matches(self, known: Tensor) -> Matches:

@@ -61,7 +61,9 @@ class SerialModel(ContextModel):
             return SerialState(common, flat.to(y_hat.dtype), (height, width), ahead)
         if not isinstance(self.source.gather, FixedPointMasked):
             raise ValueError("files are read with a prior in fixed point")
-        return SerialState(common, flat, (height, width), None, neighbours(self.source.gather.mask, height, width))
+        return SerialState(
+            common, flat, (height, width), None, index=neighbours(self.source.gather.mask, height, width)
+        )
 
     def steps(self, state: SerialState, sequential: bool) -> list[Step]:
         return self.schedule.steps(*state.shape, state.features.device) if sequential else [EVERYTHING]

@@ -42,7 +42,7 @@ class StagedModel(ContextModel):
             return SerialState(common, flat.to(y_hat.dtype), shape, ahead)
         if not isinstance(self.local, FixedPointMasked):
             raise ValueError("files are read with a prior in fixed point")
-        return SerialState(common, flat, shape, None, neighbours(self.local.mask, height, width))
+        return SerialState(common, flat, shape, None, index=neighbours(self.local.mask, height, width))
 
     def steps(self, state: SerialState, sequential: bool) -> list[Step]:
         return self.schedule.steps(*state.shape, state.features.device) if sequential else [EVERYTHING]

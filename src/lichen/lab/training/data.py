@@ -131,11 +131,13 @@ class Crops:
             readable = [path for path, size in zip(paths, sizes, strict=True) if size is not None]
             areas = [size[0] * size[1] for size in sizes if size is not None]
             if cache is Cache.NONE:
-                return Crops._of(lambda i: _load(readable[i]), areas, folder, len(paths), device)
+                return Crops._of(lambda i: _load(readable[i]), areas, folder, len(paths), device=device)
             _check_memory(folder, 3 * sum(areas))
             kept_on = device if cache is Cache.DEVICE else torch.device("cpu")
             loaded = [picture.to(kept_on) for picture in pool.map(_load, readable) if picture is not None]
-        return Crops._of(loaded.__getitem__, [p.shape[1] * p.shape[2] for p in loaded], folder, len(paths), device)
+        return Crops._of(
+            loaded.__getitem__, [p.shape[1] * p.shape[2] for p in loaded], folder, len(paths), device=device
+        )
 
     @staticmethod
     def _of(

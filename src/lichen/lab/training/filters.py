@@ -60,7 +60,7 @@ def learn_filters_of(
     learn(principal, examples, [rates.lam(level) for level in range(rates.count)])
     facts = checkpoint.facts | {"filters_from": len(examples) // rates.count}
     state = checkpoint.model.state_dict()
-    save_checkpoint(output, checkpoint.name, checkpoint.config, state, facts, overwrite=force)
+    save_checkpoint(output, checkpoint.name, checkpoint.config, state, facts=facts, overwrite=force)
     say(f"{output}: {len(principal.offsets)} filters from {facts['filters_from']} pictures")
 
 

@@ -104,7 +104,7 @@ class Trainer:
             group["lr"] = group["scale"] * self.recipe.rate_at(self.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             coded: Coded = self._parallel(x, rate_level, noise)
-        terms = self.objective(coded, x, rate_level, self.step, noise)
+        terms = self.objective(coded, x, rate_level, self.step, noise=noise)
         terms.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.recipe.clip)
         return self._shared(terms, coded, late, norm)
@@ -118,7 +118,9 @@ class Trainer:
             self._average()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        return StepMetrics(self.step, loss, bpp, psnr, correlation, self.health.skipped, 0.0), stop > 0
+        return StepMetrics(
+            self.step, loss, bpp, psnr, correlation=correlation, skipped=self.health.skipped, images_per_s=0.0
+        ), stop > 0
 
     def _inputs(self) -> tuple[Tensor, Tensor, Noise]:
         """This process's part of the step's batch: crops (b, 3, s, s), rate levels (b,) and noise."""

@@ -221,7 +221,7 @@ def train_session(run: Run, console: Console) -> None:
         console.print(said, markup=False)
     if not processes.agree(trainer.digest()):
         raise UsageError("the processes begin with different weights: let all see the same --output and --start")
-    _train(trainer, log, run, console, processes)
+    _train(trainer, log, run, console, processes=processes)
     where = weights_of(trainer, run.output)
     console.print(f"{where} holds the weights of step {trainer.step}; give it to --weights", markup=False)
 

@@ -62,7 +62,7 @@ def save_run(trainer: Trainer, log: Log, folder: Path) -> None:
         _write_state(trainer, log, log.lines, folder)
     log.save()
     weights = weights_of(trainer, folder)
-    save_checkpoint(weights, trainer.recipe.model, trainer.config, trainer.ema.state_dict(), facts(trainer))
+    save_checkpoint(weights, trainer.recipe.model, trainer.config, trainer.ema.state_dict(), facts=facts(trainer))
     if not first:
         _write_state(trainer, log, [], folder)
 

@@ -81,7 +81,7 @@ class WindowAttention(nn.Module):
         shift = tuple(self.shift if side > self.window else 0 for side in full)
         qkv = F.pad(self.qkv(x), (0, right, 0, down)).roll((-shift[0], -shift[1]), dims=(2, 3))
         q, k, v = self._windows(qkv)
-        apart = _regions(height, width, full, self.window, (shift[0], shift[1])).to(x.device)
+        apart = _regions(height, width, full, self.window, shift=(shift[0], shift[1])).to(x.device)
         out = self._join(self.attend(q, k, v, apart.repeat(len(x), 1, 1, 1)), full)
         out = out.roll(shift, dims=(2, 3))[..., :height, :width]
         projected: Tensor = self.project(out)

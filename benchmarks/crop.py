@@ -33,7 +33,7 @@ def stages_s(file: OpenFile, crop: Crop | None) -> dict[str, float]:
     start = time.perf_counter()
     y_hat, coefficients = file.latents()
     read, header = time.perf_counter(), file.container.header
-    file.engine.pixels(y_hat, header.quality_index, header.height, header.width, crop, coefficients)
+    file.engine.pixels(y_hat, header.quality_index, header.height, header.width, crop=crop, coefficients=coefficients)
     return {"latents": read - start, "pixels": time.perf_counter() - read}
 
 

@@ -78,13 +78,15 @@ class Peer:
 
         best, low, high = encoded(self.settings[0]), 0, len(self.settings)
         while high - low > 1 and len(best.data) <= size_bytes:
-            low, high, best = _halved(low, high, best, encoded(self.settings[(low + high) // 2]), size_bytes)
+            low, high, best = _halved(low, high, best, encoded(self.settings[(low + high) // 2]), size_bytes=size_bytes)
         if self.parts == 1 or high == len(self.settings) or len(best.data) > size_bytes:
             return best
         start, step = self.settings[low], (self.settings[high] - self.settings[low]) / self.parts
         low, high = 0, self.parts
         while high - low > 1:
-            low, high, best = _halved(low, high, best, encoded(start + step * ((low + high) // 2)), size_bytes)
+            low, high, best = _halved(
+                low, high, best, encoded(start + step * ((low + high) // 2)), size_bytes=size_bytes
+            )
         return best
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,28 @@ from typing import Any
 
 import pytest
 
+from lichen.codec import Codec
+from lichen.options import EngineName
+from lichen.runtime import graphs
 from lichen.runtime.graphs import PACKAGED, Bundle
 from lichen.runtime.weights import PACKAGED as SHIPPED
 from lichen.runtime.weights_file import read_weights
 from lichen.viewer import site as site_module
 from lichen.viewer.models import Models
-from lichen.viewer.server import HOST, serve
+from lichen.viewer.server import serve
 from lichen.viewer.site import Site
-from tests.web.helpers import BROWSERS, GOLDEN, HERE, ROOT, WITH_GRAPHS, InNode, golden_weights, unfiltered
+from tests.web.helpers import (
+    BROWSERS,
+    GOLDEN,
+    HERE,
+    ROOT,
+    SMALL_PIXELS,
+    WITH_GRAPHS,
+    InNode,
+    golden_weights,
+    serving,
+    unfiltered,
+)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +73,25 @@ def site(page: Path, models: Models) -> Site:
 
 
 @pytest.fixture(scope="session")
+def small_codec() -> Codec:
+    """Python's decoder, with the frozen weights that have a filter, in milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "PACKAGED", HERE / "graphs")
+        graphs.packaged.cache_clear()
+        codec = Codec(weights=golden_weights("v1-lichen-filtered"), engine=EngineName.ONNX, max_pixels=SMALL_PIXELS)
+        assert codec.engine.name == "lichen"  # loaded while the graphs are in the box
+    graphs.packaged.cache_clear()
+    return codec
+
+
+@pytest.fixture(scope="session")
+def small_site(page: Path) -> Site:
+    """A site with the weights of the small codec alone."""
+    weights = read_weights(golden_weights("v1-lichen-filtered"))
+    return Site.with_models(Models.of([(weights, Bundle.of_folder(HERE / "graphs/v1-lichen-filtered"))]))
+
+
+@pytest.fixture(scope="session")
 def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as files."""
     folder = tmp_path_factory.mktemp("site")
@@ -91,9 +123,5 @@ def browser() -> Iterator[Any]:
 def served(site: Site) -> Iterator[str]:
     """The site, and all golden files as its pictures, by a server of this machine."""
     pictures = {f"golden/{path.relative_to(GOLDEN).as_posix()}": path for path in GOLDEN.rglob("*.lic")}
-    with serve(replace(site, files=site.files | pictures), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://{HOST}:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+    with serving(serve(replace(site, files=site.files | pictures), 0)) as address:
+        yield address

@@ -6,7 +6,11 @@ import base64
 import json
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GOLDEN = ROOT / "tests/golden"
 WITH_GRAPHS = ("v1-lichen-single", "v1-lichen-filtered", "v1-lichen-adaptive")
+SMALL_PIXELS = 2**16  # the limit of the small codec
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -49,3 +54,14 @@ class InNode:
         ended = subprocess.run(command, input=given, capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stderr
         return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[str]:
+    """The address of a server while it runs."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()

@@ -5,7 +5,7 @@ import { FILTERED, GREY, type Header, hex } from "./bitstream/fields.js";
 import { RangeDecoder, readBlock } from "./coding/range_decoder.js";
 import { BadFile, PictureTooLarge } from "./errors.js";
 import { completed, type Picture } from "./picture.js";
-import { Assets, type Source } from "./runtime/assets.js";
+import { Assets, type ModelAssets, type Source } from "./runtime/assets.js";
 import { Graphs, type Manifest } from "./runtime/graphs.js";
 import { PostFilter } from "./runtime/post_filter.js";
 import { Plane, Tile, transformTiles } from "./runtime/tiles.js";
@@ -82,6 +82,15 @@ export class Engine {
     };
   }
 
+  /** Fetch and load the first model of the site. Throws `BadAssets`. */
+  async prepare(): Promise<void> {
+    const { models } = await this.assets.models();
+    if (models.length === 0) return;
+    const { graphs, manifest, filter } = await this.model(await this.assets.model(models[0].hash, models[0].model));
+    const steps = manifest.steps.map((_, step) => `predict${step}`);
+    await graphs.load(["hyper_synthesis", ...steps, "synthesis", ...(filter ? ["post_filter"] : [])]);
+  }
+
   /** The picture of a file. Throws `BadFile`, `PictureTooLarge`, `UnknownWeights`, `BadAssets` and `OutOfMemory`. */
   async decode(data: Uint8Array, maxPixels = MAX_PIXELS): Promise<Picture> {
     const container = readContainer(data);
@@ -98,16 +107,8 @@ export class Engine {
   }
 
   private async opened({ header, groups }: Container, maxPixels: number): Promise<Model> {
-    if (header.width * header.height > maxPixels) {
-      throw new PictureTooLarge(
-        `${header.width} x ${header.height} pixels are over the limit of ${maxPixels}; raise maxPixels`,
-      );
-    }
-    const { entry } = await this.assets.model(header.weights);
-    if (entry.model !== header.model) {
-      throw new BadFile("the file's model and weights do not belong together: it is damaged; get it anew");
-    }
-    const model = await this.model(header.weights);
+    checkSize(header.width, header.height, maxPixels);
+    const model = await this.model(await this.assets.model(header.weights, header.model));
     if (header.level > (model.weights.rates - 1) * LEVEL_STEPS) {
       throw new BadFile("the file's quality is beyond its model's: the file is damaged; get it anew");
     }
@@ -116,18 +117,18 @@ export class Engine {
     return model;
   }
 
-  private model(hash: string): Promise<Model> {
+  private model(assets: ModelAssets): Promise<Model> {
+    const { hash } = assets.entry;
     let found = this.loaded.get(hash);
     if (!found) {
-      found = this.load(hash);
+      found = this.load(assets);
       this.loaded.set(hash, found);
       found.catch(() => this.loaded.delete(hash));
     }
     return found;
   }
 
-  private async load(hash: string): Promise<Model> {
-    const assets = await this.assets.model(hash);
+  private async load(assets: ModelAssets): Promise<Model> {
     const [manifest, data, tables] = await Promise.all([assets.manifest(), assets.weights(), this.assets.tables()]);
     const weights = new WeightsFile(data);
     const graphs = new Graphs(assets, manifest, weights);
@@ -178,6 +179,13 @@ export class Engine {
     }
     return data;
   }
+}
+
+/** What is computed is the size in whole blocks of 64; a line of pixels costs as much as its blocks. */
+function checkSize(width: number, height: number, most: number): void {
+  const computed = Math.ceil(width / 64) * Math.ceil(height / 64) * 64 ** 2;
+  if (width * height <= most && computed <= 2 * most + 64 ** 3) return;
+  throw new PictureTooLarge(`${width} x ${height} is beyond the limit of ${most} pixels; raise maxPixels`);
 }
 
 function mapOf({ hyper_stride: stride }: Manifest, height: number, width: number): Tile {

@@ -55,6 +55,11 @@ export async function info(data: Data): Promise<Info> {
   return (await ask("info", data)) as Info;
 }
 
+/** Fetch and load the site's first model, before the first picture. Throws `BadAssets`. */
+export async function prepare(): Promise<void> {
+  await ask("prepare", new Uint8Array());
+}
+
 /** The SHA-256 of a file's latents, by which decoders are compared. Throws as `decode`. */
 export async function latentsDigest(data: Data): Promise<string> {
   return (await ask("digest", data)) as string;

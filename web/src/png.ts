@@ -23,9 +23,17 @@ export async function readGreyPng(png: Uint8Array, width: number, height: number
   if (view.getUint32(16) !== width || view.getUint32(20) !== height) {
     throw new BadFile(`its alpha has another size than its picture: ${DAMAGED}`);
   }
-  if (png[24] !== 8 || png[25] !== 0 || png[28] !== 0) {
-    throw new UnsupportedFile("its alpha is not a plain greyscale PNG of 8 bits; encode the picture anew");
-  }
+  const packed = chunksOf(png, view);
+  if (png[24] !== 8 || png[25] !== 0) throw new BadFile(`its alpha is not one plane of 8 bits: ${DAMAGED}`);
+  if (png[28] !== 0) throw new UnsupportedFile("its alpha is interlaced; encode the picture anew");
+  const size = (width + 1) * height;
+  const rows = await unpacked(joined(packed), "alpha", size);
+  if (rows.length !== size) throw new BadFile(`its alpha is too short: ${DAMAGED}`);
+  return unfiltered(rows, width, height);
+}
+
+/** The data chunks of a PNG whose checksums match. Throws `BadFile`. */
+function chunksOf(png: Uint8Array, view: DataView): Uint8Array[] {
   const packed: Uint8Array[] = [];
   for (let at = 8, end = false; !end;) {
     if (at + 12 > png.length) throw new BadFile(`its alpha is cut: ${DAMAGED}`);
@@ -39,10 +47,7 @@ export async function readGreyPng(png: Uint8Array, width: number, height: number
     end = kind === "IEND";
     at += 12 + size;
   }
-  const size = (width + 1) * height;
-  const rows = await unpacked(joined(packed), "alpha", size);
-  if (rows.length !== size) throw new BadFile(`its alpha is too short: ${DAMAGED}`);
-  return unfiltered(rows, width, height);
+  return packed;
 }
 
 function unfiltered(rows: Uint8Array, width: number, height: number): Uint8Array {

@@ -6,7 +6,7 @@ import { FetchedSource } from "./sources.js";
 /** What is asked of a worker. */
 export interface Request {
   id: number;
-  what: "bitmap" | "picture" | "png" | "info" | "digest";
+  what: "bitmap" | "picture" | "png" | "info" | "digest" | "prepare";
   data: Uint8Array;
   maxPixels: number;
 }
@@ -52,6 +52,7 @@ async function answer(request: Request): Promise<void> {
 }
 
 async function done(engine: Engine, { what, data, maxPixels }: Request): Promise<[unknown, Transferable[]]> {
+  if (what === "prepare") return [await engine.prepare(), []];
   if (what === "info") return [await engine.info(data), []];
   if (what === "digest") return [await engine.latentsDigest(data), []];
   const picture: Picture = await engine.decode(data, maxPixels);

@@ -1,7 +1,7 @@
 import { hex } from "../bitstream/fields.js";
 import { readNpz } from "../coding/npz.js";
 import { frozenTables } from "../coding/tables.js";
-import { BadAssets, UnknownWeights } from "../errors.js";
+import { BadAssets, BadFile, UnknownWeights, UnsupportedFile } from "../errors.js";
 import type { Manifest } from "./graphs.js";
 import type { Tables } from "./walk.js";
 
@@ -55,13 +55,20 @@ export class Assets {
     return this.index;
   }
 
-  /** The files of the weights with this hash. Throws `UnknownWeights`. */
-  async model(hash: string): Promise<ModelAssets> {
+  /** The files of the weights that a file names. Throws `UnknownWeights`, `UnsupportedFile`, `BadFile`. */
+  async model(hash: string, model: number): Promise<ModelAssets> {
     const { models } = await this.models();
+    if (!models.some((one) => one.model === model)) {
+      const known = [...new Set(models.map((one) => `${one.model} ${one.name}`))].join(", ");
+      throw new UnsupportedFile(`the file's model ${model} is not on this site (it has ${known}); decode it in Python`);
+    }
     const entry = models.find((one) => one.hash === hash);
-    if (entry) return new ModelAssets(this, entry);
-    const known = models.map((one) => one.hash).join(", ");
-    throw new UnknownWeights(`no weights with hash ${hash} on this site (it has ${known}); build it with them`);
+    if (!entry) {
+      const known = models.map((one) => one.hash).join(", ");
+      throw new UnknownWeights(`no weights with hash ${hash} on this site (it has ${known}); build it with them`);
+    }
+    if (entry.model === model) return new ModelAssets(this, entry);
+    throw new BadFile("the file's model and weights do not belong together: it is damaged; get it anew");
   }
 
   /** The frozen tables. */

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
-import types
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.compressai_worker import Finder
 from lichen.errors import UsageError
 from lichen.lab.losses.capture import capture
 from lichen.lab.losses.correlation import CorrelationLoss, correlation_loss
@@ -129,14 +132,8 @@ def test_a_compiled_model_is_seen_in_every_block():
 
 @pytest.fixture
 def zoo(monkeypatch):
-    """CompressAI's models; torchvision, which it imports for its data only, may be absent."""
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        fake = types.ModuleType("torchvision")
-        fake.transforms = types.ModuleType("torchvision.transforms")
-        monkeypatch.setitem(sys.modules, "torchvision", fake)
-        monkeypatch.setitem(sys.modules, "torchvision.transforms", fake.transforms)
+    """CompressAI's models; what it imports for data and point clouds alone may be absent."""
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
     return pytest.importorskip("compressai.models", reason="CompressAI is not installed")
 
 
@@ -168,3 +165,26 @@ def test_on_compressai(zoo, name, arguments, channels):
     distance, normal = (rounded.y - rounded.mean).round().abs(), torch.distributions.Normal(0, 1)
     wanted = normal.cdf((0.5 - distance) / rounded.scale) - normal.cdf((-0.5 - distance) / rounded.scale)
     assert torch.allclose(likelihoods, wanted.clamp(min=1e-9), atol=1e-5)  # its own bits follow from what was captured
+
+
+LIBRARY = "compressai==1.2.8"  # asks for numpy before 2, so it has an environment of its own
+NEEDED = ("numpy<2", "einops", "requests", "tomli", "tqdm", "pandas")
+
+
+@pytest.mark.slow
+def test_on_compressai_in_an_environment_of_its_own(tmp_path):
+    """The tests above, by the library itself beside this environment's PyTorch."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
+    python = tmp_path / "env/bin/python"
+    for packages in (("--no-deps", LIBRARY), NEEDED):
+        command = [str(python), "-m", "pip", "install", "-q", "--only-binary", ":all:", *packages]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            pytest.skip(f"CompressAI cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    (own,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    (own / "zz-others.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")  # after its own: numpy stays before 2
+    command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-q", __file__, "-k", "test_on_compressai"]
+    paths = os.pathsep.join(path for path in sys.path if path.endswith("src"))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900, env=environment)
+    assert done.returncode == 0 and "6 passed" in done.stdout, done.stdout

@@ -116,8 +116,8 @@ class Stranger(nn.Module):
         return decoded
 
 
-def test_the_loss_that_the_training_page_plugs_in():
-    (code,) = shown(DOCS / "training.md", "python")
+def test_the_loss_that_its_page_plugs_in():
+    (code,) = shown(DOCS / "correlation-loss.md", "python")
     model, x = Stranger(), torch.rand(1, 3, 32, 32)
     names: dict[str, object] = {"model": model, "x": x, "rate_distortion": lambda out, x: out.square().mean()}
     exec(compile(code, "training.md", "exec"), names)

@@ -20,7 +20,7 @@ def models(
 
     Examples: `lichen models` · `lichen models --table` · `lichen models --table --json | jq .[0].parameters`
     """
-    from lichen.lab.models.zoo import ZOO
+    from lichen.lab.models.zoo import rows
 
     if not table:
         _list(as_json)
@@ -29,30 +29,30 @@ def models(
     from lichen.lab.papers import model_table as tables
 
     if as_json:
-        typer.echo(json.dumps([tables.facts(row) for row in ZOO], indent=2))
+        typer.echo(json.dumps([tables.facts(row) for row in rows()], indent=2))
         return
     typer.echo(tables.head())
-    for row in ZOO:
+    for row in rows():
         typer.echo(tables.line(row))
     typer.echo(f"\n{counts.CONVENTION}")
-    for text in filter(None, map(tables.paper_tables, ZOO)):
+    for text in filter(None, map(tables.paper_tables, rows())):
         typer.echo(text)
 
 
 def _list(as_json: bool) -> None:
     """The rows, and below them (in JSON: in them) the weights that are found without being named."""
     from lichen.lab.models.checkpoint import available_weights
-    from lichen.lab.models.zoo import ZOO
+    from lichen.lab.models.zoo import rows
 
-    found: dict[str, list[dict[str, str]]] = {row.name: [] for row in ZOO}
+    found: dict[str, list[dict[str, str]]] = {row.name: [] for row in rows()}
     for w in available_weights():
         facts = {"file": str(w.path), "hash": w.hash.hex(), "trained_for": w.trained_for.value}
         found.setdefault(w.name, []).append(facts)
     if as_json:
-        rows = [{"name": r.name, "id": r.id, "about": r.about, "weights": found[r.name]} for r in ZOO]
-        typer.echo(json.dumps(rows, indent=2))
+        listed = [{"name": r.name, "id": r.id, "about": r.about, "weights": found[r.name]} for r in rows()]
+        typer.echo(json.dumps(listed, indent=2))
         return
-    for row in ZOO:
+    for row in rows():
         typer.echo(f"{row.id:>3}  {row.name:<20} {row.about}")
         for facts in found[row.name]:
             typer.echo(f"     weights {facts['hash']}, trained for {facts['trained_for']}: {facts['file']}")

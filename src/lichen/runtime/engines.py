@@ -152,7 +152,7 @@ def known_models() -> str:
     if not has_lab():
         listed = ", ".join(f"{number} {name}" for name, number in _with_graphs().items())
         return f"{listed}; others need PyTorch: {install_command('lab')}"
-    return ", ".join(f"{row.id} {row.name}" for row in lab("lichen.lab.models.zoo").ZOO)
+    return ", ".join(f"{row.id} {row.name}" for row in lab("lichen.lab.models.zoo").rows())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -148,6 +148,43 @@ def test_newer_wrapping_is_the_same(name):
     assert all(torch.equal(now[key], then[key]) for key in now)
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "net.", "module.module.", "model._orig_mod.module."])
+def test_prefixes_are_left_out(prefix):
+    state = weights("bmshj2018-factorized")
+    now, then = (compressai.load(s).model.state_dict() for s in (state, {prefix + k: v for k, v in state.items()}))
+    assert all(torch.equal(now[key], then[key]) for key in now)
+
+
+@pytest.mark.parametrize("keys", [["model"], ["net"], ["model_state_dict"], ["model", "state_dict"]])
+def test_what_trainers_wrap_is_unwrapped(keys, tmp_path):
+    data = state = weights("bmshj2018-factorized")
+    for key in reversed(keys):
+        data = {key: data, "epoch": 3, "optimizer": {"state": {}}}
+    torch.save(data, tmp_path / "a.pth.tar")
+    assert set(compressai.read(tmp_path / "a.pth.tar")) == set(state)
+
+
+def test_what_is_not_finite_is_refused():
+    state = weights("bmshj2018-factorized")
+    state["g_s.0.bias"] = state["g_s.0.bias"].clone()
+    state["g_s.0.bias"][1] = torch.nan
+    with pytest.raises(UnknownCheckpoint, match=r"g_s\.0\.bias has NaN or infinite values: its training diverged"):
+        compressai.load(state)
+
+
+def test_cut_files_are_said_to_be_cut(tmp_path):
+    state = weights("bmshj2018-factorized")
+    torch.save(state, tmp_path / "new.pth")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / "a.safetensors")
+    for name in ("new.pth", "old.pth", "a.safetensors"):
+        data = (tmp_path / name).read_bytes()
+        for size in (len(data) - 100, len(data) // 2, 200):
+            (tmp_path / name).write_bytes(data[:size])
+            with pytest.raises(UnknownCheckpoint, match="cut or damaged; download it anew"):
+                compressai.read(tmp_path / name)
+
+
 def without(state, key):
     return {k: v for k, v in state.items() if k != key}
 

@@ -7,6 +7,7 @@ checkpoint is follows from its tensors alone; whatever is left over or missing m
 
 from __future__ import annotations
 
+import errno
 import math
 import pickle
 from collections.abc import Callable
@@ -52,6 +53,19 @@ FLOOR = 1e-9  # CompressAI's smallest probability
 _GAUSSIAN, _SERIAL = replace(PAPERS, floor=FLOOR), replace(SERIAL, floor=FLOOR)
 _REMEDY = "known are CompressAI's bmshj2018, mbt2018, cheng2020 and elic2022-official; save its plain state_dict"
 
+_STATES = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "params",
+)  # where trainers put it
+_DAMAGED = "the file is cut or damaged; download it anew"
+# What torch and safetensors say of files that end too early.
+_CUT = ("central directory", "truncated", "unexpected eof", "unexpected end", "incomplete", "failed reading", "ran out")
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -88,6 +102,7 @@ def load(state: State) -> Imported:
     """A CompressAI `state_dict` -> our model in evaluation mode, pictures in [0, 1]. Raises `UnknownCheckpoint`."""
     try:
         theirs = learned(state)
+        _refuse_not_finite(theirs)
         reading = _recognise(theirs)
         hyper_prior = LearnedHyperPrior(_radius(theirs), FLOOR)
         config = ModelConfig(reading.transform, reading.hyper, reading.context, OneRate(), hyper_prior=hyper_prior)
@@ -118,14 +133,27 @@ def read(path: Path) -> State:
     try:
         data: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a seek to before the file's beginning
+            raise UnknownCheckpoint(f"{path}: {_DAMAGED}") from error
         raise UnknownCheckpoint(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        if any(words in str(error).lower() for words in _CUT) or isinstance(error, EOFError):
+            raise UnknownCheckpoint(f"{path}: {_DAMAGED}") from error
         raise UnknownCheckpoint(f"{path}: not a file of plain tensors; {_REMEDY}") from error
-    if isinstance(data, dict) and isinstance(data.get("state_dict"), dict):
-        data = data["state_dict"]
+    while isinstance(data, dict) and (key := next((k for k in _STATES if isinstance(data.get(k), dict)), None)):
+        data = data[key]
     if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):
         raise UnknownCheckpoint(f"{path}: holds no state_dict; {_REMEDY}")
     return data
+
+
+def _refuse_not_finite(state: State) -> None:
+    """Raises `UnknownCheckpoint`: what a training that diverged has left is no model."""
+    wrong = next((key for key, value in state.items() if not bool(value.isfinite().all())), None)
+    if wrong is not None:
+        raise UnknownCheckpoint(
+            f"{wrong} has NaN or infinite values: its training diverged; take an earlier checkpoint"
+        )
 
 
 def _fill(model: Model, ours: State, tensors: int, reading: _Reading) -> None:

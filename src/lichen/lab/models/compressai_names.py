@@ -11,9 +11,10 @@ State = dict[str, Tensor]
 # Buffers that follow from the architecture or were made by update(): no part of what was learned.
 _DERIVED = re.compile(r"(_cdf_length|_offset|_quantized_cdf|\.target|\.bound|\.pedestal|\.scale_table|\.scale_bound)$")
 
+_WRAPPERS = {"module", "_orig_mod", "model", "net", "network", "codec"}
+
 # Older and wrapped names -> those of the plain models of version 1.2.8.
 _ALIASES = (
-    (r"^module\.", ""),
     (r"\.downsample\.", ".skip."),
     (r"^latent_codec\.(hyper\.)?(h_[as])\.", r"\2."),
     (r"^latent_codec\.(hyper|z)\.entropy_bottleneck\.", "entropy_bottleneck."),
@@ -48,9 +49,18 @@ def _rename(key: str, rules: tuple[tuple[str, str], ...]) -> str:
     return key
 
 
+def unwrapped(state: State) -> State:
+    """Without what DataParallel, `torch.compile`, Lightning and classes around a model put before every name."""
+    while state and (prefix := next(iter(state)).partition(".")[0]) in _WRAPPERS:
+        if not all(key.startswith(f"{prefix}.") for key in state):
+            break
+        state = {key.removeprefix(f"{prefix}."): value for key, value in state.items()}
+    return state
+
+
 def learned(state: State) -> State:
     """The learned tensors of a checkpoint and its masks under the names of version 1.2.8, in float32."""
-    renamed = {_rename(key, _ALIASES): value for key, value in state.items()}
+    renamed = {_rename(key, _ALIASES): value for key, value in unwrapped(state).items()}
     return {key: value.float() for key, value in renamed.items() if not _DERIVED.search(key)}
 
 

@@ -14,6 +14,7 @@ import torch
 
 from lichen.errors import BadCheckpoint, UsageError
 from lichen.lab.models.model import Gains, Model, NoGains
+from lichen.lab.models.outside import announced_kinds
 from lichen.lab.models.prior_configs import OUR_HYPER_PRIOR, AnyContext, AnyHyperPrior
 from lichen.lab.models.transform_configs import AnyHyper, AnyTransform, Filter, Thumbnail
 from lichen.lab.prior.adaptation import PER_HYPER
@@ -213,9 +214,12 @@ def _from_json(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     fields = {name: _from_json(value) for name, value in data.items() if name != "kind"}
-    kind = _kinds(ModelConfig).get(str(data.get("kind")))
+    named = str(data.get("kind"))
+    kind = _kinds(ModelConfig).get(named) or announced_kinds().get(named)
     if kind is None:
-        raise BadCheckpoint(f"unknown part {data.get('kind')!r} in the config; a newer Lichen may know it")
+        raise BadCheckpoint(
+            f"unknown part {data.get('kind')!r} in the config; a newer Lichen, or the model's package, may know it"
+        )
     try:
         return kind(**fields)
     except (TypeError, UsageError) as error:

@@ -1,14 +1,16 @@
 """THE ONE TABLE: every model by name, with the permanent id that its files carry.
 
-To add a model, add a row with an id never used before; ids are not reused.
+To add a model, add a row with an id never used before; ids are not reused. Other packages announce rows of theirs by
+an entry point of the group `lichen.models`, with ids from 1024 on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lichen.errors import UnknownWeights
+from lichen.errors import UnknownWeights, UsageError
 from lichen.lab.models.config import ModelConfig, OneRate, Rates
+from lichen.lab.models.outside import FIRST_ID, announced
 from lichen.lab.models.prior_configs import (
     AnyContext,
     CausalContext,
@@ -115,14 +117,27 @@ ZOO: tuple[Row, ...] = (
 )
 
 
+def rows() -> tuple[Row, ...]:
+    """This table, then the rows of other packages. Raises `UsageError` where one of those cannot be used."""
+    others: tuple[Row, ...] = announced()
+    taken = next((row.name for row in others if row.name in {own.name for own in ZOO}), None)
+    if taken is not None:
+        raise UsageError(
+            f"another package announces a model {taken!r}, which is a row of Lichen's: rename or remove it"
+        )
+    return ZOO + others
+
+
 def row(name: str) -> Row:
-    """The row of that name. Raises `UnknownWeights` with the names there are."""
-    for candidate in ZOO:
-        if candidate.name == name:
-            return candidate
-    raise UnknownWeights(f"no model {name!r}; there are: {', '.join(r.name for r in ZOO)}")
+    """The row of that name, of this table or of another package. Raises `UnknownWeights` with the names there are."""
+    found = next((own for own in ZOO if own.name == name), None) or next((r for r in rows() if r.name == name), None)
+    if found is None:
+        raise UnknownWeights(f"no model {name!r}; there are: {', '.join(r.name for r in rows())}")
+    return found
 
 
 def name_of(model_id: int) -> str | None:
-    """The name of the row with that id, if this version has it."""
-    return next((candidate.name for candidate in ZOO if candidate.id == model_id), None)
+    """The name of the row with that id, if this version or another package has it."""
+    return next(
+        (candidate.name for candidate in (ZOO if model_id < FIRST_ID else rows()) if candidate.id == model_id), None
+    )

@@ -173,15 +173,15 @@ def test_what_is_not_finite_is_refused():
 
 
 def test_cut_files_are_said_to_be_cut(tmp_path):
-    state = weights("bmshj2018-factorized")
+    state = {f"g_a.{i}.weight": torch.randn(8, 8) for i in range(90)}
     torch.save(state, tmp_path / "new.pth")
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     save_file(state, tmp_path / "a.safetensors")
     for name in ("new.pth", "old.pth", "a.safetensors"):
         data = (tmp_path / name).read_bytes()
-        for size in (len(data) - 100, len(data) // 2, 200):
+        for size in (len(data) - 100, len(data) // 2, 333, 222, 111, 50):
             (tmp_path / name).write_bytes(data[:size])
-            with pytest.raises(UnknownCheckpoint, match="cut or damaged; download it anew"):
+            with pytest.raises(UnknownCheckpoint, match="damaged"):
                 compressai.read(tmp_path / name)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -105,8 +107,19 @@ def test_files_that_break_later_are_passed_over(folder):
         (folder / name).write_bytes(whole[: len(whole) // 2])
     assert crops.batch(0, 0, range(8), 64).shape[0] == 8
     (folder / "2.png").unlink()
-    with pytest.raises(BadData, match="in a row"):
+    with pytest.raises(BadData, match=r"in a row could not be read, .*0\.png, .*1\.png, .*2\.png among them"):
         crops.batch(0, 0, range(1), 64)
+
+
+def test_a_damaged_file_that_claims_to_be_huge_stops_no_training(folder):
+    """Its area would have it drawn nearly always."""
+    huge = bytearray((folder / "0.png").read_bytes()[:60])
+    huge[16:24] = (9_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    (folder / "claims.png").write_bytes(huge)
+    crops = Crops.of_folder(folder, Cache.NONE)
+    assert crops.count == 4 and crops.ends[-1] > 8_000**2
+    assert crops.batch(0, 0, range(8), 64).shape[0] == 8
 
 
 def test_whatever_a_damaged_file_makes_pillow_raise(folder, monkeypatch):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import math
 import pickle
+import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +66,7 @@ _STATES = (
 )  # where trainers put it
 _DAMAGED = "the file is cut or damaged; download it anew"
 # What torch and safetensors say of files that end too early.
-_CUT = ("central directory", "truncated", "unexpected eof", "unexpected end", "incomplete", "failed reading", "ran out")
+_CUT = "central directory|truncated|unexpected (eof|end)|incomplete|failed reading|ran out|invalid header length"
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,12 @@ def read(path: Path) -> State:
         if error.errno == errno.EINVAL:  # a seek to before the file's beginning
             raise UnknownCheckpoint(f"{path}: {_DAMAGED}") from error
         raise UnknownCheckpoint(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        if any(words in str(error).lower() for words in _CUT) or isinstance(error, EOFError):
+    except (EOFError, IndexError, struct.error) as error:
+        raise UnknownCheckpoint(f"{path}: {_DAMAGED}") from error
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        if re.search(_CUT, str(error).lower()):
             raise UnknownCheckpoint(f"{path}: {_DAMAGED}") from error
-        raise UnknownCheckpoint(f"{path}: not a file of plain tensors; {_REMEDY}") from error
+        raise UnknownCheckpoint(f"{path}: not a file of plain tensors, or a damaged one; {_REMEDY}") from error
     while isinstance(data, dict) and (key := next((k for k in _STATES if isinstance(data.get(k), dict)), None)):
         data = data[key]
     if not isinstance(data, dict) or not all(isinstance(value, Tensor) for value in data.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from lichen.image.picture import Picture, from_pil, open_picture
 from lichen.runtime.memory import machine_bytes
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
+TRIES, TRIES_BY_AREA = 100, 10  # of pictures for a crop, where some cannot be read after all
 T = TypeVar("T")
 VIMEO = {"sep_trainlist.txt": 7, "tri_trainlist.txt": 3}  # Vimeo-90k's lists: frames in each sequence
 
@@ -108,13 +109,14 @@ class Crops:
     Pictures are drawn in proportion to their area; those smaller than a crop are continued by their mirror image. Half
     of the crops are mirrored and a quarter is transposed. `fetch(i)` gives the i-th picture as (3, H, W) uint8, or None
     if it cannot be read after all: then another is drawn. `ends` are cumulated areas in pixels, `unreadable` is how
-    many files were left out.
+    many files were left out; `paths` (count,) are the files of the others.
     """
 
     fetch: Callable[[int], Tensor | None]
     ends: NDArray[np.int64]
     unreadable: int
     device: torch.device
+    paths: Sequence[Path]
 
     @property
     def count(self) -> int:
@@ -131,21 +133,30 @@ class Crops:
             readable = [path for path, size in zip(paths, sizes, strict=True) if size is not None]
             areas = [size[0] * size[1] for size in sizes if size is not None]
             if cache is Cache.NONE:
-                return Crops._of(lambda i: _load(readable[i]), areas, folder, len(paths), device=device)
+                return Crops._of(lambda i: _load(readable[i]), areas, readable, folder, found=len(paths), device=device)
             _check_memory(folder, 3 * sum(areas))
             kept_on = device if cache is Cache.DEVICE else torch.device("cpu")
-            loaded = [picture.to(kept_on) for picture in pool.map(_load, readable) if picture is not None]
+            loaded = [
+                (p, x.to(kept_on)) for p, x in zip(readable, pool.map(_load, readable), strict=True) if x is not None
+            ]
+        areas = [picture.shape[1] * picture.shape[2] for _, picture in loaded]
         return Crops._of(
-            loaded.__getitem__, [p.shape[1] * p.shape[2] for p in loaded], folder, len(paths), device=device
+            lambda i: loaded[i][1], areas, [path for path, _ in loaded], folder, found=len(paths), device=device
         )
 
     @staticmethod
     def _of(
-        fetch: Callable[[int], Tensor | None], areas: list[int], folder: Path, found: int, device: torch.device
+        fetch: Callable[[int], Tensor | None],
+        areas: list[int],
+        paths: list[Path],
+        folder: Path,
+        *,
+        found: int,
+        device: torch.device,
     ) -> Crops:
-        if not areas:
+        if not paths:
             raise BadData(f"{folder}: none of its {found} pictures can be read")
-        return Crops(fetch, np.cumsum(areas, dtype=np.int64), found - len(areas), device)
+        return Crops(fetch, np.cumsum(areas, dtype=np.int64), found - len(paths), device, paths)
 
     def batch(self, seed: int, step: int, indexes: Iterable[int], size: int) -> Tensor:
         """The step's crops of these indexes: (n, 3, size, size) float32 in [0, 1] on the device. Raises `BadData`."""
@@ -153,11 +164,17 @@ class Crops:
         return torch.stack(crops).to(self.device).float() / 255
 
     def _one(self, rng: np.random.Generator, size: int) -> Tensor:
-        for _ in range(100):
-            picture = self.fetch(int(np.searchsorted(self.ends, rng.integers(self.ends[-1]), side="right")))
+        failed: set[int] = set()
+        for attempt in range(TRIES):
+            by_area = attempt < TRIES_BY_AREA  # then all alike: a damaged file may claim to be larger than all others
+            place = rng.integers(self.ends[-1]) if by_area else rng.integers(self.count)
+            index = int(np.searchsorted(self.ends, place, side="right")) if by_area else int(place)
+            picture = self.fetch(index)
             if picture is not None:
                 return _crop(picture, size, rng)
-        raise BadData("a hundred pictures in a row could not be read; check the data folder")
+            failed.add(index)
+        named = ", ".join(str(self.paths[i]) for i in sorted(failed)[:3])
+        raise BadData(f"{TRIES} pictures in a row could not be read, {named} among them; mend or remove them")
 
 
 def _crop(picture: Tensor, size: int, rng: np.random.Generator) -> Tensor:

@@ -79,5 +79,9 @@ class DeviceError(LichenError):
     """The wanted device is not there."""
 
 
+class ClusterError(LichenError):
+    """The cluster cannot be reached, has nothing to work with, or was lost as a whole."""
+
+
 class PictureNotice(UserWarning):
     """Said, not raised: a picture was changed to be read, e.g. 16 bits a sample became 8."""

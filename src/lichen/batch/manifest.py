@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from lichen.batch.rows import Outcome, Row
+from lichen.batch.rows import Outcome, Row, columns
 from lichen.errors import BadInput, OutputError, UsageError
 from lichen.image.files import refuse_existing, write_atomically
 
@@ -109,11 +109,7 @@ def _parquet(lines: Iterable[str]) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    whole, real, text = pyarrow.int64(), pyarrow.float64(), pyarrow.string()
-    types = {"source": text, "target": text, "outcome": text, "size_in_bytes": whole, "size_out_bytes": whole}
-    types |= {"width": whole, "height": whole, "psnr_db": real, "seconds": real}
-    types |= {"notices": pyarrow.list_(text), "error": text, "error_kind": text}
-    schema, sink, left = pyarrow.schema(types), pyarrow.BufferOutputStream(), map(json.loads, lines)
+    schema, sink, left = columns(), pyarrow.BufferOutputStream(), map(json.loads, lines)
     with pyarrow.parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
         while part := list(islice(left, _ROWS_AT_ONCE)):
             writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from lichen.batch.tasks import Done
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class Outcome(enum.Enum):
@@ -57,7 +61,23 @@ class Row:
             error_kind=None if done.error is None else type(done.error).__name__,
         )
 
-    def facts(self) -> dict[str, object]:
+    @staticmethod
+    def of_facts(facts: dict[str, Any]) -> Row:
+        """The row that has these."""
+        return Row(**facts | {"outcome": Outcome(facts["outcome"]), "notices": tuple(facts["notices"])})
+
+    def facts(self) -> dict[str, Any]:
         """What JSON and the manifest have of it. A PSNR that is infinite is none: JSON has no such number."""
         psnr_db = self.psnr_db if self.psnr_db is None or math.isfinite(self.psnr_db) else None
         return {**vars(self), "outcome": self.outcome.value, "notices": list(self.notices), "psnr_db": psnr_db}
+
+
+def columns() -> pyarrow.Schema:
+    """The columns of a table of rows, with their types."""
+    import pyarrow
+
+    whole, real, text = pyarrow.int64(), pyarrow.float64(), pyarrow.string()
+    types = {"source": text, "target": text, "outcome": text, "size_in_bytes": whole, "size_out_bytes": whole}
+    types |= {"width": whole, "height": whole, "psnr_db": real, "seconds": real}
+    types |= {"notices": pyarrow.list_(text), "error": text, "error_kind": text}
+    return pyarrow.schema(types)

@@ -6,14 +6,16 @@ import dataclasses
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from lichen.errors import BadInput, LichenError, OutputError, UsageError
 from lichen.image.files import refuse_existing
 from lichen.image.formats import is_apple_double, readable_endings
 
+P = TypeVar("P", bound=PurePath)
 STANDARD = Path("-")
 LIC = ".lic"
 
@@ -68,7 +70,7 @@ class Naming:
         """`.lic` files become pictures with this ending, such as `.png`."""
         return Naming(ending, frozenset({LIC}))
 
-    def of(self, source: Path) -> Path:
+    def of(self, source: P) -> P:
         """The result of an input, beside it."""
         return source.with_name(source.name + self.ending) if self.keep_ending else source.with_suffix(self.ending)
 
@@ -129,11 +131,16 @@ def _target(source: Path, output: Path | None, naming: Naming, single: bool) -> 
         return output
     if not single or output.is_dir():
         return output / naming.of(source).name
+    check_ending(output, naming)
+    return output
+
+
+def check_ending(output: PurePath, naming: Naming) -> None:
+    """Raises `UsageError` for an output that may be a folder which is not there, or that has another ending."""
     if not output.suffix:  # perhaps a folder's name: several pictures in turn would become one file
         raise UsageError(f"{output} has no ending like {naming.ending}; give it one, or make that folder first")
     if naming.only_ending and output.suffix.lower() != naming.ending:
         raise UsageError(f"{output} would be no {output.suffix} file: give it the ending {naming.ending}")
-    return output
 
 
 def _members(folder: Path, naming: Naming, recursive: bool, left_out: Counter[str]) -> list[Path]:
@@ -149,39 +156,62 @@ def _members(folder: Path, naming: Naming, recursive: bool, left_out: Counter[st
         elif ending != naming.ending and not path.name.startswith("."):
             others[ending] += 1
     if not taken:
-        seen = f" ({Plan(left_out=others).remainder()} left out)" if others else ""
-        hint = "" if recursive else "; `recursive` looks in its folders too"
-        raise BadInput(f"{folder}: nothing in it to work on{seen}{hint}")
+        raise nothing_in(str(folder), others, recursive)
     left_out += others
     return taken
 
 
+def nothing_in(folder: str, others: Counter[str], recursive: bool) -> BadInput:
+    """The error of a folder from which nothing is taken, and these are left out."""
+    seen = f" ({Plan(left_out=others).remainder()} left out)" if others else ""
+    hint = "" if recursive else "; `recursive` looks in its folders too"
+    return BadInput(f"{folder}: nothing in it to work on{seen}{hint}")
+
+
 def _refused(tasks: list[Task], naming: Naming) -> list[Task]:
     """The tasks, with a refusal in those that would overwrite an input or become one file with another."""
-    sources = {task.source.resolve() for task in tasks if task.source != STANDARD}
-    targets: dict[Path, list[Task]] = {}
-    for task in tasks:
-        if task.target != STANDARD:
-            targets.setdefault(task.target.resolve(), []).append(task)
 
-    def refusal(task: Task) -> UsageError | None:
-        if naming.only_ending and task.source.suffix.lower() == naming.ending:
-            return UsageError(f"{task.source} is a {naming.ending} file already; decode makes a picture of it")
-        if task.target == STANDARD:
-            return None
-        target = task.target.resolve()
-        if target in sources:
-            return UsageError(f"{task.target} is an input and would be overwritten; give another `output`")
-        if len(targets[target]) == 1:
-            return None
-        pair = " and ".join(str(other.source) for other in targets[target][:2])
-        alike = len({other.source.suffix for other in targets[target]}) < len(targets[target])
-        remedy = (
-            "work on them apart" if alike or naming.keep_ending else f"`keep_ending` names it {task.source.name}{LIC}"
-        )
-        return UsageError(f"{pair} would both become {task.target}; {remedy}")
+    def place(path: Path) -> str | None:
+        return None if path == STANDARD else str(path.resolve())
 
-    return [dataclasses.replace(task, refusal=refusal(task)) for task in tasks]
+    ends = [Ends(str(task.source), str(task.target), place(task.source), place(task.target)) for task in tasks]
+    pairs = zip(tasks, refusals(ends, naming), strict=True)
+    return [dataclasses.replace(task, refusal=refusal) for task, refusal in pairs]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The names of an input and of its result, and where these are; None for standard input or output."""
+
+    source: str
+    target: str
+    source_place: str | None
+    target_place: str | None
+
+
+def refusals(ends: Sequence[Ends], naming: Naming) -> list[UsageError | None]:
+    """Why a result cannot be: it would overwrite an input, or two would become one file. None for what can."""
+    sources = {end.source_place for end in ends if end.source_place is not None}
+    targets: dict[str | None, list[Ends]] = {}
+    for end in ends:
+        targets.setdefault(end.target_place, []).append(end)
+
+    def refusal(end: Ends) -> UsageError | None:
+        source, same = PurePath(end.source), targets[end.target_place]
+        if naming.only_ending and source.suffix.lower() == naming.ending:
+            return UsageError(f"{end.source} is a {naming.ending} file already; decode makes a picture of it")
+        if end.target_place is None:
+            return None
+        if end.target_place in sources:
+            return UsageError(f"{end.target} is an input and would be overwritten; give another `output`")
+        if len(same) == 1:
+            return None
+        pair = " and ".join(other.source for other in same[:2])
+        alike = len({PurePath(other.source).suffix for other in same}) < len(same)
+        remedy = "work on them apart" if alike or naming.keep_ending else f"`keep_ending` names it {source.name}{LIC}"
+        return UsageError(f"{pair} would both become {end.target}; {remedy}")
+
+    return [refusal(end) for end in ends]
 
 
 def is_stream(path: Path) -> bool:

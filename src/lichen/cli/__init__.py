@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 
+from lichen.batch.cluster import LOCAL, is_address
 from lichen.cli import coding, evaluation, inspection, models, reporting, training, view
 from lichen.cli.app import EXIT_INPUT, EXIT_STOPPED, EXIT_USAGE, app, say
 from lichen.errors import LichenError, UsageError
@@ -49,7 +50,7 @@ def main() -> None:
     try:
         if "" in sys.argv[1:]:  # pathlib would take it for the current folder
             raise UsageError("an argument is empty; name a file or folder (is a variable of the shell unset?)")
-        app()
+        app(with_address(sys.argv[1:]))
     except LichenError as error:
         say(f"lichen: {error}")
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT)
@@ -68,6 +69,15 @@ def main() -> None:
         raise
     finally:
         gc.freeze()  # the end needs no last search for cycles, a quarter of a second among a library's objects
+
+
+def with_address(arguments: list[str]) -> list[str]:
+    """`--ray` without an address becomes `--ray=local`: an option of Typer's always has a value, or never."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    following = [*arguments[1:end], ""]
+    pairs = zip(arguments[:end], following, strict=True)
+    completed = [f"--ray={LOCAL}" if a == "--ray" and not is_address(b) else a for a, b in pairs]
+    return completed + arguments[end:]
 
 
 def _end_now() -> None:

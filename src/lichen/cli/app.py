@@ -29,8 +29,15 @@ _OUTPUTS = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}  # names of standard 
 
 def _as_path(text: str) -> Path:
     """`-` is standard input or output, and `./-` a file of that name, which `Path` would take for the same."""
+    if "//" in text.partition("://")[2]:
+        raise UsageError(f"{text}: an address has single slashes behind its ://")
     path = Path("-" if text in _OUTPUTS else text)
     return path.absolute() if path == Path("-") and text != "-" and text not in _OUTPUTS else path
+
+
+def given_as(path: Path) -> str:
+    """A path as it was given: `s3://bucket/a`, of which `Path` makes `s3:/bucket/a`."""
+    return re.sub(r"^([a-z][a-z0-9+.-]+):/(?!/)", r"\1://", str(path))
 
 
 Inputs = Annotated[
@@ -58,6 +65,12 @@ Output = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would become what, and do nothing.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="For programs: a line of JSON for each picture.")]
+OnRay = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", help="Work on a Ray cluster: auto or HOST:PORT; alone, one of this machine.", metavar="[auto]"
+    ),
+]
 ManifestFile = Annotated[
     Path | None, typer.Option("--manifest", help="Table of what became of each picture: .parquet or .jsonl.")
 ]

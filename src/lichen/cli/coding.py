@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +24,7 @@ from lichen.cli.app import (
     ManifestFile,
     MaxMemory,
     MaxPixels,
+    OnRay,
     OptionalInputs,
     Output,
     Quiet,
@@ -37,15 +37,16 @@ from lichen.cli.app import (
     parse_size,
     say,
 )
-from lichen.cli.job import Shown, codec_of, job_options, run_tasks
+from lichen.cli.files import Files, codec_of, job_options, run_files
+from lichen.cli.job import Shown
 from lichen.errors import BadInput, UsageError
 from lichen.options import Crop, DecodeOptions, EncodeOptions, EngineName, FirstGroups, Tune
 
 if TYPE_CHECKING:
     from lichen.batch.budget import MemoryBudget
     from lichen.batch.rows import Row
-    from lichen.batch.tasks import Task
-    from lichen.batch.work import Encode
+    from lichen.batch.tasks import Naming
+    from lichen.batch.work import Decode, Encode
     from lichen.codec import Codec
 
 
@@ -105,6 +106,7 @@ def encode(
     quiet: Quiet = False,
     as_json: JsonLines = False,
     manifest: ManifestFile = None,
+    ray: OnRay = None,
     model: Annotated[str, typer.Option(help="Row of the zoo to encode with.")] = "lichen",
     weights: Weights = None,
     device: Device = "cpu",
@@ -116,15 +118,20 @@ def encode(
     """Make `.lic` files of pictures.
 
     Examples: `lichen encode photo.jpg` · `lichen encode photo.png -o small.lic --target-size 40kB` ·
-    `lichen encode holidays/ -r -o compressed/ -q 40` · `cat a.png | lichen encode - > a.lic` ·
-    `lichen encode photo.png --tune ms-ssim` · `lichen encode photo.png --refine 30` (slow to encode, and smaller)
+    `cat a.png | lichen encode - > a.lic` · `lichen encode s3://bucket/photos -r -o s3://bucket/lic --ray`
     """
     targets = target_size, target_bpp, target_psnr
-    options = _encode_options(quality, targets, refine, filtered=not no_filter, strip=strip)
+    encoder = _encoder(_encode_options(quality, targets, refine, filtered=not no_filter, strip=strip), force, psnr)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
     codec = codec_of(model, weights, max_pixels, how, tune=tune, engine=engine)
-    tasks, shown = _tasks_to_encode(inputs, output, keep_ending, recursive), Shown(_encoded, quiet, as_json, dry_run)
-    run_tasks(tasks, codec, _encoder(options, force, psnr), how, shown=replace(shown, manifest=manifest))
+    files = Files(inputs, output, _naming().to_encode(keep_ending), recursive, cluster=ray, manifest=manifest)
+    run_files(files, codec, encoder, how, shown=Shown(_encoded, quiet, as_json, dry_run))
+
+
+def _naming() -> type[Naming]:
+    from lichen.batch.tasks import Naming
+
+    return Naming
 
 
 def _encoder(options: EncodeOptions, force: bool, measured: bool) -> Callable[[Codec, MemoryBudget], Encode]:
@@ -155,16 +162,6 @@ def _encode_options(
     )
 
 
-def _tasks_to_encode(inputs: list[Path], output: Path | None, keep_ending: bool, recursive: bool) -> list[Task]:
-    """What becomes of the inputs; what is left out of folders is said. Raises `UsageError`, `BadInput`."""
-    from lichen.batch.tasks import Naming, plan
-
-    planned = plan(inputs, output, Naming.to_encode(keep_ending), recursive)
-    if planned.left_out:
-        say(f"lichen: left out, as no pictures that can be read: {planned.remainder()}")
-    return planned.tasks
-
-
 def _decode_options(
     crop: str | None, count: int | None, partial: bool, zero_fill: bool, thumbnail: bool
 ) -> DecodeOptions:
@@ -185,16 +182,6 @@ def _ending(text: str) -> str:
     return ending
 
 
-def _tasks_to_decode(inputs: list[Path], output: Path | None, ending: str, recursive: bool) -> list[Task]:
-    """What becomes of the inputs. Raises `UsageError` for formats that cannot be written, `BadInput`."""
-    from lichen.batch.tasks import Naming, plan
-
-    tasks = plan(inputs, output, Naming.to_decode(ending), recursive).tasks
-    for task in tasks:
-        _ending(task.target.suffix or ending)
-    return tasks
-
-
 @app.command()
 def decode(
     inputs: Inputs,
@@ -213,6 +200,7 @@ def decode(
     quiet: Quiet = False,
     as_json: JsonLines = False,
     manifest: ManifestFile = None,
+    ray: OnRay = None,
     weights: Weights = None,
     device: Device = "cpu",
     engine: Engine = EngineName.AUTO,
@@ -226,15 +214,20 @@ def decode(
     `lichen decode compressed/ -r -o pictures/ --to .webp` · `lichen decode - < a.lic > a.png` ·
     `lichen decode map.lic --crop 4000,2000,800,600` · `lichen decode cut.lic --partial`
     """
-    from lichen.batch.work import Decode
-
     ending = _ending(to)
     options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
-    tasks = _tasks_to_decode(inputs, output, ending, recursive)
     codec = codec_of("lichen", weights, max_pixels, how, engine=engine)
-    worker = functools.partial(Decode, options=options, ending=ending, force=force, jpeg_quality=jpeg_quality)
-    run_tasks(tasks, codec, worker, how, shown=Shown(_decoded, quiet, as_json, dry_run, manifest=manifest))
+    found = Files(inputs, output, _naming().to_decode(ending), recursive, cluster=ray, manifest=manifest)
+    files, decoder = replace(found, check=_ending), _decoder(options, ending, force, jpeg_quality)
+    run_files(files, codec, decoder, how, shown=Shown(_decoded, quiet, as_json, dry_run))
+
+
+def _decoder(options: DecodeOptions, ending: str, force: bool, jpeg_quality: int) -> Callable[..., Decode]:
+    """What makes the work of a job, of a codec and the memory that there is."""
+    from lichen.batch.work import Decode
+
+    return functools.partial(Decode, options=options, ending=ending, force=force, jpeg_quality=jpeg_quality)
 
 
 @app.command()

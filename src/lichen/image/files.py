@@ -33,7 +33,7 @@ def read_whole(path: Path) -> bytes:
         with path.open("rb") as file:
             about = os.fstat(file.fileno())
             if about.st_size > READ_BYTES_MAX:
-                raise _too_large(path)
+                raise too_large(str(path))
             return file.read() if stat.S_ISREG(about.st_mode) else _read_stream(file, path)
     except AttributeError as error:
         raise BadInput("standard input is closed") from error
@@ -46,12 +46,13 @@ def _read_stream(file: BinaryIO, path: Path) -> bytes:
     while block := file.read(_BLOCK):
         data += block
         if len(data) > READ_BYTES_MAX:
-            raise _too_large(path)
+            raise too_large(str(path))
     return bytes(data)
 
 
-def _too_large(path: Path) -> BadInput:
-    name = "standard input" if str(path) == "-" else path
+def too_large(path: str) -> BadInput:
+    """The error of a file with too many bytes; `-` is standard input."""
+    name = "standard input" if path == "-" else path
     return BadInput(f"{name}: has more than {READ_BYTES_MAX} bytes, too many for a picture; give another")
 
 

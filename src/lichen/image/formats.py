@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 _STUBS = {"MPEG"}  # opened by Pillow, never read
-_APPLE_DOUBLE = b"\0\x05\x16\x07"
+APPLE_DOUBLE = b"\0\x05\x16\x07"
 _RAW = "a camera's RAW file: develop it to TIFF, PNG or JPEG first"
 _HEIF = "HEIF: install pillow-heif to read it"
 _JXL = "JPEG XL: install pillow-jxl-plugin to read it"
@@ -24,7 +24,7 @@ _KNOWN_STARTS = {
     b"IIRS": _RAW,
     b"IIU\0": _RAW,
     b"FOVb": _RAW,
-    _APPLE_DOUBLE: "macOS's notes about a file, not a picture: leave it out",
+    APPLE_DOUBLE: "macOS's notes about a file, not a picture: leave it out",
     b"%PDF": _DRAWING,
     b"<svg": _DRAWING,
     b"<?xml": _DRAWING,
@@ -66,7 +66,7 @@ def is_apple_double(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(len(_APPLE_DOUBLE)) == _APPLE_DOUBLE
+            return file.read(len(APPLE_DOUBLE)) == APPLE_DOUBLE
     except OSError:
         return False
 

@@ -181,3 +181,81 @@ def processes_with(text: str) -> list[str]:
     """The command lines that contain a text, but this process's own."""
     lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in lines if text in line and int(line.split()[0]) != os.getpid()]
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[object]:
+    """A client of a server of S3 on this machine, whose address processes that are started find in their environment."""
+    moto = pytest.importorskip("moto.server")
+    import boto3
+
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    names = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}
+    for name, value in {**names, "ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield client
+    server.stop()
+
+
+def objects(client: object, prefix: str) -> dict[str, bytes]:
+    """What is in the bucket, by names behind the prefix."""
+    listed = client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
+    keys = [found["Key"] for found in listed]
+    return {key.removeprefix(prefix): client.get_object(Bucket="bucket", Key=key)["Body"].read() for key in keys}
+
+
+@pytest.mark.slow
+def test_from_bucket_to_bucket_and_back(bucket, pictures):
+    for name, data in files_in(Path("in")).items():
+        bucket.put_object(Bucket="bucket", Key=f"photos/{name}", Body=data)
+    here = lichen("encode", "in", "-r", "-o", "threads", code=3)
+    command = ("encode", "s3://bucket/photos", "-r", "-o", "s3://bucket/lic", "--ray", "--manifest", "rows.parquet")
+    there = lichen(*command, code=3)
+    shown = here.replace("-> threads/", "-> s3://bucket/lic/").replace("in/", "s3://bucket/photos/")
+    assert sorted(shown.splitlines()) == sorted(there.splitlines())
+    assert objects(bucket, "lic/") == files_in(Path("threads"))
+    assert {row["source"] for row in read_manifest(Path("rows.parquet"))} >= {"s3://bucket/photos/_b#1?.png"}
+    bucket.delete_object(Bucket="bucket", Key="lic/a.lic")
+    assert "1 done, 6 skipped, 2 failed" in lichen(*command, "--skip-existing", code=3)
+    assert objects(bucket, "lic/") == files_in(Path("threads"))
+    lichen("decode", "s3://bucket/lic", "-r", "-o", "back", "--to", ".webp", "--ray")
+    lichen("decode", "threads", "-r", "-o", "back of threads", "--to", ".webp")
+    assert files_in(Path("back")) == files_in(Path("back of threads")) and len(files_in(Path("back"))) == 7
+    assert "cannot be listed" in lichen("encode", "s3://none/photos", "-o", "out", "--ray", code=3)
+
+
+@pytest.mark.slow
+def test_a_large_picture_gets_an_actor_of_its_own(start, pictures):
+    """One that needs more than a processor's share of memory is done all the same; one that no machine can do is not."""
+    from lichen.codec import Codec
+
+    scene(1200, 900).save("in/large.png")
+    Path("in/huge.png").write_bytes(Path("in/large.png").read_bytes())
+    ordinary, large = (Codec().memory_to_encode_bytes(*size) for size in ((70, 40), (1200, 900)))
+    assert large > ordinary + 50_000_000
+    room = 150_000_000 + 200_000_000 + 10_000_000  # for reading, for Ray, and some
+    cluster = start(ordinary + room, large + room)
+    lichen("encode", "in", "-r", "-o", "threads", code=3)
+    said = lichen("encode", "in", "-r", "-o", "ray", "--ray", cluster.address, code=3)
+    assert files_in(Path("ray")) == files_in(Path("threads")), said
+    scene(4000, 3000).save("in/huge.png", compress_level=1)
+    said = lichen("encode", "in/huge.png", "in/a.png", "-o", "more", "--ray", cluster.address, code=3)
+    assert "in/huge.png: needs about" in said and "no machine has more than" in said and Path("more/a.lic").exists()
+
+
+@pytest.mark.slow
+def test_what_ends_its_actor_ends_nothing_else(start, pictures):
+    """A picture whose actor ends each time is a failed row, and those of its block are done."""
+    from lichen.batch.manifest import read_manifest as read
+    from lichen.batch.ray import encode_files
+    from tests.batch.deadly import work_that_kills
+
+    cluster = start(4 * 10**9)
+    rows = list(encode_files("in", "ray", address=cluster.address, manifest=Path("rows.jsonl"), codec=work_that_kills))
+    failed = {row.source: row.error_kind for row in rows if row.error}
+    assert failed == {"in/broken.png": "BadPicture", "in/empty.png": "BadPicture", "in/a.png": "ClusterError"}
+    assert len(rows) == len(read(Path("rows.jsonl"))) == 9 and len(files_in(Path("ray"))) == 6

@@ -16,7 +16,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from lichen.batch.budget import MemoryBudget
-from lichen.batch.cluster import LOCAL, connected
+from lichen.batch.cluster import LOCAL, READ_BYTES, connected
 from lichen.batch.manifest import Manifest
 from lichen.batch.rows import Outcome, Row, columns
 from lichen.batch.runner import JobOptions, with_name
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     from lichen.batch.cluster import Shape
 
-_BLOCK = 16  # pictures: what is lost with an actor, and what a row waits for
+_ATTEMPTS = (16, 1, 1)  # pictures of a block: what is lost with an actor, and what a row waits for
 _BLOCKS_FOR_EACH = 8  # actor at least, where there are pictures for it: the last to end are not waited for long
 _READ_CPUS, _ACTOR_CPUS = 0.1, 0.9  # of a processor: one actor for each processor leaves room to read for it
 _ACTOR_BYTES = 200_000_000  # of Ray and pyarrow in an actor, beside the program
-_RETRIES = 3  # of a block whose actor was lost: a picture that ends its process is not tried for ever
+_RETRIES = 3  # of a block whose actor was lost, in each attempt: what ends its process is not tried for ever
 _NEEDED = "needed_bytes"  # a column: what a picture needs that is too large for the actor that it came to
 Known = Callable[[str], int | None]
 
@@ -182,8 +182,8 @@ class _Run:
     def _stage(
         self, tasks: dict[str, StoredTask], paths: list[str], needs: dict[str, int], limit_bytes: int
     ) -> Iterator[Row]:
-        """Those of one limit of memory; what came back from nobody is tried once more, each by itself."""
-        for block in (_BLOCK, 1):
+        """Those of one limit of memory; what came back from nobody is tried again, each by itself."""
+        for block in _ATTEMPTS:
             left = [path for path in paths if path in tasks and needs.get(path, 0) <= limit_bytes]
             for facts in self._results(left, limit_bytes, block) if left else ():
                 needed, path = facts.pop(_NEEDED), facts["source"]
@@ -208,6 +208,7 @@ class _Run:
                     filesystem=self.plan.source,
                     ignore_missing_paths=True,
                     num_cpus=_READ_CPUS,
+                    memory=READ_BYTES,
                     override_num_blocks=blocks,
                 )
             except ValueError:  # none of them is there any more
@@ -253,7 +254,7 @@ def _context() -> Any:
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # their pictures are tried once more, then they are failed rows
+    context.max_errored_blocks = -1  # their pictures are tried again, then they are failed rows
     context.max_consecutive_actor_init_deaths = 100  # as many may begin on a machine when it is lost
     context.execution_no_progress_timeout_s = -1  # a large picture, or a wait for machines, may take long
     return context

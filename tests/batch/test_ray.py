@@ -185,7 +185,7 @@ def processes_with(text: str) -> list[str]:
 
 @pytest.fixture
 def bucket(monkeypatch) -> Iterator[object]:
-    """A client of a server of S3 on this machine, whose address processes that are started find in their environment."""
+    """A client of a server of S3 on this machine; processes that are started find its address in their environment."""
     moto = pytest.importorskip("moto.server")
     import boto3
 
@@ -230,7 +230,7 @@ def test_from_bucket_to_bucket_and_back(bucket, pictures):
 
 @pytest.mark.slow
 def test_a_large_picture_gets_an_actor_of_its_own(start, pictures):
-    """One that needs more than a processor's share of memory is done all the same; one that no machine can do is not."""
+    """One that needs more than a processor's share of memory is done; one that no machine can do is not."""
     from lichen.codec import Codec
 
     scene(1200, 900).save("in/large.png")

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from lichen.errors import ClusterError, UsageError
 
 LOCAL = "local"  # a cluster of this machine alone, that ends with the job
+READ_BYTES = 150_000_000  # of memory for reading, beside each processor's actor: a block of Ray Data's
 _KNOWN = re.compile(r"auto|local|[\w.-]+:\d{1,5}|\[[\da-fA-F:.]+\]:\d{1,5}")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What one has for actors: processors, and memory in bytes."""
+    """What one has for actors: processors, and memory in bytes, that for reading left out."""
 
     processors: float
     memory_bytes: float
@@ -123,9 +124,10 @@ def _shape(threads: int) -> Shape:
     import ray
 
     having = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    machines = [Machine(r["CPU"], r["memory"]) for r in having if r.get("CPU", 0) >= threads and r.get("memory", 0) > 0]
+    found = [Machine(r["CPU"], r.get("memory", 0) - r["CPU"] * READ_BYTES) for r in having if "CPU" in r]
+    machines = tuple(machine for machine in found if machine.processors >= threads and machine.memory_bytes > 0)
     if not machines:
         raise ClusterError(
-            f"no machine of the cluster has {threads} processors for an actor; start one, or ask for less"
+            f"no machine of the cluster has {threads} processors, and memory; start one, or ask for less"
         )
-    return Shape(tuple(machines), threads)
+    return Shape(machines, threads)

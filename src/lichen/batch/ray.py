@@ -67,7 +67,7 @@ def encode_files(
         return Encode(codec, budget, asked, measured=measured)
 
     plan = plan_stored([source] if isinstance(source, str) else source, target, Naming.to_encode(), recursive=True)
-    return _told(StoredJob(plan, codec, work, how, address), manifest)
+    return _told(StoredJob(plan, codec, work, how, address=address), manifest)
 
 
 def decode_files(
@@ -90,7 +90,7 @@ def decode_files(
     plan = plan_stored(
         [source] if isinstance(source, str) else source, target, Naming.to_decode(ending), recursive=True
     )
-    return _told(StoredJob(plan, codec, work, how, address), manifest)
+    return _told(StoredJob(plan, codec, work, how, address=address), manifest)
 
 
 def _told(job: StoredJob, path: Path | None) -> Iterator[Row]:
@@ -194,44 +194,49 @@ class _Run:
 
     def _results(self, paths: list[str], limit_bytes: int, block: int) -> Iterator[dict[str, Any]]:
         """What actors say of these files, in whatever order they are done."""
-        from ray.data import ActorPoolStrategy, DataContext, read_binary_files
-        from ray.util.annotations import RayDeprecationWarning
+        from ray.data import DataContext
 
-        threads, actors = self.shape.threads_with(limit_bytes), self.shape.actors(limit_bytes)
-        blocks = min(len(paths), max(-(-len(paths) // block), _BLOCKS_FOR_EACH * actors))
-        assignment = Assignment(self.work, self.plan.source, self.plan.target, self.plan.targets, threads, limit_bytes)
+        blocks = min(len(paths), max(-(-len(paths) // block), _BLOCKS_FOR_EACH * self.shape.actors(limit_bytes)))
         with DataContext.current(_context()):
             try:
-                files = read_binary_files(
-                    paths,
-                    include_paths=True,
-                    filesystem=self.plan.source,
-                    ignore_missing_paths=True,
-                    num_cpus=_READ_CPUS,
-                    memory=READ_BYTES,
-                    override_num_blocks=blocks,
-                )
-            except ValueError:  # none of them is there any more
+                done = self._dataset(paths, limit_bytes, blocks)
+            except ValueError:  # none of the files is there any more
                 return
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", RayDeprecationWarning
-                )  # of `max_task_retries`, which has no other place
-                done = files.map_batches(
-                    Actor,
-                    fn_constructor_args=(assignment,),
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    compute=ActorPoolStrategy(min_size=1, max_size=blocks),
-                    num_cpus=_ACTOR_CPUS * threads,
-                    memory=limit_bytes,
-                    max_task_retries=_RETRIES,
-                )
         with closing(iter(done.iter_batches(batch_size=None, batch_format="pyarrow"))) as tables:
             for table in tables:
                 if self.stop.is_set():
                     return
                 yield from table.to_pylist()
+
+    def _dataset(self, paths: list[str], limit_bytes: int, blocks: int) -> Any:
+        """Ray's plan, which begins when it is iterated: these files in so many blocks, through a pool of actors."""
+        from ray.data import ActorPoolStrategy, read_binary_files
+        from ray.util.annotations import RayDeprecationWarning
+
+        files = read_binary_files(
+            paths,
+            include_paths=True,
+            filesystem=self.plan.source,
+            ignore_missing_paths=True,
+            num_cpus=_READ_CPUS,
+            memory=READ_BYTES,
+            override_num_blocks=blocks,
+        )
+        threads = self.shape.threads_with(limit_bytes)
+        ends = self.plan.source, self.plan.target, self.plan.targets
+        assignment = Assignment(self.work, *ends, threads=threads, limit_bytes=limit_bytes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RayDeprecationWarning)  # of `max_task_retries`, which has no other place
+            return files.map_batches(
+                Actor,
+                fn_constructor_args=(assignment,),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(min_size=1, max_size=blocks),
+                num_cpus=_ACTOR_CPUS * threads,
+                memory=limit_bytes,
+                max_task_retries=_RETRIES,
+            )
 
     def _reason(self, task: StoredTask, needed_bytes: int) -> LichenError:
         """Why a task came back from nobody."""

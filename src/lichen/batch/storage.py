@@ -143,7 +143,8 @@ def _plan(places: list[Place], output: Place | None, naming: Naming, recursive: 
             ends.append(_Ends(place, target, info.size if info.is_file else None))
     existing = _existing(end.filesystem, list(files.values()), list(folders.values()), recursive)
     targets = Targets(naming, files, tuple(folders.items()))
-    return StoredPlan(places[0].filesystem, end.filesystem, targets, _tasks(ends, naming, existing), left_out)
+    tasks = _tasks(ends, naming, existing)
+    return StoredPlan(places[0].filesystem, end.filesystem, targets, tasks, left_out=left_out)
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,8 @@ def _tasks(ends: list[_Ends], naming: Naming, existing: Mapping[str, Any]) -> li
         seen.add(end.source.path)
         shown = end.source.shown, end.target.shown
         size = None if there is None else there.size
-        tasks.append(StoredTask(end.source.path, end.target.path, shown, end.size_bytes or 0, size, refusal))
+        paths = end.source.path, end.target.path
+        tasks.append(StoredTask(*paths, shown, end.size_bytes or 0, existing_bytes=size, refusal=refusal))
     return tasks
 
 

@@ -84,7 +84,7 @@ def run_files(
 ) -> None:
     """Work on them and say what becomes of them. Raises `UsageError`, `BadInput`, `ClusterError`, as `Manifest`."""
     cluster = files.cluster is not None
-    job = _on_cluster(files, codec, work, how) if cluster else _here(files, codec, work, how, shown.as_json)
+    job = _on_cluster(files, codec, work, how) if cluster else _here(files, codec, work, how, as_json=shown.as_json)
     with _manifest(None if shown.dry_run else files.manifest, how) as manifest:
         known: Known = (lambda _: None) if manifest is None else manifest.size_bytes
         rows = (lambda _: job.checked(known)) if shown.dry_run else (lambda stop: job.rows(stop, known))
@@ -148,7 +148,7 @@ def _on_cluster(
     address, output = check_address(str(files.cluster)), None if files.output is None else given_as(files.output)
     plan = plan_stored([given_as(path) for path in files.inputs], output, files.naming, files.recursive)
     _say_what_is_found(files, plan.left_out, [PurePath(task.target) for task in plan.tasks])
-    job = StoredJob(plan, codec, work, how, address)
+    job = StoredJob(plan, codec, work, how, address=address)
     return _Job(len(plan.tasks), job.rows, job.checked)
 
 

@@ -77,7 +77,11 @@ def evidence(kodak: str, weights: Path, folder: Path) -> None:
     command("lichen", "inspect", *pair, kodak, "-o", str(folder / "evidence.png"))
     with Image.open(folder / "evidence.png") as drawn:
         height = round(drawn.height * EVIDENCE_WIDTH / drawn.width)
-        save("evidence.jpg", drawn.convert("RGB").resize((EVIDENCE_WIDTH, height), Image.Resampling.LANCZOS), 85)
+        save(
+            "experiments/correlation-loss.jpg",
+            drawn.convert("RGB").resize((EVIDENCE_WIDTH, height), Image.Resampling.LANCZOS),
+            85,
+        )
 
 
 def main() -> None:

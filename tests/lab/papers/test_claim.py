@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
 
 from lichen.codec import Codec
 from lichen.image.picture import Picture
@@ -17,7 +19,8 @@ from lichen.lab.models.zoo import row
 from lichen.lab.papers.claim import Question, numbers
 from tests.small import scene, small_checkpoint
 
-TABLE = Path(__file__).parents[3] / "scripts/claim_table.py"
+ROOT = Path(__file__).parents[3]
+TABLE = ROOT / "scripts/claim_table.py"
 PRIORS = ["hyperprior", "own-channel-means", "own-channel", "all-channels"]
 
 
@@ -87,3 +90,41 @@ def test_the_table_takes_the_means_of_pairs_and_their_intervals(measured, tmp_pa
     for name in ("J, files", "R"):
         assert found["pooled"][name] == pytest.approx((2.0, 4.3027 / math.sqrt(3)), rel=1e-4)
     assert found["pooled"]["PSNR, dB"] == pytest.approx((0, 0), abs=1e-9)
+
+
+def share_and_entropy(sigma: float) -> tuple[float, float]:
+    """Of a Gaussian of this deviation, rounded: the squared correlation with what was rounded; bits."""
+    symbols = np.arange(-60, 61)
+    low, high = (symbols - 0.5) / sigma, (symbols + 0.5) / sigma
+    mass = norm.cdf(high) - norm.cdf(low)
+    product = (symbols * sigma * (norm.pdf(low) - norm.pdf(high))).sum()
+    filled = mass[mass > 0]
+    return product**2 / (sigma**2 * (symbols**2 * mass).sum()), -(filled * np.log2(filled)).sum()
+
+
+def test_the_bound_of_the_page():
+    """And that a Gaussian field of small correlations costs sum of rho^2 / (4 ln 2) bits less."""
+
+    def ratio(sigma: float) -> float:
+        share, bits = share_and_entropy(sigma)
+        return share**2 / bits
+
+    found = minimize_scalar(lambda sigma: -ratio(sigma), bounds=(0.2, 3), method="bounded")
+    assert (found.x, -found.fun) == (pytest.approx(0.57, abs=0.005), pytest.approx(0.452, abs=0.0005))
+    saved = 8 * (0.0454**2 - 0.0107**2) / (4 * math.log(2))
+    assert saved == pytest.approx(0.0056, abs=5e-5) and -found.fun * saved == pytest.approx(0.0025, abs=5e-5)
+    assert -found.fun * 8 * 0.27**2 / (4 * math.log(2)) == pytest.approx(0.095, abs=0.001)
+    angles = np.linspace(0, 2 * np.pi, 4096, endpoint=False)
+    spectrum = 1 + 2 * 0.05 * np.cos(angles)  # two neighbours on a line
+    assert -0.5 * np.log2(spectrum).mean() == pytest.approx(2 * 0.05**2 / (4 * math.log(2)), rel=0.02)
+
+
+def test_the_page_says_what_was_measured():
+    page = (ROOT / "docs/evidence.md").read_text()
+    kodak = json.loads((ROOT / "results/claim/plain-1-step-8175.json").read_text())["sets"]["kodak"]
+    gap, latents, files = kodak["gap"], kodak["latents"], kodak["files"]
+    own, scale, every = (100 * gap[name] for name in PRIORS[1:])
+    assert f"g = {own:.1f} % with" in page and f"{scale:.1f} % for mean and scale, {every:.1f} %" in page
+    assert f"map is {latents['off_centre_normalised']:.3f}" in page
+    assert f"bits, is {latents['rate_weighted_rho']:.2f}" in page
+    assert f"{files['bpp']:.3f} bpp and {files['psnr_db']:.2f} dB, of which z has {files['bpp_z']:.3f}" in page

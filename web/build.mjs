@@ -27,6 +27,8 @@ const { metafile } = await build({
     lichen: "src/index.ts",
     upgrade: "src/upgrade.ts",
     "lichen-worker": "src/worker.ts",
+    "lichen-encode": "src/encode.ts",
+    "lichen-encoder-worker": "src/encoder_worker.ts",
     "lichen-node": "src/node.ts",
     viewer: "src/page/viewer.ts",
   },

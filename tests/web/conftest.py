@@ -120,8 +120,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def served(site: Site) -> Iterator[str]:
-    """The site, and all golden files as its pictures, by a server of this machine."""
+def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A blank page of the site, which has all golden files, by a server of this machine."""
+    blank = tmp_path_factory.mktemp("blank") / "blank.html"
+    blank.write_text("<!doctype html><title>blank</title>")
     pictures = {f"golden/{path.relative_to(GOLDEN).as_posix()}": path for path in GOLDEN.rglob("*.lic")}
-    with serving(serve(replace(site, files=site.files | pictures), 0)) as address:
-        yield address
+    with serving(serve(replace(site, files=site.files | pictures | {blank.name: blank}), 0)) as address:
+        yield f"{address}{blank.name}"

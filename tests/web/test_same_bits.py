@@ -53,7 +53,7 @@ def test_golden_files_in_node(in_node):
 
 def test_files_of_models_without_graphs_are_refused(in_node):
     found = in_node.outcomes([(GOLDEN / name).read_bytes() for name in OTHERS])
-    assert len(found) == len(OTHERS) and {one["error"] for one in found} == {"UnknownWeights"}
+    assert len(found) == len(OTHERS) and {one["error"] for one in found} == {"UnknownWeights", "UnsupportedFile"}
 
 
 def test_files_of_the_shipped_weights_in_node(in_node, codec, pictures):
@@ -72,7 +72,7 @@ CHROMIUM = """async ([names, threads]) => {
 @pytest.mark.parametrize("threads", [1, 4])
 def test_golden_files_in_chromium(browser, served, threads):
     tab = browser.new_context().new_page()
-    tab.goto(f"{served}?local")
+    tab.goto(served)
     assert tab.evaluate("crossOriginIsolated")
     assert dict(tab.evaluate(CHROMIUM, [DECODED, threads])) == {name: DIGESTS[name] for name in DECODED}
 
@@ -86,7 +86,7 @@ SAMPLES = """async (data) => {
 
 def test_pixels_in_chromium(browser, served, codec, pictures):
     tab = browser.new_context().new_page()
-    tab.goto(f"{served}?local")
+    tab.goto(served)
     for name in ("middle", "ms-ssim", "grey"):
         width, height, samples = tab.evaluate(SAMPLES, list(pictures[name]))
         wanted = np.asarray(codec.decode(pictures[name]).convert("RGBA")).astype(int)
@@ -112,7 +112,7 @@ def test_a_png_from_chromium_has_alpha_profile_and_metadata(browser, served, sam
     image.info = {"exif": exif.tobytes(), "xmp": b"<x>packet</x>"} | ({"icc_profile": profile} if profile else {})
     data = lichen.encode(image, quality=50)
     tab = browser.new_context().new_page()
-    tab.goto(f"{served}?local")
+    tab.goto(served)
     with Image.open(io.BytesIO(bytes(tab.evaluate(PNG, list(data))))) as png:
         png.load()
     wanted = lichen.decode(data)

@@ -1,19 +1,14 @@
-import * as ort from "onnxruntime-web/wasm";
-
 import { type Container, Kind, readContainer } from "./bitstream/container.js";
 import { FILTERED, GREY, type Header, hex } from "./bitstream/fields.js";
 import { RangeDecoder, readBlock } from "./coding/range_decoder.js";
 import { BadFile, PictureTooLarge } from "./errors.js";
 import { completed, type Picture } from "./picture.js";
-import { Assets, type ModelAssets, type Source } from "./runtime/assets.js";
-import { Graphs, type Manifest } from "./runtime/graphs.js";
-import { PostFilter } from "./runtime/post_filter.js";
-import { Plane, Tile, transformTiles } from "./runtime/tiles.js";
-import { type Coder, Walk } from "./runtime/walk.js";
-import { WeightsFile } from "./runtime/weights_file.js";
+import type { Source } from "./runtime/assets.js";
 import { rint } from "./runtime/fixed_point.js";
+import { LEVEL_STEPS, mapOf, type Model, Models } from "./runtime/models.js";
+import { Plane, Tile, transformTiles } from "./runtime/tiles.js";
+import type { Coder } from "./runtime/walk.js";
 
-const LEVEL_STEPS = 512;
 export const MAX_PIXELS = 2 ** 26;
 
 /** What a file says of itself. `quality` is 0 ... 100, null where the site does not have its weights. */
@@ -39,29 +34,18 @@ export interface Latents {
   coefficients: Float64Array | undefined;
 }
 
-interface Model {
-  manifest: Manifest;
-  weights: WeightsFile;
-  graphs: Graphs;
-  walk: Walk;
-  filter: PostFilter | undefined;
-}
-
 /** Decodes files with the weights of a site. Pictures are decoded one after the other. */
 export class Engine {
-  private readonly assets: Assets;
-  private readonly loaded = new Map<string, Promise<Model>>();
+  private readonly models: Models;
 
   constructor(source: Source, threads: number) {
-    this.assets = new Assets(source);
-    ort.env.wasm.numThreads = threads;
+    this.models = new Models(source, threads);
   }
 
   /** Facts of a file; its latents are not read. Throws `BadFile`. */
   async info(data: Uint8Array): Promise<Info> {
     const { header, sections } = readContainer(data);
-    const { models } = await this.assets.models();
-    const entry = models.find((one) => one.hash === header.weights);
+    const entry = (await this.models.entries()).find((one) => one.hash === header.weights);
     const top = entry && (entry.rates - 1) * LEVEL_STEPS;
     const named = { [Kind.ICC]: "icc", [Kind.ALPHA]: "alpha", [Kind.EXIF]: "exif", [Kind.XMP]: "xmp" };
     const extras = Object.entries(named).filter(([kind]) => sections.has(Number(kind)));
@@ -84,9 +68,9 @@ export class Engine {
 
   /** Fetch and load the first model of the site. Throws `BadAssets`. */
   async prepare(): Promise<void> {
-    const { models } = await this.assets.models();
-    if (models.length === 0) return;
-    const { graphs, manifest, filter } = await this.model(await this.assets.model(models[0].hash, models[0].model));
+    const [first] = await this.models.entries();
+    if (!first) return;
+    const { graphs, manifest, filter } = await this.models.named(first.hash, first.model);
     const steps = manifest.steps.map((_, step) => `predict${step}`);
     await graphs.load(["hyper_synthesis", ...steps, "synthesis", ...(filter ? ["post_filter"] : [])]);
   }
@@ -108,39 +92,13 @@ export class Engine {
 
   private async opened({ header, groups }: Container, maxPixels: number): Promise<Model> {
     checkSize(header.width, header.height, maxPixels);
-    const model = await this.model(await this.assets.model(header.weights, header.model));
+    const model = await this.models.named(header.weights, header.model);
     if (header.level > (model.weights.rates - 1) * LEVEL_STEPS) {
       throw new BadFile("the file's quality is beyond its model's: the file is damaged; get it anew");
     }
     if (groups.length > 0)
       throw new BadFile("its latents are not in the sections of their model: the file is damaged; get it anew");
     return model;
-  }
-
-  private model(assets: ModelAssets): Promise<Model> {
-    const { hash } = assets.entry;
-    let found = this.loaded.get(hash);
-    if (!found) {
-      found = this.load(assets);
-      this.loaded.set(hash, found);
-      found.catch(() => this.loaded.delete(hash));
-    }
-    return found;
-  }
-
-  private async load(assets: ModelAssets): Promise<Model> {
-    const [manifest, data, tables] = await Promise.all([assets.manifest(), assets.weights(), this.assets.tables()]);
-    const weights = new WeightsFile(data);
-    const graphs = new Graphs(assets, manifest, weights);
-    const walk = new Walk(manifest, weights, graphs, tables);
-    const side = manifest.post_filter_side;
-    return {
-      manifest,
-      weights,
-      graphs,
-      walk,
-      filter: side ? new PostFilter(weights, graphs, tables, side) : undefined,
-    };
   }
 
   private async read(model: Model, { header, sections }: Container): Promise<Latents> {
@@ -186,10 +144,6 @@ function checkSize(width: number, height: number, most: number): void {
   const computed = Math.ceil(width / 64) * Math.ceil(height / 64) * 64 ** 2;
   if (width * height <= most && computed <= 2 * most + 64 ** 3) return;
   throw new PictureTooLarge(`${width} x ${height} is beyond the limit of ${most} pixels; raise maxPixels`);
-}
-
-function mapOf({ hyper_stride: stride }: Manifest, height: number, width: number): Tile {
-  return new Tile(0, 0, Math.ceil(height / stride), Math.ceil(width / stride));
 }
 
 /** Put a tile's pixels, clamped and rounded, into the picture's RGBA samples. */

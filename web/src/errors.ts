@@ -43,9 +43,14 @@ export class OutOfMemory extends LichenError {
   override name = "OutOfMemory";
 }
 
+/** This browser's sums are not exact, so that its latents would not be everyone's. */
+export class InexactEngine extends LichenError {
+  override name = "InexactEngine";
+}
+
 const KINDS = [
   ...[LichenError, UsageError, BadFile, TruncatedFile, UnsupportedFile],
-  ...[PictureTooLarge, UnknownWeights, BadAssets, OutOfMemory],
+  ...[PictureTooLarge, UnknownWeights, BadAssets, OutOfMemory, InexactEngine],
 ];
 
 /** An error of ours again, from the name and the message that came out of a worker. */

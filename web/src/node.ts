@@ -1,14 +1,15 @@
 /** In Node: the same decoder in the calling thread, with files of a folder. */
 import { readFile } from "node:fs/promises";
 
-import { type Info, Engine, MAX_PIXELS } from "./engine.js";
+import { Encoder, type Samples } from "./encoder.js";
+import { Engine, type Info, MAX_PIXELS } from "./engine.js";
 import { BadAssets } from "./errors.js";
 import type { Picture } from "./picture.js";
 import type { Asset, Source } from "./runtime/assets.js";
 
 export * from "./errors.js";
 export { toPng } from "./picture.js";
-export type { Info, Picture };
+export type { Info, Picture, Samples };
 
 class FolderSource implements Source {
   constructor(private readonly base: URL) {}
@@ -31,6 +32,11 @@ class FolderSource implements Source {
 /** A decoder with the files of a folder (a URL that ends with a slash; the package's own without one). */
 export function open(folder: URL | string = new URL("./", import.meta.url)): Engine {
   return new Engine(new FolderSource(new URL(folder)), 1); // ONNX Runtime's WebAssembly has one thread in Node
+}
+
+/** An encoder with the first weights of a folder. */
+export function openEncoder(folder: URL | string = new URL("./", import.meta.url)): Encoder {
+  return new Encoder(new FolderSource(new URL(folder)), 1);
 }
 
 let own: Engine | undefined;

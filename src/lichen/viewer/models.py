@@ -1,4 +1,4 @@
-"""What a browser needs to decode: weights, their graphs and the frozen tables, by an index with their hashes."""
+"""What a browser needs to code: weights, their graphs and the frozen tables, by an index with their hashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lichen.runtime.weights_file import WeightsFile, read_weights, tune_of
 
 INDEX, FORMAT = "models.json", 1
 _TABLES = {"gaussian": "gaussian_tables.npz", "logistic": "logistic_tables.npz", "scores": "scores.npz"}
-_ENCODING = {"analysis", "hyper_analysis"}  # graphs that only an encoder runs
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Models:
 
     @staticmethod
     def of(pairs: Iterable[tuple[WeightsFile, Bundle]]) -> Models:
-        """Weights with the graphs of their configs. Raises `BadCheckpoint` where they do not fit."""
+        """Weights with the graphs of their configs. Raises `BadCheckpoint` and `UsageError` where they do not fit."""
         files: dict[str, Path] = {}
         models: dict[str, dict[str, Any]] = {}
         for weights, bundle in pairs:
@@ -49,7 +48,9 @@ class Models:
 
 def _entry(files: dict[str, Path], weights: WeightsFile, bundle: Bundle) -> dict[str, Any]:
     name, folder = weights.hash.hex(), bundle.folder
-    graphs = sorted(set(bundle.manifest["weights"]) - _ENCODING)
+    graphs = sorted(bundle.manifest["weights"])
+    for graph in graphs:
+        bundle.graph(graph)  # checked against its manifest
     return {
         "hash": name,
         "model": bundle.manifest["id"],
@@ -63,6 +64,5 @@ def _entry(files: dict[str, Path], weights: WeightsFile, bundle: Bundle) -> dict
 
 
 def _asset(files: dict[str, Path], place: str, path: Path) -> dict[str, Any]:
-    files[place] = path
-    data = path.read_bytes()
+    files[place], data = path, path.read_bytes()
     return {"path": place, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}

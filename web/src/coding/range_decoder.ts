@@ -1,33 +1,29 @@
 import { BadFile } from "../errors.js";
+import { type Halves, multiply, scaleOf, WORD } from "./halves.js";
 import { ESCAPES, type Table, TOTAL } from "./tables.js";
 
-const WORD = 2 ** 32;
-
 /**
- * The range decoder of docs/format.md, 2.1. Numbers of 64 bits are two halves of 32 in doubles, exactly: `far` is
- * point - low, `width` the range. A quotient of doubles may be off by one, which only matters at an entry's border.
+ * The range decoder of docs/format.md, 2.1: `far` is point - low, `width` the range. A quotient of doubles may be off by
+ * one, which only matters at an entry's border.
  */
 export class RangeDecoder {
   private words: Uint32Array;
   private at = 2;
-  private farHigh: number;
-  private farLow: number;
-  private widthHigh = WORD - 1;
-  private widthLow = WORD - 1;
-  private productHigh = 0;
-  private productLow = 0;
+  private readonly far: Halves;
+  private readonly width: Halves = { high: WORD - 1, low: WORD - 1 };
+  private readonly product: Halves = { high: 0, low: 0 };
 
   constructor(payload: Uint8Array) {
     const padded = new Uint8Array(Math.ceil(payload.length / 4) * 4 + 8);
     padded.set(payload);
     this.words = new Uint32Array(padded.buffer);
-    [this.farHigh, this.farLow] = this.words;
+    this.far = { high: this.words[0], low: this.words[1] };
   }
 
   /** The next entry of a table. Throws `BadFile` where there is none. */
   entry(table: Table): number {
     const { starts, likeliest } = table;
-    const scale = this.scale();
+    const scale = scaleOf(this.width);
     const place = this.place(scale);
     let low = likeliest;
     if (place < starts[low] || place >= starts[low + 1]) {
@@ -44,19 +40,15 @@ export class RangeDecoder {
 
   /** One of 2^n equally likely numbers. */
   bits(count: number): number {
-    const scale = this.scale();
+    const scale = scaleOf(this.width);
     const each = 2 ** (24 - count);
     const found = Math.floor(this.place(scale) / each);
     this.take(scale, found * each, each);
     return found;
   }
 
-  private scale(): number {
-    return this.widthHigh * 256 + Math.floor(this.widthLow / TOTAL);
-  }
-
   private place(scale: number): number {
-    let place = Math.floor((this.farHigh * WORD + this.farLow) / scale);
+    let place = Math.floor((this.far.high * WORD + this.far.low) / scale);
     if (place > TOTAL) place = TOTAL;
     if (!this.reaches(scale, place)) place--;
     else if (this.reaches(scale, place + 1)) place++;
@@ -64,38 +56,27 @@ export class RangeDecoder {
     return place;
   }
 
-  /** scale < 2^40 times number <= 2^24, in halves. */
-  private multiply(scale: number, number: number): void {
-    const scaleLow = scale % TOTAL;
-    const up = ((scale - scaleLow) / TOTAL) * number;
-    const upLow = up % 256;
-    const low = number * scaleLow + upLow * TOTAL;
-    this.productLow = low % WORD;
-    this.productHigh = (up - upLow) / 256 + (low - this.productLow) / WORD;
-  }
-
   private reaches(scale: number, place: number): boolean {
-    this.multiply(scale, place);
-    return this.farHigh > this.productHigh || (this.farHigh === this.productHigh && this.farLow >= this.productLow);
+    const { far, product } = this;
+    multiply(scale, place, product);
+    return far.high > product.high || (far.high === product.high && far.low >= product.low);
   }
 
   private take(scale: number, start: number, frequency: number): void {
-    this.multiply(scale, start);
-    this.farLow -= this.productLow;
-    this.farHigh -= this.productHigh;
-    if (this.farLow < 0) {
-      this.farLow += WORD;
-      this.farHigh--;
+    const { far, width, product } = this;
+    multiply(scale, start, product);
+    far.low -= product.low;
+    far.high -= product.high;
+    if (far.low < 0) {
+      far.low += WORD;
+      far.high--;
     }
-    this.multiply(scale, frequency);
-    this.widthHigh = this.productHigh;
-    this.widthLow = this.productLow;
-    if (this.widthHigh === 0) {
-      this.widthHigh = this.widthLow;
-      this.widthLow = 0;
-      this.farHigh = this.farLow;
-      this.farLow = this.at < this.words.length ? this.words[this.at++] : 0;
-    }
+    multiply(scale, frequency, width);
+    if (width.high > 0) return;
+    width.high = width.low;
+    width.low = 0;
+    far.high = far.low;
+    far.low = this.at < this.words.length ? this.words[this.at++] : 0;
   }
 }
 

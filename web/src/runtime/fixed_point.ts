@@ -2,7 +2,7 @@
 
 const GRID = 2 ** 12;
 const MAGIC = 1.5 * 2 ** 52;
-const FLOAT32_MAX = 1024 - 2 ** -12;
+export const FLOAT32_MAX = 1024 - 2 ** -12;
 const FLOAT64_MAX = 2048 - 2 ** -12;
 const FLOAT32_ROUNDER = 1.5 * 2 ** 11;
 const WEIGHT_BITS = 9;

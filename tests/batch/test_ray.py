@@ -19,6 +19,7 @@ from tests.small import scene
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's modules, when they are loaded
 PATIENCE = 300  # seconds
+ROOT = Path(__file__).parents[2]
 
 
 def lichen(*arguments: str, code: int = 0, environment: dict[str, str] | None = None) -> str:
@@ -248,12 +249,13 @@ def test_a_large_picture_gets_an_actor_of_its_own(start, pictures):
 
 
 @pytest.mark.slow
-def test_what_ends_its_actor_ends_nothing_else(start, pictures):
+def test_what_ends_its_actor_ends_nothing_else(start, pictures, monkeypatch):
     """A picture whose actor ends each time is a failed row, and those of its block are done."""
     from lichen.batch.manifest import read_manifest as read
     from lichen.batch.ray import encode_files
     from tests.batch.deadly import work_that_kills
 
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src")]))
     cluster = start(4 * 10**9)
     rows = list(encode_files("in", "ray", address=cluster.address, manifest=Path("rows.jsonl"), codec=work_that_kills))
     failed = {row.source: row.error_kind for row in rows if row.error}

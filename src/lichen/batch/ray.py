@@ -197,7 +197,7 @@ class _Run:
         from ray.data import DataContext
 
         blocks = min(len(paths), max(-(-len(paths) // block), _BLOCKS_FOR_EACH * self.shape.actors(limit_bytes)))
-        with DataContext.current(_context()):
+        with DataContext.current(_context(deaths=max(10, *(int(m.processors) for m in self.shape.machines)))):
             try:
                 done = self._dataset(paths, limit_bytes, blocks)
             except ValueError:  # none of the files is there any more
@@ -253,14 +253,17 @@ class _Run:
         return ClusterError("its actors were lost, each time; look at Ray's logs, at memory first")
 
 
-def _context() -> Any:
-    """Ray Data's settings for a job: nothing is printed, lost machines and files that cannot be read end nothing."""
+def _context(deaths: int) -> Any:
+    """Ray Data's settings for a job: nothing is printed, lost machines and files that cannot be read end nothing.
+
+    So many actors in turn may end when they begin, as all of a machine do that is lost: more is no chance.
+    """
     from ray.data import DataContext
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # their pictures are tried again, then they are failed rows
-    context.max_consecutive_actor_init_deaths = 100  # as many may begin on a machine when it is lost
+    context.max_consecutive_actor_init_deaths = deaths
     context.execution_no_progress_timeout_s = -1  # a large picture, or a wait for machines, may take long
     return context
 

@@ -42,7 +42,7 @@ class Place:
         try:
             filesystem, base = fs.FileSystem.from_uri(f"{scheme}://{root}")
         except pyarrow.ArrowInvalid:
-            filesystem, base = _by_fsspec(scheme, root, given)
+            return _by_fsspec(given)
         return Place(filesystem, f"{base.rstrip('/')}/{inner}".rstrip("/"), given.rstrip("/"))
 
     def within(self, inner: str) -> Place:
@@ -54,15 +54,15 @@ class Place:
         return Place(self.filesystem, _with_name(self.path, name), _with_name(self.shown, name))
 
 
-def _by_fsspec(scheme: str, root: str, given: str) -> tuple[FileSystem, str]:
+def _by_fsspec(given: str) -> Place:
     import fsspec
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     try:
-        filesystem, base = fsspec.core.url_to_fs(f"{scheme}://{root}")
+        filesystem, path = fsspec.core.url_to_fs(given)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{given}: this kind of storage is not known ({error})") from error
-    return PyFileSystem(FSSpecHandler(filesystem)), base
+    return Place(PyFileSystem(FSSpecHandler(filesystem)), path.rstrip("/"), given.rstrip("/"))
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,16 @@ class Targets:
     folders: tuple[tuple[str, str], ...]
 
     def of(self, source: str) -> str:
-        """The path of the result of a path. Raises `KeyError` for a path of none of the folders."""
-        if source in self.files:
-            return self.files[source]
+        """The path of the result of a path. Raises `KeyError` for a path that is none of theirs."""
+        found = self.by_folder(source)
+        return self.files[source] if source in self.files or found is None else found
+
+    def by_folder(self, source: str) -> str | None:
+        """The path that it has by the first of the folders that it is in; None where it is in none."""
         for folder, target in self.folders:
             if source.startswith(f"{folder}/"):
                 return _renamed(target + source[len(folder) :], self.naming)
-        raise KeyError(source)
+        return None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _plan(places: list[Place], output: Place | None, naming: Naming, recursive: 
     end = output or places[0]
     into_folder = len(places) > 1 or (output is not None and _is_folder(end.filesystem.get_file_info(end.path)))
     left_out, ends = Counter[str](), list[_Ends]()
-    files, folders = dict[str, str](), dict[str, str]()
+    folders = dict[str, str]()
     for place, info in zip(places, infos, strict=True):
         if _is_folder(info):
             base = output or place
@@ -138,13 +141,21 @@ def _plan(places: list[Place], output: Place | None, naming: Naming, recursive: 
             for inner, size in _members(place, naming, recursive, left_out):
                 ends.append(_Ends(place.within(inner), base.within(_renamed(inner, naming)), size))
         else:
-            target = _target(place, output, naming, into_folder)
-            files[place.path] = target.path
-            ends.append(_Ends(place, target, info.size if info.is_file else None))
-    existing = _existing(end.filesystem, list(files.values()), list(folders.values()), recursive)
-    targets = Targets(naming, files, tuple(folders.items()))
+            ends.append(_Ends(place, _target(place, output, naming, into_folder), info.size if info.is_file else None))
+    targets = _targets(ends, folders, naming)
+    existing = _existing(end.filesystem, list(targets.files.values()), list(folders.values()), recursive)
     tasks = _tasks(ends, naming, existing)
     return StoredPlan(places[0].filesystem, end.filesystem, targets, tasks, left_out=left_out)
+
+
+def _targets(ends: list[_Ends], folders: dict[str, str], naming: Naming) -> Targets:
+    """The rule by folders, and those that it does not give: files named one by one, or in folders within folders."""
+    rule, files, seen = Targets(naming, {}, tuple(folders.items())), dict[str, str](), set[str]()
+    for end in ends:
+        if end.source.path not in seen and rule.by_folder(end.source.path) != end.target.path:
+            files[end.source.path] = end.target.path
+        seen.add(end.source.path)
+    return Targets(naming, files, rule.folders)
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,7 @@ def main() -> None:
 def with_address(arguments: list[str]) -> list[str]:
     """`--ray` without an address becomes `--ray=local`: an option of Typer's always has a value, or never."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    following = [*arguments[1:end], ""]
-    pairs = zip(arguments[:end], following, strict=True)
+    pairs = zip(arguments[:end], [*arguments[1:end], ""], strict=False)
     completed = [f"--ray={LOCAL}" if a == "--ray" and not is_address(b) else a for a, b in pairs]
     return completed + arguments[end:]
 

@@ -128,3 +128,18 @@ def test_the_page_says_what_was_measured():
     assert f"map is {latents['off_centre_normalised']:.3f}" in page
     assert f"bits, is {latents['rate_weighted_rho']:.2f}" in page
     assert f"{files['bpp']:.3f} bpp and {files['psnr_db']:.2f} dB, of which z has {files['bpp_z']:.3f}" in page
+
+
+def test_the_page_says_which_channels_are_correlated():
+    page = (ROOT / "docs/evidence.md").read_text().replace("\n", " ")
+    seen = json.loads((ROOT / "results/claim/plain-1-step-8175-inspect.json").read_text())
+    (model,) = seen if isinstance(seen, list) else [seen]
+    rates = np.array(model["channel_bpp"])
+    maps = np.abs(np.array(model["channel_rho_maps"])).reshape(len(rates), 9)
+    rho = np.delete(maps, 4, axis=1).mean(axis=1)
+    coded, weighed = rates > 1e-3, rates * rho
+    three = np.argsort(weighed)[-3:]
+    assert f"Of {len(rates)} channels {coded.sum()} cost bits" in page and rates[~coded].sum() < 1e-6
+    assert f" of {rho[three].min():.1f} to {rho[three].max():.1f}" in page
+    shares = rates[three].sum() / rates.sum(), weighed[three].sum() / weighed.sum()
+    assert f"{100 * shares[0]:.0f} % of the bits and {100 * shares[1]:.0f} % of that mean" in page

@@ -19,7 +19,10 @@ import argparse
 import contextlib
 import copy
 import itertools
+import os
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +53,8 @@ from lichen.runtime.tiles import PriorHalos, PriorTiling, Tile, coding_tiles
 from lichen.runtime.weights import find_by_name, find_tuned
 from tests.small import scene, small_checkpoint
 
+WAITING = "OMP_WAIT_POLICY"
+PASSIVE = {WAITING: "passive"}
 PAIRS_MIN = 500
 COST_MAX = 0.001  # of a file, by which fixed point may be larger than float parameters would make it
 SMALL_TILE = 2  # hyper-latents, so that small pictures have several
@@ -299,8 +304,10 @@ def run(cases: Sequence[Case]) -> tuple[list[tuple[str, int, int]], list[str]]:
     """A row of the table for each case, and all that differed."""
     rows, wrong = [], []
     for case in cases:
+        begun = time.monotonic()
         pairs, differing = compare(case, every=case.name.startswith("lichen"))
         rows.append((case.name, pairs, len(differing)))
+        print(*rows[-1], f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         wrong += differing
     return rows, wrong
 
@@ -310,6 +317,8 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--pictures", type=int, default=4)
     args = parser.parse_args()
+    if WAITING not in os.environ:  # is read when PyTorch is loaded: seven threads that spin on two cores take minutes
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.same_bits", *sys.argv[1:]], os.environ | PASSIVE)
     shipped, before = TorchEngine.load(find_by_name("lichen"), torch.device("cpu")), tiles.CODING_SIDE
     cost = fixed_point_cost(shipped, args.kodak, args.pictures) if args.kodak else []
     tiles.CODING_SIDE = SMALL_TILE

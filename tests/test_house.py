@@ -20,7 +20,7 @@ ROOMS = {
     "image": "bitstream",
     "coding": "",
     "runtime": "bitstream coding image.files options",
-    "batch": "codec image metrics options runtime.memory runtime.threads",
+    "batch": "bitstream codec image metrics options runtime.memory runtime.threads",
     "viewer": "coding image.files runtime",
     "cli": "batch codec image inputs metrics options runtime viewer lab",
     "lab.transforms": "",

@@ -15,7 +15,7 @@ from lichen.batch.budget import MemoryBudget, choose_workers
 from lichen.batch.tasks import Task
 from lichen.errors import BadInput
 from lichen.runtime import memory
-from lichen.runtime.memory import PROGRAM_BYTES, machine_bytes
+from lichen.runtime.memory import machine_bytes, program_bytes
 
 PATIENCE = 30  # seconds
 
@@ -25,7 +25,7 @@ class Watch:
 
     def __init__(self, size_bytes: int) -> None:
         self.budget, self.held, self.most, self.lock = (
-            MemoryBudget(PROGRAM_BYTES + size_bytes),
+            MemoryBudget(program_bytes() + size_bytes),
             [],
             [],
             threading.Lock(),
@@ -75,7 +75,7 @@ def test_one_alone_needs_no_room():
 
 
 def test_a_failure_gives_its_room_back():
-    budget = MemoryBudget(PROGRAM_BYTES + 10)
+    budget = MemoryBudget(program_bytes() + 10)
     with pytest.raises(BadInput), budget.reserve(10):
         raise BadInput("no")
     with budget.reserve(10):
@@ -102,7 +102,7 @@ def test_threads_are_shared_by_as_many_as_fit(tmp_path, size, threads, expected)
     tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(7)]
     for i, task in enumerate(tasks[:-1]):  # the last is missing
         task.source.write_bytes(str(i).encode())
-    assert choose_workers(tasks, Needing(MemoryBudget(PROGRAM_BYTES + size)), threads) == expected
+    assert choose_workers(tasks, Needing(MemoryBudget(program_bytes() + size)), threads) == expected
     assert choose_workers(tasks[:1], Needing(MemoryBudget(0)), threads) == (1, threads)
 
 
@@ -111,7 +111,7 @@ def test_pipes_are_left_to_who_reads_them(tmp_path):
     tasks = [Task(tmp_path / f"{i}.png", tmp_path / f"{i}.lic") for i in range(2)]
     for task in tasks:
         os.mkfifo(task.source)
-    assert choose_workers(tasks, Needing(MemoryBudget(PROGRAM_BYTES + 1000)), 2) == (1, 2)
+    assert choose_workers(tasks, Needing(MemoryBudget(program_bytes() + 1000)), 2) == (1, 2)
 
 
 def test_the_memory_of_this_machine(monkeypatch, tmp_path):
@@ -119,8 +119,8 @@ def test_the_memory_of_this_machine(monkeypatch, tmp_path):
         pytest.skip("this system does not say")
     have = machine_bytes()
     assert have > 10**8
-    assert MemoryBudget.of(None).size_bytes == have // 2 - PROGRAM_BYTES
-    assert MemoryBudget.of(10**9).size_bytes == 10**9 - PROGRAM_BYTES
+    assert MemoryBudget.of(None).size_bytes == have // 2 - program_bytes()
+    assert MemoryBudget.of(10**9).size_bytes == 10**9 - program_bytes()
     (tmp_path / "limit").write_text("12345678\n")
     (tmp_path / "none").write_text("max\n")
     monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (tmp_path / "none", tmp_path / "absent", tmp_path / "limit"))

@@ -13,7 +13,7 @@ from lichen.batch.runner import run
 from lichen.batch.tasks import Task
 from lichen.codec import Codec
 from lichen.options import DecodeOptions, EncodeOptions
-from lichen.runtime.memory import PROGRAM_BYTES
+from lichen.runtime.memory import program_bytes
 from tests.small import scene
 
 
@@ -35,10 +35,10 @@ def test_pictures_take_their_room(tmp_path, monkeypatch, command):
 
     if command == "encode":
         work.Encode(codec, Noting(0), EncodeOptions())(Task(Path("a.png"), Path("out.lic")))
-        assert taken == [(codec.memory_to_encode_bytes(200, 100) - PROGRAM_BYTES, False), (0, False)]
+        assert taken == [(codec.memory_to_encode_bytes(200, 100) - program_bytes(), False), (0, False)]
         return
     work.Decode(codec, Noting(0), DecodeOptions(), ".png")(Task(Path("a.lic"), Path("out.png")))
-    assert taken == [(codec.memory_to_decode_bytes(Path("a.lic").read_bytes()) - PROGRAM_BYTES, False), (0, True)]
+    assert taken == [(codec.memory_to_decode_bytes(Path("a.lic").read_bytes()) - program_bytes(), False), (0, True)]
 
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
@@ -69,6 +69,6 @@ def test_a_head_is_enough_to_estimate_memory(tmp_path):
     (tmp_path / "head.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     (tmp_path / "head.lic").write_bytes(data[:30])
     encoding = work.Encode(codec, budget, EncodeOptions()).needed_bytes(tmp_path / "head.png")
-    assert encoding == codec.memory_to_encode_bytes(200, 100) - PROGRAM_BYTES
+    assert encoding == codec.memory_to_encode_bytes(200, 100) - program_bytes()
     decoding = work.Decode(codec, budget, DecodeOptions(), ".png").needed_bytes(tmp_path / "head.lic")
-    assert decoding == codec.open_file(data).memory_bytes - PROGRAM_BYTES
+    assert decoding == codec.open_file(data).memory_bytes - program_bytes()

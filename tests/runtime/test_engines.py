@@ -15,9 +15,12 @@ from lichen.errors import BadFile, UsageError
 from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.metrics import psnr_db
 from lichen.options import EngineName, FirstGroups, Tune
-from lichen.runtime import tiles
+from lichen.runtime import engines as engines_module
+from lichen.runtime import processor, tiles
+from lichen.runtime.engines import suited
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.onnx_engine import OnnxEngine
+from lichen.runtime.weights import find_by_name
 from tests.small import scene
 
 SIZES = [(1, 1), (64, 64), (130, 70), (257, 191)]
@@ -120,8 +123,57 @@ def test_what_graphs_cannot_do_the_lab_does():
 
 def test_weights_without_graphs_take_the_lab(tiny):
     assert isinstance(tiny.engine, TorchEngine)
-    with pytest.raises(UsageError, match="`engine` to torch"):
+    with pytest.raises(UsageError, match=r"no exported graphs .* leave `engine` out"):
         Codec(weights=tiny.engine.path, engine=EngineName.ONNX)
+
+
+@pytest.mark.parametrize(
+    ("installed", "fast", "loaded", "expected"),
+    [
+        (True, True, True, TorchEngine),
+        (True, True, False, OnnxEngine),
+        (True, False, True, OnnxEngine),
+        (False, True, True, OnnxEngine),
+    ],
+)
+def test_auto_takes_pytorch_where_it_is_faster_and_at_hand(monkeypatch, installed, fast, loaded, expected):
+    monkeypatch.setattr(engines_module, "has_lab", lambda: installed)
+    monkeypatch.setattr(engines_module, "native_bfloat16", lambda: fast)
+    path = find_by_name("lichen")
+    if not loaded:
+        monkeypatch.setattr(engines_module.sys, "modules", {k: v for k, v in sys.modules.items() if k != "torch"})
+    assert type(engines_module.load_engine(path, "cpu", EngineName.AUTO)) is expected
+    assert type(engines_module.load_engine(path, "cpu", EngineName.ONNX)) is OnnxEngine
+
+
+def test_a_job_takes_it_where_its_import_is_worth_it(monkeypatch):
+    seen = []
+    sizes = [3_000_000, 4_000_000, 2_000_000, 9_000_000]
+
+    def pixels():
+        for size in sizes:
+            seen.append(size)
+            yield size
+
+    monkeypatch.setattr(engines_module, "has_lab", lambda: True)
+    monkeypatch.setattr(engines_module, "native_bfloat16", lambda: True)
+    assert suited(EngineName.AUTO, "cpu", pixels(), 8_000_000) is EngineName.TORCH
+    assert seen == sizes[:3]
+    assert suited(EngineName.AUTO, "cpu", iter(sizes[:2]), 8_000_000) is EngineName.AUTO
+    assert suited(EngineName.ONNX, "cpu", iter(sizes), 1) is EngineName.ONNX
+    assert suited(EngineName.AUTO, "cuda", iter(sizes), 1) is EngineName.AUTO
+    monkeypatch.setattr(engines_module, "native_bfloat16", lambda: False)
+    assert suited(EngineName.AUTO, "cpu", iter(sizes), 1) is EngineName.AUTO
+
+
+def test_bfloat16_is_known_by_what_the_system_says(tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    for text, expected in (("flags\t: avx2 avx512_bf16 gfni", True), ("flags\t: avx2 avx512f", False), (None, False)):
+        info.unlink(missing_ok=True)
+        if text is not None:
+            info.write_text(text)
+        monkeypatch.setattr(processor, "_INFO", info)
+        assert processor.native_bfloat16.__wrapped__() is expected
 
 
 def test_a_damaged_payload_is_an_error_of_ours():

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lichen.errors import LichenError
-from lichen.runtime.memory import PROGRAM_BYTES, machine_bytes
+from lichen.runtime.memory import machine_bytes, program_bytes
 
 if TYPE_CHECKING:
     from lichen.batch.tasks import Task
@@ -24,13 +24,13 @@ class MemoryBudget:
     """
 
     def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = max(size_bytes - PROGRAM_BYTES, 0)
+        self.size_bytes = max(size_bytes - program_bytes(), 0)
         self._taken, self._pictures = 0, 0
         self._door, self._freed = threading.Lock(), threading.Condition()
 
     def __reduce__(self) -> tuple[type[MemoryBudget], tuple[int]]:
         """A copy in another process is one of its own, of the same size."""
-        return MemoryBudget, (self.size_bytes + PROGRAM_BYTES,)
+        return MemoryBudget, (self.size_bytes + program_bytes(),)
 
     @staticmethod
     def of(max_memory_bytes: int | None) -> MemoryBudget:

@@ -26,7 +26,7 @@ from lichen.batch.work import Decode, Encode, Work
 from lichen.codec import Codec
 from lichen.errors import BadInput, ClusterError, LichenError, OutOfMemory, OutputExists
 from lichen.options import DecodeOptions, EncodeOptions
-from lichen.runtime.memory import PROGRAM_BYTES, typed_memory_errors
+from lichen.runtime.memory import program_bytes, typed_memory_errors
 from lichen.runtime.threads import set_threads
 
 if TYPE_CHECKING:
@@ -337,6 +337,6 @@ class Actor:
     def _needed_bytes(self, data: bytes) -> int:
         """The memory of the whole actor for a file; 0 where its head says nothing: converting it says why."""
         try:
-            return self._work.needed_bytes(data) + PROGRAM_BYTES + _ACTOR_BYTES + len(data)
+            return self._work.needed_bytes(data) + program_bytes() + _ACTOR_BYTES + len(data)
         except LichenError:
             return 0

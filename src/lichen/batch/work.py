@@ -13,6 +13,7 @@ from PIL import Image
 
 from lichen.batch.budget import MemoryBudget
 from lichen.batch.tasks import STANDARD, Done, Task, check_ends, is_stream
+from lichen.bitstream.fields import Cursor, read_header
 from lichen.codec import Codec, OpenFile
 from lichen.errors import OutputError
 from lichen.image.files import read_whole, write_atomically
@@ -20,7 +21,7 @@ from lichen.image.picture import Picture, grey_of, open_picture, picture_size, t
 from lichen.image.rendering import JPEG_QUALITY, render
 from lichen.metrics import psnr_db
 from lichen.options import DecodeOptions, EncodeOptions
-from lichen.runtime.memory import PROGRAM_BYTES
+from lichen.runtime.memory import program_bytes
 
 _HEAD_BYTES = 64  # of a .lic file: more than its header has
 Save = Callable[[bytes], None]
@@ -75,7 +76,7 @@ class Encode:
         """A picture's file as a .lic file. Raises as `Codec.encode`."""
         with self.budget.reserve(self.needed_bytes(data)):
             begun = time.perf_counter()
-            picture = open_picture(data, self.codec.max_pixels)
+            picture = open_picture(data, None)
             coded = self.codec.encode_picture(picture, self.options)
             measured = self._psnr_db(picture, coded) if self.measured else None
         save(coded)
@@ -87,7 +88,7 @@ class Encode:
     def needed_bytes(self, source: Path | bytes) -> int:
         """By what Pillow reads of a picture's head. Raises as `Codec.encode`."""
         refined = self.options.refine_steps > 0
-        return self.codec.memory_to_encode_bytes(*picture_size(source), refined) - PROGRAM_BYTES
+        return self.codec.memory_to_encode_bytes(*picture_size(source), refined) - program_bytes()
 
     def _psnr_db(self, picture: Picture, coded: bytes) -> float:
         seen = (picture.pixels, self.codec.decode_picture(coded).pixels)
@@ -111,7 +112,7 @@ class Decode:
     def convert(self, data: bytes, ending: str, save: Save) -> Converted:
         """A .lic file as a picture's. Raises as `Codec.decode`."""
         file = self.codec.open_file(data, self.options.first)
-        with self.budget.reserve(file.memory_bytes - PROGRAM_BYTES):
+        with self.budget.reserve(file.memory_bytes - program_bytes()):
             begun = time.perf_counter()
             image, said = self._decoded(file)
             rendered, notices = render(image, ending or self.ending, self.jpeg_quality)
@@ -120,12 +121,7 @@ class Decode:
 
     def needed_bytes(self, source: Path | bytes) -> int:
         """By a file's header, before its checksums are looked at. Raises as `Codec.decode`."""
-        if isinstance(source, bytes):
-            head = source[:_HEAD_BYTES]
-        else:
-            with source.open("rb") as file:
-                head = file.read(_HEAD_BYTES)
-        return self.codec.memory_to_decode_bytes(head) - PROGRAM_BYTES
+        return self.codec.memory_to_decode_bytes(_head(source)) - program_bytes()
 
     def _decoded(self, file: OpenFile) -> tuple[Image.Image, tuple[str, ...]]:
         """What was asked for, and what is to be said of it."""
@@ -133,6 +129,19 @@ class Decode:
             return file.thumbnail(), ()
         picture = file.picture(self.options.crop)
         return to_pil(picture), picture.notices
+
+
+def coded_size(source: Path) -> tuple[int, int]:
+    """Width and height in pixels of a .lic file, by its header. Raises `BadFile`, `UnsupportedFile`, `OSError`."""
+    header = read_header(Cursor(_head(source)))
+    return header.width, header.height
+
+
+def _head(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:_HEAD_BYTES]
+    with source.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def _from_file(work: Work, task: Task, force: bool) -> Done:

@@ -23,6 +23,7 @@ __all__ = ["app", "coding", "evaluation", "inspection", "main", "models", "repor
 
 def run() -> None:
     """`lichen` as a process: ends at once when all is done, instead of taking PyTorch down piece by piece."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # PyTorch's threads wait without spinning: others work too
     code: object = 0
     try:
         main()

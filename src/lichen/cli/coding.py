@@ -37,7 +37,7 @@ from lichen.cli.app import (
     parse_size,
     say,
 )
-from lichen.cli.files import Files, codec_of, job_options, run_files
+from lichen.cli.files import Files, codec_to_decode, codec_to_encode, job_options, run_files
 from lichen.cli.job import Shown
 from lichen.errors import BadInput, UsageError
 from lichen.options import Crop, DecodeOptions, EncodeOptions, EngineName, FirstGroups, Tune
@@ -123,7 +123,7 @@ def encode(
     targets = target_size, target_bpp, target_psnr
     encoder = _encoder(_encode_options(quality, targets, refine, filtered=not no_filter, strip=strip), force, psnr)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
-    codec = codec_of(model, weights, max_pixels, how, tune=tune, engine=engine)
+    codec = codec_to_encode(model, weights, max_pixels, how, tune=tune, engine=engine)
     files = Files(inputs, output, _naming().to_encode(keep_ending), recursive, cluster=ray, manifest=manifest)
     run_files(files, codec, encoder, how, shown=Shown(_encoded, quiet, as_json, dry_run))
 
@@ -217,7 +217,7 @@ def decode(
     ending = _ending(to)
     options = _decode_options(crop, groups, partial, zero_fill=zero_fill, thumbnail=thumbnail)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
-    codec = codec_of("lichen", weights, max_pixels, how, engine=engine)
+    codec = codec_to_decode(weights, max_pixels, how, engine)
     found = Files(inputs, output, _naming().to_decode(ending), recursive, cluster=ray, manifest=manifest)
     files, decoder = replace(found, check=_ending), _decoder(options, ending, force, jpeg_quality)
     run_files(files, codec, decoder, how, shown=Shown(_decoded, quiet, as_json, dry_run))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from threading import Event
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lichen.cli.app import given_as, parse_size, say
 from lichen.cli.job import Shown, tell_rows
-from lichen.errors import UsageError
+from lichen.errors import LichenError, UsageError
 from lichen.options import EngineName, Tune
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lichen.batch.manifest import Manifest
     from lichen.batch.rows import Row
     from lichen.batch.runner import JobOptions
-    from lichen.batch.tasks import Naming
+    from lichen.batch.tasks import Naming, Task
     from lichen.batch.work import Work
     from lichen.codec import Codec
 
@@ -36,18 +37,59 @@ def job_options(threads: int, device: str, max_memory: str | None, skip_existing
     return JobOptions(threads, device, memory_bytes, skip_existing, force=force)
 
 
-def codec_of(
-    model: str,
-    weights: Path | None,
-    max_pixels: int,
-    how: JobOptions,
-    tune: Tune = Tune.PSNR,
-    engine: EngineName = EngineName.AUTO,
-) -> Callable[[], Codec]:
-    """What loads the codec of a job, when that has begun."""
+@dataclass(frozen=True)
+class Loader:
+    """What loads the codec of a job, when that has begun: `make` by the name of an engine, which suits the work.
+
+    `size` reads the width and height of an input in pixels; so many of them in all are worth importing PyTorch.
+    """
+
+    make: Callable[[EngineName], Codec]
+    engine: EngineName
+    device: str
+    size: Callable[[Path], tuple[int, int]]
+    worth: int
+
+    def __call__(self) -> Codec:
+        return self.make(self.engine)
+
+    def of(self, tasks: Sequence[Task]) -> Codec:
+        """The codec for these pictures, by their heads."""
+        from lichen.runtime.engines import suited
+
+        return self.make(suited(self.engine, self.device, self._pixels(tasks), self.worth))
+
+    def _pixels(self, tasks: Sequence[Task]) -> Iterator[int]:
+        for task in tasks:
+            with contextlib.suppress(LichenError, OSError):  # what cannot be read is told of in its turn
+                if task.source.is_file():  # a pipe can be read once only
+                    yield math.prod(self.size(task.source))
+
+
+def codec_to_encode(
+    model: str, weights: Path | None, max_pixels: int, how: JobOptions, tune: Tune, engine: EngineName
+) -> Loader:
+    """What loads the codec of a job that encodes."""
+    from lichen.image.picture import picture_size
+    from lichen.runtime.engines import ENCODED_WORTH
+
+    make = functools.partial(_codec, model, weights, max_pixels, how, tune=tune)
+    return Loader(make, engine, how.device, picture_size, worth=ENCODED_WORTH)
+
+
+def codec_to_decode(weights: Path | None, max_pixels: int, how: JobOptions, engine: EngineName) -> Loader:
+    """What loads the codec of a job that decodes."""
+    from lichen.batch.work import coded_size
+    from lichen.runtime.engines import DECODED_WORTH
+
+    make = functools.partial(_codec, "lichen", weights, max_pixels, how, tune=Tune.PSNR)
+    return Loader(make, engine, how.device, coded_size, worth=DECODED_WORTH)
+
+
+def _codec(model: str, weights: Path | None, max_pixels: int, how: JobOptions, engine: EngineName, tune: Tune) -> Codec:
     from lichen.codec import Codec
 
-    return functools.partial(Codec, model, weights, how.device, max_pixels, how.memory_bytes, tune=tune, engine=engine)
+    return Codec(model, weights, how.device, max_pixels, max_memory_bytes=how.memory_bytes, tune=tune, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -77,7 +119,7 @@ class _Job:
 
 def run_files(
     files: Files,
-    codec: Callable[[], Codec],
+    codec: Loader,
     work: Callable[[Codec, MemoryBudget], Work],
     how: JobOptions,
     shown: Shown,
@@ -104,7 +146,7 @@ def _manifest(path: Path | None, how: JobOptions) -> Iterator[Manifest | None]:
 
 def _here(
     files: Files,
-    codec: Callable[[], Codec],
+    codec: Loader,
     work: Callable[[Codec, MemoryBudget], Work],
     how: JobOptions,
     as_json: bool,
@@ -124,7 +166,7 @@ def _here(
         raise UsageError("standard output takes the picture or --json, not both; give an `output`")
     return _Job(
         len(tasks),
-        lambda stop, _: map(Row.of, run_job(tasks, codec, work, how, stop=stop)),
+        lambda stop, _: map(Row.of, run_job(tasks, lambda: codec.of(tasks), work, how, stop=stop)),
         lambda _: map(Row.of, map(functools.partial(check, how=how), tasks)),
     )
 

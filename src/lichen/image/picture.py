@@ -83,14 +83,15 @@ def picture_size(source: Path | bytes) -> tuple[int, int]:
         return image.size
 
 
-def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read any file that Pillow, or an installed plugin of HEIF or JPEG XL, reads.
+def open_picture(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Picture:
+    """Read any file that Pillow, or an installed plugin of HEIF or JPEG XL, reads; None: its size was checked before.
 
     Raises `BadPicture` or `PictureTooLarge`, which name the file.
     """
     name = "standard input" if isinstance(source, bytes) else str(source)
     with reading(name), _opened(source) as image:
-        check_size(*image.size, max_pixels)
+        if max_pixels is not None:
+            check_size(*image.size, max_pixels)
         return _read(image, {})
 
 

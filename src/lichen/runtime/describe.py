@@ -8,9 +8,18 @@ from typing import Any
 
 from lichen.bitstream.container import Kind, read_container
 from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
+from lichen.coding.backend import VARIABLE, chosen
 from lichen.errors import BadInput
 from lichen.image.files import read_whole
-from lichen.runtime.engines import has_lab, has_onnx, info_of_weights, model_name
+from lichen.runtime.engines import (
+    DECODED_WORTH,
+    ENCODED_WORTH,
+    has_lab,
+    has_onnx,
+    info_of_weights,
+    model_name,
+    torch_is_faster,
+)
 from lichen.runtime.graphs import packaged
 
 
@@ -45,8 +54,15 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def describe_engines() -> dict[str, str]:
-    """What runs models on this machine: each engine's version or remedy, and the weights that it runs by itself."""
+    """What runs models on this machine: each engine's version or remedy, what `auto` takes, and the range coder."""
     graphs = ", ".join(bundle.folder.name for bundle in packaged())
     onnx = f"ONNX Runtime {version('onnxruntime')}: {graphs}" if has_onnx() else "missing: pip install onnxruntime"
     torch = f"PyTorch {version('torch')}: all models" if has_lab() else "missing: install the extra `lab`"
-    return {"onnx": onnx, "torch": torch}
+    large = f"torch for a folder or a large picture ({ENCODED_WORTH / 1e6:.0f} megapixels to encode, "
+    large += f"{DECODED_WORTH / 1e6:.0f} to decode, or PyTorch is imported already), as it has bfloat16; else onnx"
+    return {
+        "onnx": onnx,
+        "torch": torch,
+        "auto": large if torch_is_faster() else "onnx for models with graphs, else torch",
+        "range coder": f"{chosen().name} ({VARIABLE} forces constriction or python)",
+    }

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import itertools
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +22,15 @@ from lichen.options import EngineName, Tune
 from lichen.runtime.engine import Engine
 from lichen.runtime.graphs import packaged
 from lichen.runtime.memory import typed_memory_errors
+from lichen.runtime.processor import native_bfloat16
 from lichen.runtime.weights import find_by_hash, find_tuned
 from lichen.runtime.weights_file import WeightsInfo, weights_info
 
 if TYPE_CHECKING:
     from lichen.lab.models.checkpoint import Checkpoint
+
+# Pixels of a job from which on PyTorch saves more than the second that importing it costs (results/speed.json).
+ENCODED_WORTH, DECODED_WORTH = 8_000_000, 30_000_000
 
 
 class Engines:
@@ -76,17 +82,40 @@ def load_engine(path: Path, device: str, wanted: EngineName) -> Engine:
     """
     if wanted is EngineName.ONNX and device != "cpu":
         raise UsageError("exported graphs run on the CPU; leave out the device, or the engine")
-    if wanted is not EngineName.TORCH and device == "cpu" and has_onnx():
+    graphs_first = wanted is EngineName.ONNX or (wanted is EngineName.AUTO and not _torch_at_hand())
+    if graphs_first and device == "cpu" and has_onnx():
         from lichen.runtime.onnx_engine import OnnxEngine
 
         engine = OnnxEngine.load(path)
         if engine is not None:
             return engine
     if wanted is EngineName.ONNX:
-        missing = "no graphs of its config are in the box" if has_onnx() else "ONNX Runtime is not installed"
-        raise UsageError(f"{path}: {missing}; set `engine` to torch")
+        missing = "there are no exported graphs of this model's config" if has_onnx() else "ONNX Runtime is missing"
+        remedy = "leave `engine` out" if has_lab() else install_command("lab")
+        raise UsageError(f"{path}: {missing}, so only PyTorch runs it: {remedy}")
     found: Engine = lab("lichen.lab.engine.torch_engine").load(path, device)
     return found
+
+
+def torch_is_faster() -> bool:
+    """Whether models run faster with PyTorch: it is installed, and multiplies in bfloat16, which graphs do not."""
+    return has_lab() and native_bfloat16()
+
+
+def _torch_at_hand() -> bool:
+    """Whether PyTorch is faster, and costs no import any more."""
+    return "torch" in sys.modules and torch_is_faster()
+
+
+def suited(wanted: EngineName, device: str, pixels: Iterable[int], worth: int) -> EngineName:
+    """The engine for a job: PyTorch where it is faster and the pictures have so many pixels that it is worth importing.
+
+    `pixels` of each picture are counted only as far as it takes.
+    """
+    if wanted is not EngineName.AUTO or device != "cpu" or not torch_is_faster():
+        return wanted
+    enough = any(total >= worth for total in itertools.accumulate(pixels))
+    return EngineName.TORCH if enough else wanted
 
 
 def has_onnx() -> bool:

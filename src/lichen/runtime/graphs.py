@@ -161,6 +161,7 @@ class _Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others use the machine too
+        options.enable_cpu_mem_arena = False  # each session's would keep its peak
         options.log_severity_level = 3
         wanted = bundle.manifest["weights"][name]
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(fills.filled(*place)) for place in wanted.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from lichen.errors import OutOfMemory
 from lichen.runtime.tiles import TRANSFORM_SIDE
 
-PROGRAM_BYTES = 290_000_000  # Python and PyTorch
+_ONNX_BYTES, _TORCH_BYTES = 100_000_000, 290_000_000  # of the program: Python, and what runs models
 _COPIES = 4  # of the weights: as read, as floats, in fixed point, and what was freed between
 _MAPS = 5  # of the largest size that a transform holds at once, or leaves in pieces too small for the next
 _TILE_BYTES = 1_000_000_000  # of a transform's maps in one tile, without its halo
@@ -41,7 +42,7 @@ class MemoryEstimate:
         held = 3 + 8 + 2 * 4 * self.latents + 2 * self.latents  # pixels, Pillow's copy and the file, y, y_hat, features
         maps, walk = _MAPS * 4 * self.widest, 8 * 10 * self.latents  # maps that pass, for each pixel worked on
         passing = max(maps * transformed + walk * walked, _MAPS_KEPT**2 * maps * refined)
-        return round(PROGRAM_BYTES + _COPIES * self.weights_bytes + held * pixels + passing)
+        return round(program_bytes() + _COPIES * self.weights_bytes + held * pixels + passing)
 
     def transform_side(self, stride: int) -> int:
         """The side of the transforms' tiles, in hyper-latents: smaller for wide models, whatever the machine."""
@@ -51,6 +52,11 @@ class MemoryEstimate:
     def refinement_side(self, stride: int) -> int:
         """The side of the tiles in which latents are refined, which keep all maps for the gradient."""
         return max(_REFINED_MIN, self.transform_side(stride) // _MAPS_KEPT)
+
+
+def program_bytes() -> int:
+    """What the process takes before it works on a picture: more with PyTorch loaded, by whatever."""
+    return _TORCH_BYTES if "torch" in sys.modules else _ONNX_BYTES
 
 
 def machine_bytes() -> int | None:

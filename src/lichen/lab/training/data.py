@@ -156,7 +156,7 @@ class Crops:
     ) -> Crops:
         if not paths:
             raise BadData(f"{folder}: none of its {found} pictures can be read")
-        return Crops(fetch, np.cumsum(areas, dtype=np.int64), found - len(paths), device, paths)
+        return Crops(fetch, np.cumsum(areas, dtype=np.int64), found - len(paths), device, paths=paths)
 
     def batch(self, seed: int, step: int, indexes: Iterable[int], size: int) -> Tensor:
         """The step's crops of these indexes: (n, 3, size, size) float32 in [0, 1] on the device. Raises `BadData`."""

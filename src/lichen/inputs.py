@@ -30,13 +30,17 @@ def as_picture(given: AnyPicture, check_size: Callable[[int, int], object]) -> P
     """
     if isinstance(given, Image.Image):
         check_size(*given.size)
-        picture = from_pil(given)
-        for notice in picture.notices:
-            notify(notice)
-        return picture
-    picture = given if isinstance(given, Picture) else _converted(given)
+        return _told(from_pil(given))
+    picture = given if isinstance(given, Picture) else _told(_converted(given))
     height, width = picture.pixels.shape[:2]
     check_size(width, height)
+    return picture
+
+
+def _told(picture: Picture) -> Picture:
+    """The picture, after its notices."""
+    for notice in picture.notices:
+        notify(notice)
     return picture
 
 

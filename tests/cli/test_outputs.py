@@ -31,6 +31,21 @@ def test_folders_keep_their_tree(folder, capsys):
     assert "2 done, 0 failed" in errors_of(capsys)
 
 
+def test_a_name_gives_no_orders_to_the_terminal(folder, capsys):
+    Path("in/\x1b]0;title\x07\x9b2J.png").write_bytes(Path("in/a.png").read_bytes())
+    assert run("encode", "in", "-o", "out", "--dry-run") == 0
+    said = errors_of(capsys)
+    assert not {"\x1b", "\x07", "\x9b"} & set(said) and r"\x1b]0;title\x07\x9b2J.png" in said
+
+
+def test_a_link_to_nothing_is_named(folder, capsys):
+    Path("in/lost.jpg").symlink_to("nowhere.jpg")
+    Path("in/round").symlink_to("../in")
+    assert run("encode", "in", "-r", "-o", "out") == 3
+    assert "in/lost.jpg: cannot be read (No such file or directory)" in (said := errors_of(capsys))
+    assert "2 done, 1 failed" in said
+
+
 def test_names_are_printed_as_they_are(folder, capsys):
     scene(20, 20).save(":100:.png")
     scene(20, 20).save("[red]b.png")

@@ -53,5 +53,5 @@ def test_layouts_that_numpy_does_not_know_are_refused_with_a_remedy():
 
 
 def test_what_is_no_tensor_is_a_mistake_of_the_call():
-    with pytest.raises(UsageError, match="torch, numpy or a Pillow image"):
+    with pytest.raises(UsageError, match="a Pillow image, a numpy array or a tensor, not str"):
         from_tensor("a.png")

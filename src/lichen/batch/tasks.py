@@ -149,7 +149,8 @@ def _members(folder: Path, naming: Naming, recursive: bool, left_out: Counter[st
     accepted = readable_endings() if naming.accepted is None else naming.accepted  # loads all of Pillow
     for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
         ending = path.suffix.lower()
-        if not path.is_file() or is_apple_double(path):
+        lost = path.is_symlink() and not path.exists()  # taken, so that it is named as what cannot be read
+        if not (path.is_file() or lost) or is_apple_double(path):
             continue
         if ending in accepted:
             taken.append(path)

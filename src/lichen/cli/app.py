@@ -126,8 +126,11 @@ def parse_size(text: str) -> int:
 
 
 def say(line: str) -> None:
-    """A line on standard error. Nothing in the name of a file is taken for markup; parameters become options."""
-    console.print(re.sub(rf"`({'|'.join(_OPTIONS)})`", lambda found: _OPTIONS[found[1]], line), markup=False)
+    """A line on standard error. Nothing in the name of a file is taken for markup, nor for what terminals obey;
+    parameters become options.
+    """
+    text = re.sub(rf"`({'|'.join(_OPTIONS)})`", lambda found: _OPTIONS[found[1]], line)
+    console.print(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text), markup=False)
 
 
 def _version(wanted: bool) -> None:

@@ -25,6 +25,7 @@ _HEADER_BYTES, _ENTRY_BYTES = 8, 12
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 _WHOLE = {3: "H", 4: "I"}  # SHORT and LONG
 _THUMBNAIL_OFFSET, _THUMBNAIL_BYTES = 513, 514
+_SIDES, _PIXEL_SIDES = (256, 257), (0xA002, 0xA003)  # width and height, as the first and the EXIF directory state them
 _RAISED = (  # by Pillow on damaged blocks and on values that it cannot write
     ArithmeticError,
     AssertionError,
@@ -48,13 +49,14 @@ def without_marks(block: bytes) -> bytes:
     return re.sub(rb"^(Exif\0\0)+", b"", block)
 
 
-def upright(block: bytes, turned: bool) -> tuple[bytes | None, tuple[str, ...]]:
+def upright(block: bytes, turned: bool, sideways: bool = False) -> tuple[bytes | None, tuple[str, ...]]:
     """The same block with orientation 1, nothing else touched; None where it has no readable directory.
 
     Every entry of the orientation, whatever its type, becomes the SHORT 1. A directory that states more entries than
     there are is closed behind the last whole one, and entries whose value lies outside of the block are taken out.
-    With `turned`, the picture was not upright before, and its embedded thumbnail, which still is not, is blanked. Also
-    returns notices of what was lost.
+    With `turned`, the picture was not upright before, and its embedded thumbnail, which still is not, is blanked. With
+    `sideways` width and height have changed places, and those that are stated do. Also returns notices of what was
+    lost.
     """
     body = bytearray(without_marks(block))
     order = _ORDERS.get(bytes(body[:4]))
@@ -77,11 +79,34 @@ def upright(block: bytes, turned: bool) -> tuple[bytes | None, tuple[str, ...]]:
     if turned and following and _blank_thumbnail(body, following, order):
         notices.append("its EXIF thumbnail, which was not turned, was left out")
         following = 0
+    if sideways:
+        entries = _exchanged(entries, *_SIDES, order)
+        _exchange_within(body, entries, order)
     one = struct.pack(order + "HHIHH", ORIENTATION, 3, 1, 1, 0)
     kept = [one if struct.unpack_from(order + "H", entry)[0] == ORIENTATION else entry for entry in entries]
     directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + struct.pack(order + "I", following)
     body[at : at + len(directory)] = directory
     return MARK + bytes(body), tuple(notices)
+
+
+def _exchanged(entries: list[bytes], width: int, height: int, order: str) -> list[bytes]:
+    """The entries of a directory, the values of these two tags exchanged where both are there."""
+    tags = [struct.unpack_from(order + "H", entry)[0] for entry in entries]
+    if tags.count(width) != 1 or tags.count(height) != 1:
+        return entries
+    across, down = tags.index(width), tags.index(height)
+    found = list(entries)
+    found[across], found[down] = entries[across][:2] + entries[down][2:], entries[down][:2] + entries[across][2:]
+    return found
+
+
+def _exchange_within(body: bytearray, entries: list[bytes], order: str) -> None:
+    """Exchange the stated width and height of the picture in the EXIF directory, which an entry points to."""
+    for entry in entries:
+        tag, _, _, at = struct.unpack(order + "HHII", entry)
+        if tag == EXIF_IFD and _HEADER_BYTES <= at <= len(body) - 2:
+            inner = b"".join(_exchanged(_entries(body, at, order)[0], *_PIXEL_SIDES, order))
+            body[at + 2 : at + 2 + len(inner)] = inner
 
 
 def _entries(body: bytearray, at: int, order: str) -> tuple[list[bytes], int]:

@@ -22,6 +22,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 _IPTC_RESOURCE, _IPTC_TAG = 0x0404, 33723  # in Photoshop's segment of JPEG, and in TIFF
 # Texts of PNG files that programs write by themselves, or that are kept as EXIF or XMP.
 _UNSAID_TEXTS = {"XML:com.adobe.xmp", "Software", "Raw profile type exif", "Raw profile type APP1"}
@@ -51,22 +52,28 @@ class Found:
     notices: tuple[str, ...]
 
 
-def read_metadata(image: Image.Image, given: Mapping[str, bytes]) -> Found:
+def read_metadata(image: Image.Image, given: Mapping[str, bytes], video: bool = False) -> Found:
     """The metadata of a loaded Pillow image; `given` are blocks that replace its own, by their names in `info`.
 
     EXIF is what `image.getexif()` says now. An image keeps its orientation until `ImageOps.exif_transpose` is called:
     one that was rotated by hand is turned by it all the same, as it is in any other file that keeps its EXIF.
+    `video`: the file has one behind the picture.
     """
     current = exif.current_exif(image, given.get("exif"))
     packet = given["xmp"] or None if "xmp" in given else xmp.packet_of(image)
     turn = None if _is_turned_by_its_decoder(image) else _turn(current.orientation, packet)
-    block, notices = (None, ()) if current.block is None else exif.upright(current.block, turn is not None)
+    block, notices = (
+        (None, ())
+        if current.block is None
+        else exif.upright(current.block, turn is not None, sideways=turn in _SIDEWAYS)
+    )
     if packet is not None:
-        packet = xmp.without_extension(xmp.upright(packet))
+        video = video or xmp.has_video(packet)
+        packet = xmp.without_video(xmp.without_extension(xmp.upright(packet)))
         if current.gps_removed and "xmp" not in given:
             packet = xmp.without_gps(packet)
     icc = (given["icc_profile"] if "icc_profile" in given else image.info.get("icc_profile")) or None
-    return Found(Metadata(icc, block, packet), turn, current.notices + notices + _left_out(image))
+    return Found(Metadata(icc, block, packet), turn, current.notices + notices + _left_out(image, video))
 
 
 def _turn(orientation: object, packet: bytes | None) -> Image.Transpose | None:
@@ -83,7 +90,7 @@ def _is_turned_by_its_decoder(image: Image.Image) -> bool:
     return image.format == "JXL" and not getattr(image, "jpeg", False)
 
 
-def _left_out(image: Image.Image) -> tuple[str, ...]:
+def _left_out(image: Image.Image, video: bool) -> tuple[str, ...]:
     """Notices of what the file holds beside the three blocks."""
     segments = [content for _, content in getattr(image, "applist", ())]
     photoshop = image.info.get("photoshop")
@@ -91,6 +98,7 @@ def _left_out(image: Image.Image) -> tuple[str, ...]:
     left_out = {
         "its extended XMP": any(segment.startswith(xmp.EXTENSION_MARK) for segment in segments),
         "its HDR gain map": any(b"hdrgm:Version" in segment for segment in segments),
+        "the video behind it (a motion photo)": video,
         "its IPTC": has_iptc or _IPTC_TAG in getattr(image, "tag_v2", ()),
         "its comment": bool(image.info.get("comment")),
     }

@@ -7,6 +7,7 @@ import struct
 from PIL import Image
 
 HEAD_BYTES = 2**16
+_TRAILER_BYTES = 4096
 _PNG_START = 8
 
 
@@ -19,6 +20,19 @@ def head_of(image: Image.Image, size_bytes: int = HEAD_BYTES) -> bytes:
     try:
         file.seek(0)
         return bytes(file.read(size_bytes))
+    finally:
+        file.seek(before)
+
+
+def has_video_trailer(image: Image.Image) -> bool:
+    """Whether the file of an image ends as Samsung's do that have a video behind the picture; not once it is closed."""
+    file = getattr(image, "fp", None)
+    if file is None or file.closed or image.format not in {"JPEG", "MPO"}:
+        return False
+    before = file.tell()
+    try:
+        file.seek(-min(_TRAILER_BYTES, file.seek(0, 2)), 2)
+        return b"MotionPhoto_Data" in file.read()
     finally:
         file.seek(before)
 

@@ -17,7 +17,7 @@ from lichen.image.colour import ColourDescription, describe_colour
 from lichen.image.formats import register_plugins, what_it_is
 from lichen.image.metadata import Metadata, read_metadata
 from lichen.image.modes import frames_notice, plain
-from lichen.image.peeking import bits_of
+from lichen.image.peeking import bits_of, has_video_trailer
 from lichen.image.profiles import fits, space_of
 from lichen.image.reading import reading
 from lichen.image.samples import mend_tiles, raw_mode, refuse_unreadable
@@ -25,6 +25,10 @@ from lichen.image.samples import mend_tiles, raw_mode, refuse_unreadable
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
 MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
 
+BLOCK = 64  # pixels: what a picture is worked on in, so that a side of 1 costs as one of 64
+THIN = 8  # times more than its pixels a picture costs before it is said, if that is as much as two megapixels
+
+_ONE = "pass each picture alone, or a batch of tensors to `Codec.encode_batch`"
 Bytes = NDArray[np.uint8]
 
 
@@ -66,14 +70,23 @@ def _check_plane(plane: object, name: str, shape: tuple[int, ...]) -> None:
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raises `PictureTooLarge` beyond the limit, before anything is allocated."""
     # What is computed is the size in whole blocks of 64; a line of pixels costs as much as its blocks.
-    blocks = -(-width // 64) * -(-height // 64)
-    if width * height > max_pixels or blocks * 64**2 > 2 * max_pixels + 64**2 * 64:
-        computed = "" if width * height > max_pixels else " in its blocks of 64 x 64"
+    blocks = -(-width // BLOCK) * -(-height // BLOCK)
+    if width * height > max_pixels or blocks * BLOCK**2 > 2 * max_pixels + BLOCK**2 * BLOCK:
+        computed = "" if width * height > max_pixels else f" in its blocks of {BLOCK} x {BLOCK}"
         raise PictureTooLarge(
             f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; raise `max_pixels`"
         )
     if max(width, height) > SIDE_MAX:
         raise PictureTooLarge(f"{width} x {height}: no side may have over {SIDE_MAX} pixels; split it")
+
+
+def thin_notice(width: int, height: int) -> tuple[str, ...]:
+    """What to say of a line of pixels that costs many times what its pixels would: its blocks are paid for."""
+    blocks = -(-width // BLOCK) * -(-height // BLOCK)
+    if blocks * BLOCK**2 < THIN * max(width * height, 2**18):
+        return ()
+    worth = f"{blocks * BLOCK**2 / 1e6:.1f} megapixels"
+    return (f"{width} x {height} is so thin that it takes the time and memory of {worth}; PNG suits it better",)
 
 
 def picture_size(source: Path | bytes) -> tuple[int, int]:
@@ -133,15 +146,16 @@ def _read(image: Image.Image, given: Mapping[str, bytes]) -> Picture:
     refuse_unreadable(image)
     mend_tiles(image)
     raw, bits, colour = raw_mode(image), bits_of(image), describe_colour(image)
+    video = has_video_trailer(image)
     image.load()  # some formats have their metadata at the end
-    found = read_metadata(image, given)
+    found = read_metadata(image, given, video)
     upright, notices = plain(image, raw, bits)
     upright = upright.transpose(found.turn) if found.turn is not None else upright
     grey = upright.mode in {"L", "LA"}
     icc, said = _profile(image, found.metadata.icc, colour, "icc_profile" in given, grey=grey)
     alpha = np.asarray(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
     pixels = np.asarray(upright.convert("RGB") if upright.mode != "RGB" else upright)
-    notices = frames_notice(image) + notices + said + found.notices
+    notices = frames_notice(image) + notices + said + found.notices + thin_notice(*image.size)
     return Picture(pixels, grey, alpha, icc, exif=found.metadata.exif, xmp=found.metadata.xmp, notices=notices)
 
 
@@ -177,20 +191,37 @@ def grey_of(pixels: Bytes) -> Bytes:
 
 
 def from_array(array: NDArray[Any]) -> Picture:
-    """(H, W), (H, W, 1) or (H, W, 3); uint8, or float in [0, 1]. Raises `BadPicture`."""
+    """(H, W), (H, W, 1) or (H, W, 3); uint8, or float in [0, 1]. Raises `BadPicture`, also for masked samples."""
+    if np.ma.is_masked(array):
+        raise BadPicture("some of the array's samples are masked: give them a value, e.g. array.filled(0)")
+    array = np.asarray(array)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in {1, 3}:
-        raise BadPicture(f"an array must be (H, W), (H, W, 1) or (H, W, 3), not {array.shape}")
+        raise BadPicture(f"an array must be (H, W), (H, W, 1) or (H, W, 3), not {array.shape}; {_remedy(array.shape)}")
     if 0 in array.shape:
         raise BadPicture(f"the array is empty: {array.shape}")
     pixels = array if array.dtype == np.uint8 else _from_float(array)
-    return Picture(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))), array.shape[2] == 1)
+    height, width, channels = pixels.shape
+    whole = np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3)))
+    return Picture(whole, channels == 1, notices=thin_notice(width, height))
+
+
+def _remedy(shape: tuple[int, ...]) -> str:
+    """What to do with an array of this shape."""
+    if len(shape) == 3 and shape[0] in {1, 3}:
+        return "its channels come first: array.transpose(1, 2, 0)"
+    if len(shape) == 3 and shape[2] in {2, 4}:
+        return "for transparency pass a Pillow image: Image.fromarray(array)"
+    return _ONE
 
 
 def _from_float(array: NDArray[Any]) -> Bytes:
     if not np.issubdtype(array.dtype, np.floating):
-        raise BadPicture(f"an array must be uint8 or float in [0, 1], not {array.dtype}; divide it by its white")
+        white = 1.0 if array.dtype == np.bool_ else 65535 if array.dtype == np.uint16 else 255
+        raise BadPicture(
+            f"an array must be uint8 or float in [0, 1], not {array.dtype}; divide it by its white: array / {white}"
+        )
     if not np.isfinite(array).all():
         raise BadPicture("the array has NaN or infinite values; replace them first")
     if array.min() < 0 or array.max() > 1:
@@ -235,7 +266,8 @@ def from_tensor(tensor: TensorLike) -> Picture:
     for what is no tensor.
     """
     if not all(hasattr(tensor, name) for name in ("detach", "cpu", "numpy")):
-        raise UsageError(f"a tensor is wanted, not {type(tensor).__name__}; pass torch, numpy or a Pillow image")
+        hint = "open it first, PIL.Image.open(…)" if isinstance(tensor, str | bytes | Path) else "pass one of these"
+        raise UsageError(f"a picture is a Pillow image, a numpy array or a tensor, not {type(tensor).__name__}; {hint}")
     for flag, remedy in _WITHOUT_VALUES.items():
         if getattr(tensor, flag, False) is True:
             raise BadPicture(f"the tensor cannot be read as a picture: {remedy}")
@@ -245,5 +277,5 @@ def from_tensor(tensor: TensorLike) -> Picture:
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise BadPicture(f"the tensor cannot be read as a picture ({error}); pass a dense one on the CPU") from error
     if array.ndim != 3 or array.shape[0] not in {1, 3}:
-        raise BadPicture(f"a tensor must be (C, H, W) with 1 or 3 channels, not {array.shape}; pass each picture alone")
+        raise BadPicture(f"a tensor must be (C, H, W) with 1 or 3 channels, not {array.shape}; {_ONE}")
     return from_array(array.transpose(1, 2, 0))

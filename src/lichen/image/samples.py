@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from lichen.errors import BadPicture
 from lichen.image.peeking import head_of
 
 _BITS, _PHOTOMETRIC, _SUBFILE, _SUB_DIRECTORIES, _PLANAR, _FORMAT, _DNG = 258, 262, 254, 330, 284, 339, 50706
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
+_COLOURS = 320
 _16_BITS = 65535
 _NATIVE = {"F;32BF": "F;32NF", "I;16BS": "I;16NS", "I;32BS": "I;32NS"}  # what libtiff gives, whatever the file's order
 
@@ -54,11 +55,15 @@ def mend_tiles(image: Image.Image) -> None:
     """Tell Pillow how the samples of a TIFF file lie where it is mistaken. To be called before the image is loaded.
 
     In separate planes it takes the first letter of the raw mode for that of a plane: samples of 16 bits are read as
-    8, and a single plane loses its sense and depth. Compressed samples come in the machine's order, not the file's.
+    8, and a single plane loses its sense and depth. Compressed samples come in the machine's order, not the file's. A
+    palette of 8 bits a colour becomes black.
     Raises `BadPicture` for planes that it cannot read.
     """
     if image.format != "TIFF":
         return
+    colours = tag_of(image, _COLOURS, (_16_BITS,))
+    if image.mode == "P" and max(colours) < 256:  # of 8 bits, which Pillow divides by 256
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
     tiles: list[Any] = getattr(image, "tile", None) or []
     raw = raw_mode(image)
     if tiles and tiles[0][0] == "libtiff":

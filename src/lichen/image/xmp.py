@@ -17,6 +17,8 @@ def _property(name: bytes) -> re.Pattern[bytes]:
     return re.compile(attribute + rb"|" + element, re.DOTALL)
 
 
+_VIDEO = _property(rb"\w+:(?:MotionPhoto|MicroVideo)\w*")  # of cameras on Android
+_HAS_VIDEO = re.compile(rb"""\w+:(?:MotionPhoto|MicroVideo)(?:\s*=\s*["']|>)\s*1\b""")
 _GPS = _property(rb"exif:GPS\w*")
 _HAS_EXTENSION = _property(rb"xmpNote:HasExtendedXMP")
 
@@ -41,6 +43,16 @@ def upright(packet: bytes) -> bytes:
 def without_gps(packet: bytes) -> bytes:
     """The packet without the properties of a GPS position."""
     return _GPS.sub(b"", packet)
+
+
+def has_video(packet: bytes) -> bool:
+    """Whether a packet says that a video lies behind the picture."""
+    return _HAS_VIDEO.search(packet) is not None
+
+
+def without_video(packet: bytes) -> bytes:
+    """The packet without what it says of that video."""
+    return _VIDEO.sub(b"", packet)
 
 
 def without_extension(packet: bytes) -> bytes:

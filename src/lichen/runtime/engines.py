@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lichen.bitstream.fields import Header
 from lichen.errors import BadFile, DeviceError, UnknownWeights, UnsupportedFile, UsageError
 from lichen.extras import install_command
@@ -145,8 +147,12 @@ def check_device(name: str) -> None:
 
 @contextlib.contextmanager
 def computing() -> Iterator[None]:
-    """While engines work: an allocation that fails becomes `OutOfMemory`."""
-    with typed_memory_errors():
+    """While engines work: an allocation that fails becomes `OutOfMemory`, and numpy raises nothing of its own.
+
+    A program that calls may have asked it to (`numpy.seterr(all="raise")`); in tables of tiny probabilities numbers
+    vanish by design.
+    """
+    with typed_memory_errors(), np.errstate(all="ignore"):
         yield
 
 

@@ -31,6 +31,7 @@ const { metafile } = await build({
     "lichen-encoder-worker": "src/encoder_worker.ts",
     "lichen-node": "src/node.ts",
     viewer: "src/page/viewer.ts",
+    encode: "src/page/encode.ts",
   },
   bundle: true,
   splitting: false,
@@ -47,8 +48,9 @@ const { metafile } = await build({
       name: "one copy of the library in a page",
       setup({ onResolve }) {
         onResolve({ filter: /\/index\.js$/ }, ({ importer }) =>
-          /\/(upgrade|viewer)\.ts$/.test(importer) ? { path: "./lichen.js", external: true } : undefined,
+          /\/(upgrade|viewer|page\/encode)\.ts$/.test(importer) ? { path: "./lichen.js", external: true } : undefined,
         );
+        onResolve({ filter: /\.\.\/encode\.js$/ }, () => ({ path: "./lichen-encode.js", external: true }));
       },
     },
   ],

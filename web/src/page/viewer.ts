@@ -248,7 +248,10 @@ async function install(): Promise<void> {
   location.reload();
 }
 
-if (local) configure({ keep: false }); // another port would keep them again
+if (local) {
+  configure({ keep: false }); // another port would keep them again
+  for (const link of document.querySelectorAll("a")) link.search = "?local";
+}
 const sources = query.getAll("src");
 add(sources.map((url) => ({ name: decodeURIComponent(url.split("/").at(-1)!), bytes: () => fetched(url) })));
 canvas.hidden = items.length === 0;

@@ -4,9 +4,10 @@
 
 Photographs of 768 x 512 (of scikit-image, mirrored and with grain), then tiny pictures of 64 x 48, which are nearly
 all overhead. Each way has two processors: threads and one machine have two, two machines (two nodes on this one) one
-each. The ways alternate, and the best round counts. Rates are those between the first row and the last: start and end,
-seconds for a job of any size, are stated apart. `work` is what a picture takes within an actor or a thread; the rest of
-its time, on as many processors, is overhead: reading, handing over, writing, waiting.
+each. The ways alternate, and the best round counts. Rates are the slope of a line through the times at which rows come:
+start and end, seconds for a job of any size, are stated apart. `work` is what a picture takes within an actor or a
+thread; the rest of its time, on as many processors, is overhead: reading, handing over, writing, waiting. It needs a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+
+import numpy as np
 
 from benchmarks.common import Bar, finish, show, weights_hash
 from benchmarks.large_pictures import photograph
@@ -38,7 +41,7 @@ Way = Callable[[Path, Path], Iterator[Row]]
 
 @dataclass(frozen=True)
 class Timed:
-    """A job: pictures a second between its first row and its last, seconds before and behind, work in a picture."""
+    """A job: pictures a second while it is under way, seconds for its start and end, seconds of work for a picture."""
 
     rate: float
     start_seconds: float
@@ -89,8 +92,7 @@ def timed(way: Way, source: Path, count: int) -> Timed:
             arrivals.append(time.perf_counter())
             work += row.seconds
         ended = time.perf_counter()
-    first = sum(arrival - arrivals[0] < 0.01 for arrival in arrivals)  # they come with their block
-    rate = (count - first) / (arrivals[-1] - arrivals[0])
+    rate = float(np.polyfit(np.array(arrivals) - begun, np.arange(count), 1)[0])
     return Timed(rate, ended - begun - count / rate, work / count)
 
 

@@ -40,7 +40,8 @@ class Place:
             return Place(fs.LocalFileSystem(), str(Path(rest if separator else given).absolute()), given.rstrip("/"))
         root, _, inner = rest.strip("/").partition("/")
         try:
-            filesystem, base = fs.FileSystem.from_uri(f"{scheme}://{root}")
+            query = "?allow_delayed_open=true" if scheme == "s3" else ""  # one request for a small object, not three
+            filesystem, base = fs.FileSystem.from_uri(f"{scheme}://{root}{query}")
         except pyarrow.ArrowInvalid:
             return _by_fsspec(given)
         return Place(filesystem, f"{base.rstrip('/')}/{inner}".rstrip("/"), given.rstrip("/"))

@@ -82,7 +82,7 @@ def with_progress(
     text = TextColumn("{task.description}")
     several = text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), PaceColumn()
     columns = (SpinnerColumn(), TimeElapsedColumn(), text) if total == 1 else several
-    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
         bar = Bar(progress, name, total)
         try:
             return interruptible(work, lambda item: tell(bar, item))

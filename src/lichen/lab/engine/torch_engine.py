@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lichen.errors import BadFile, DeviceError, UsageError
 from lichen.lab.engine.activations import estimate_memory
+from lichen.lab.engine.defaults import own_defaults
 from lichen.lab.engine.halos import prior_halos, transform_halos
 from lichen.lab.engine.precision import coding_precision
 from lichen.lab.engine.refinement import HALO, refine
@@ -53,6 +54,7 @@ class TorchEngine(Engine):
     device: torch.device
 
     @staticmethod
+    @own_defaults()
     @torch.inference_mode(False)  # refinement asks for gradients, wherever the engine was loaded
     def load(path: Path, device: torch.device) -> TorchEngine:
         """The engine of a weights file on a device. Raises `UnknownWeights`, `BadCheckpoint`."""
@@ -97,20 +99,24 @@ class TorchEngine(Engine):
         return self.checkpoint.config.rates.count
 
     @functools.cached_property
+    @own_defaults()
     def channel_groups(self) -> int:
         """How many streams the latents come in, one after the other."""
         steps = self.prior.context.schedule.steps(2, 2, torch.device("cpu"))
         return 1 + max(step.group for step in steps)
 
     @functools.cached_property
+    @own_defaults()
     def _transform_halos(self) -> TransformHalos | None:
         return transform_halos(self.checkpoint.model)
 
     @functools.cached_property
+    @own_defaults()
     def _prior_halos(self) -> PriorHalos | None:
         return prior_halos(self.checkpoint.model)
 
     @functools.cached_property
+    @own_defaults()
     def _memory(self) -> MemoryEstimate:
         return estimate_memory(self.checkpoint.model)
 
@@ -132,6 +138,7 @@ class TorchEngine(Engine):
         side = self._memory.transform_side(stride)
         return Tiling.of((height, width), stride, side, self._transform_halos, prior=self._prior_halos)
 
+    @own_defaults()
     @torch.inference_mode()
     def latents(self, pixels: NDArray[np.uint8], quality_index: int, refine_steps: int = 0) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'), float32 on the CPU.
@@ -186,6 +193,7 @@ class TorchEngine(Engine):
         cut = to_float(pixels[rows, columns])
         return extend_to(cut, *(side * stride for side in tile.shape)).to(self.device)
 
+    @own_defaults()
     @torch.inference_mode()
     def samples(self, y_hat: Tensor, pixels: NDArray[np.uint8], quality_index: int) -> list[Sample]:
         """What y_hat decodes to beside the original (H, W, 3), by which a filter is chosen: tiles of them.
@@ -205,6 +213,7 @@ class TorchEngine(Engine):
             found.append((x_hat, self._cut(pixels, tile)[:, :, :height, :width]))
         return found
 
+    @own_defaults()
     @torch.inference_mode()
     def write_filtered(
         self, y: Tensor, z: Tensor, quality_index: int, pixels: NDArray[np.uint8] | None
@@ -229,6 +238,7 @@ class TorchEngine(Engine):
                 coefficients = principal.code(writer, position, area, numbers, group=self.channel_groups - 1)
         return writer.finish(), y_hat, coefficients
 
+    @own_defaults()
     @torch.inference_mode()
     def read_filtered(
         self,
@@ -274,6 +284,7 @@ class TorchEngine(Engine):
         exact = (None if x is None else x.double() for x in (y, z))
         return self.prior.walk(coder, position, shape, *exact).y_hat
 
+    @own_defaults()
     @torch.inference_mode()
     def pixels(
         self,
@@ -303,6 +314,7 @@ class TorchEngine(Engine):
             out[part.place] = to_uint8(x_hat[:, :, *part.inner])
         return out
 
+    @own_defaults()
     @torch.inference_mode()
     def thumbnail(self, y_hat: Tensor, quality_index: int, height: int, width: int) -> NDArray[np.uint8]:
         """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""

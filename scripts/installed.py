@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import lichen
-import lichen.pillow  # noqa: F401 - registers with Pillow
+import lichen.pillow
 from lichen.coding.backend import chosen
 
 LIMIT_BYTES = 250_000_000

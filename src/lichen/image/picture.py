@@ -25,6 +25,7 @@ from lichen.image.samples import mend_tiles, raw_mode, refuse_unreadable
 SIDE_MAX = 2**24 - 1  # pixels: what a file can state
 MAX_PIXELS = 2**27  # default limit: 134 million; about 25 bytes of memory for each pixel
 
+RAISE_LIMIT, CROP_IT = "raise `max_pixels`", "crop it"  # where the caller can set the limit, and where not
 BLOCK = 64  # pixels: what a picture is worked on in, so that a side of 1 costs as one of 64
 THIN = 8  # times more than its pixels a picture costs before it is said, if that is as much as two megapixels
 
@@ -67,15 +68,13 @@ def _check_plane(plane: object, name: str, shape: tuple[int, ...]) -> None:
         raise BadPicture(f"a picture's {name} are a uint8 array of shape {shape}, none of it 0; this is {found}")
 
 
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raises `PictureTooLarge` beyond the limit, before anything is allocated."""
+def check_size(width: int, height: int, max_pixels: int, remedy: str = RAISE_LIMIT) -> None:
+    """Raises `PictureTooLarge` beyond the limit, before anything is allocated; its message ends with the remedy."""
     # What is computed is the size in whole blocks of 64; a line of pixels costs as much as its blocks.
     blocks = -(-width // BLOCK) * -(-height // BLOCK)
     if width * height > max_pixels or blocks * BLOCK**2 > 2 * max_pixels + BLOCK**2 * BLOCK:
         computed = "" if width * height > max_pixels else f" in its blocks of {BLOCK} x {BLOCK}"
-        raise PictureTooLarge(
-            f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; raise `max_pixels`"
-        )
+        raise PictureTooLarge(f"{width} x {height}{computed} is beyond the limit of {max_pixels} pixels; {remedy}")
     if max(width, height) > SIDE_MAX:
         raise PictureTooLarge(f"{width} x {height}: no side may have over {SIDE_MAX} pixels; split it")
 
@@ -96,7 +95,7 @@ def picture_size(source: Path | bytes) -> tuple[int, int]:
         return image.size
 
 
-def open_picture(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> Picture:
+def open_picture(source: Path | bytes, max_pixels: int | None = MAX_PIXELS, remedy: str = RAISE_LIMIT) -> Picture:
     """Read any file that Pillow, or an installed plugin of HEIF or JPEG XL, reads; None: its size was checked before.
 
     Raises `BadPicture` or `PictureTooLarge`, which name the file.
@@ -104,7 +103,7 @@ def open_picture(source: Path | bytes, max_pixels: int | None = MAX_PIXELS) -> P
     name = "standard input" if isinstance(source, bytes) else str(source)
     with reading(name), _opened(source) as image:
         if max_pixels is not None:
-            check_size(*image.size, max_pixels)
+            check_size(*image.size, max_pixels, remedy)
         return _read(image, {})
 
 

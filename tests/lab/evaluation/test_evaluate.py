@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import struct
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -29,6 +30,7 @@ from lichen.lab.evaluation.summary import summarise
 from lichen.lab.models.zoo import ZOO
 from lichen.metrics import psnr_db
 from tests.command import run as lichen
+from tests.image.by_hand import png_chunk
 from tests.small import scene, small_checkpoint
 
 
@@ -275,6 +277,15 @@ def test_the_command(weights, pictures, tmp_path, capsys):
     assert "broken.png" in text and "6 files measured, 1 pictures skipped" in text
     assert all(f"{value:.4g}" in captured.out for value in points.psnr_db) and "PSNR dB" in captured.out
     assert load_points(tmp_path / "out/webp.json").psnr_db
+
+
+def test_a_picture_beyond_the_limit_is_named_with_what_can_be_done(pictures, tmp_path, capsys):
+    """There is no option for the limit."""
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 12_000, 12_000, 8, 0, 0, 0, 0))
+    (pictures / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + png_chunk(b"IDAT", b""))
+    assert lichen("eval", "--peer", "WebP", "-q", "0", "--data", str(pictures), "-o", str(tmp_path / "out")) == 3
+    said = "".join(capsys.readouterr().err.split("\n"))
+    assert "huge.png: 12000 x 12000 is beyond the limit of 134217728 pixels; crop it" in said
 
 
 def test_a_picture_beyond_a_peer_s_limit_is_one_line(tmp_path, capsys):

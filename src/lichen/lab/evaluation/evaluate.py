@@ -20,7 +20,7 @@ from PIL import Image
 
 from lichen.errors import BadData, BadInput, BadPicture, LichenError, OutOfMemory, OutputError, OutputExists
 from lichen.image.files import write_atomically
-from lichen.image.picture import open_picture
+from lichen.image.picture import CROP_IT, open_picture
 from lichen.lab.evaluation.codecs import CodecUnderTest, Entry, PeerEntry
 from lichen.lab.evaluation.measure import digest, measure
 from lichen.lab.evaluation.results_table import Measurement, ResultsTable
@@ -179,7 +179,7 @@ def _readable(data: Path) -> tuple[dict[str, _ReadablePicture], list[str]]:
             skipped.append(f"{name.encode(errors='replace').decode()!r}: its name cannot be kept in a table; rename it")
             continue
         try:
-            pixels = open_picture(path).pixels
+            pixels = open_picture(path, remedy=CROP_IT).pixels
         except BadInput as error:
             skipped.append(str(error))
             continue
@@ -289,7 +289,7 @@ def _codec_under_test(entry: Entry) -> CodecUnderTest:
 
 
 def _work(task: EvaluationTask) -> _TaskResult:
-    pixels = open_picture(task.path).pixels
+    pixels = open_picture(task.path, remedy=CROP_IT).pixels
     codec, rows = _codec_under_test(task.entry), []
     try:
         for setting in task.settings:

@@ -12,7 +12,7 @@ import torch
 
 from lichen.errors import BadInput
 from lichen.image.files import write_atomically
-from lichen.image.picture import open_picture, to_pil
+from lichen.image.picture import CROP_IT, open_picture, to_pil
 from lichen.image.rendering import render
 from lichen.lab.evaluation.codecs import ModelEntry, family
 from lichen.lab.evaluation.evaluate import evaluate, file_name
@@ -121,7 +121,7 @@ def _maps(trainings: Sequence[Training], test: Path) -> list[dict[str, Any]]:
     pictures = []
     for path in list_pictures(test):
         try:
-            pictures.append(to_float(open_picture(path).pixels))
+            pictures.append(to_float(open_picture(path, remedy=CROP_IT).pixels))
         except BadInput:
             continue
     found, how = [], Correlation(_MAP_WINDOW)

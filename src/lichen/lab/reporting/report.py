@@ -13,7 +13,7 @@ import numpy as np
 from lichen.codec import Codec
 from lichen.errors import BadInput
 from lichen.image.files import write_atomically
-from lichen.image.picture import Picture, open_picture, to_pil
+from lichen.image.picture import CROP_IT, Picture, open_picture, to_pil
 from lichen.lab.evaluation.bdrate import Delta
 from lichen.lab.evaluation.curves import PUBLISHED, Curve
 from lichen.lab.evaluation.leaderboard import (
@@ -82,7 +82,7 @@ def pictures_at_equal_bytes(
     """
     found = []
     for path in paths:
-        image = to_pil(Picture(open_picture(path).pixels))
+        image = to_pil(Picture(open_picture(path, remedy=CROP_IT).pixels))
         peers = [peer for peer in available() if peer.name not in _LAYERS]
         encode = lambda picture: codec.encode(picture, target_bpp=target_bpp)  # noqa: E731
         results = compare(str(path), image, codec, encode, peers=peers, left_out=lambda why: tell(f"left out: {why}"))

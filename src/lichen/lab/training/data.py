@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from lichen.errors import BadData, BadInput
-from lichen.image.picture import Picture, from_pil, open_picture
+from lichen.image.picture import CROP_IT, Picture, from_pil, open_picture
 from lichen.runtime.memory import machine_bytes
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
@@ -39,11 +39,11 @@ def list_pictures(folder: Path) -> list[Path]:
 def open_pictures(place: Path, limit: int) -> list[Picture]:
     """One picture file, or the first `limit` readable ones of a folder. Raises `BadPicture`, or `BadData` for none."""
     if place.is_file():
-        return [open_picture(place)]
+        return [open_picture(place, remedy=CROP_IT)]
     found: list[Picture] = []
     for path in list_pictures(place):
         with contextlib.suppress(BadInput):  # also one that is too large
-            found.append(open_picture(path))
+            found.append(open_picture(path, remedy=CROP_IT))
         if len(found) == limit:
             break
     if not found:

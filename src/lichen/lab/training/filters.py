@@ -12,7 +12,7 @@ import torch
 
 from lichen.errors import BadCheckpoint, BadData, BadInput
 from lichen.image.files import refuse_existing
-from lichen.image.picture import Picture, open_picture
+from lichen.image.picture import CROP_IT, Picture, open_picture
 from lichen.lab.engine.torch_engine import TorchEngine, find_device
 from lichen.lab.models.checkpoint import save_checkpoint
 from lichen.lab.models.config import Distortion
@@ -69,4 +69,4 @@ def _some(data: Path, count: int) -> Iterator[Picture]:
     paths = list_training_pictures(data)
     for path in paths if count >= len(paths) else [paths[i * len(paths) // count] for i in range(count)]:
         with contextlib.suppress(BadInput):
-            yield open_picture(path)
+            yield open_picture(path, remedy=CROP_IT)

@@ -1,5 +1,5 @@
 import { type Container, Kind, readContainer } from "./bitstream/container.js";
-import { FILTERED, GREY, type Header, hex } from "./bitstream/fields.js";
+import { FILTERED, GREY, type Header, hex, TRELLIS } from "./bitstream/fields.js";
 import { RangeDecoder, readBlock } from "./coding/range_decoder.js";
 import { BadFile, PictureTooLarge } from "./errors.js";
 import { completed, type Picture } from "./picture.js";
@@ -25,6 +25,7 @@ export interface Info {
   grey: boolean;
   alpha: boolean;
   filtered: boolean;
+  trellis: boolean;
   extras: Record<string, number>;
 }
 
@@ -62,6 +63,7 @@ export class Engine {
       grey: (header.flags & GREY) !== 0,
       alpha: sections.has(Kind.ALPHA),
       filtered: (header.flags & FILTERED) !== 0,
+      trellis: (header.flags & TRELLIS) !== 0,
       extras: Object.fromEntries(extras.map(([kind, name]) => [name, sections.get(Number(kind))!.length])),
     };
   }
@@ -108,7 +110,9 @@ export class Engine {
     const decoder = new RangeDecoder(sections.get(Kind.LATENTS)!);
     const coder: Coder = { code: (index, tables, skip) => readBlock(decoder, index, tables, skip) };
     const whole = mapOf(model.manifest, header.height, header.width);
-    const latents = await model.walk.run(coder, header.level / LEVEL_STEPS, whole);
+    const latents = await model.walk.run(coder, header.level / LEVEL_STEPS, whole, {
+      trellis: (header.flags & TRELLIS) !== 0,
+    });
     const coefficients = filtered ? model.filter!.read(coder, header.level, whole.height * whole.width) : undefined;
     return { latents, coefficients };
   }

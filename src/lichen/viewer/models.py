@@ -15,7 +15,13 @@ from lichen.runtime.weights import weights_files
 from lichen.runtime.weights_file import WeightsFile, read_weights, tune_of
 
 INDEX, FORMAT = "models.json", 1
-_TABLES = {"gaussian": "gaussian_tables.npz", "logistic": "logistic_tables.npz", "scores": "scores.npz"}
+_TABLES = {
+    "scores": "scores.npz",
+    "gaussian": "gaussian_tables.npz",
+    "logistic": "logistic_tables.npz",
+    "gaussian_trellis": "gaussian_trellis.npz",
+    "logistic_trellis": "logistic_trellis.npz",
+}
 
 
 @dataclass(frozen=True)

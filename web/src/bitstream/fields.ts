@@ -2,6 +2,7 @@ import { BadFile, TruncatedFile, UnsupportedFile } from "../errors.js";
 
 export const GREY = 1;
 export const FILTERED = 2;
+export const TRELLIS = 4;
 const MAGIC = [0x8b, 0x4c, 0x43];
 const VERSION = 1;
 const SIDE_MAX = 2 ** 24 - 1;
@@ -72,7 +73,7 @@ export function readHeader(cursor: Cursor): Header {
     level: cursor.varint(0, 2 ** 16 - 1),
     flags: cursor.varint(0, 2 ** 28 - 1),
   };
-  if (header.flags & ~(GREY | FILTERED)) {
+  if (header.flags & ~(GREY | FILTERED | TRELLIS)) {
     throw new UnsupportedFile("the file uses features of a newer Lichen; upgrade this page's");
   }
   return header;

@@ -38,6 +38,7 @@ export function panel(name: string, info: Info, picture: Picture | undefined, ms
     ["Model", info.model ?? "unknown"],
     ["Trained for", info.trainedFor?.toUpperCase() ?? "unknown"],
     ["Weights", info.weights],
+    ["Trellis-coded", info.trellis ? "yes" : "no"],
     ["Post-filter", info.filtered ? "yes" : "no"],
     ...(ms === undefined ? [] : ([["Decoded in", `${(ms / 1000).toFixed(2)} s`]] as [string, string][])),
   ];

@@ -1,6 +1,7 @@
 import { hex } from "../bitstream/fields.js";
 import { readNpz } from "../coding/npz.js";
 import { frozenTables } from "../coding/tables.js";
+import { trellisOf } from "../coding/trellis.js";
 import { BadAssets, BadFile, UnknownWeights, UnsupportedFile } from "../errors.js";
 import type { Manifest } from "./graphs.js";
 import type { Tables } from "./walk.js";
@@ -31,7 +32,7 @@ export interface ModelEntry {
 export interface Index {
   format: number;
   models: ModelEntry[];
-  tables: Record<"gaussian" | "logistic" | "scores", Asset>;
+  tables: Record<"gaussian" | "logistic" | "scores" | "gaussian_trellis" | "logistic_trellis", Asset>;
 }
 
 /** Where bytes come from: `get` gives those of a path below the site's folder. Throws `BadAssets`. */
@@ -105,11 +106,15 @@ export class Assets {
 
   private async readTables(): Promise<Tables> {
     const { tables } = await this.models();
-    const [gaussian, logistic, scores] = await Promise.all(
-      [tables.gaussian, tables.logistic, tables.scores].map(async (asset) => readNpz(await this.file(asset))),
-    );
-    const own = { gaussian: scores.get("gaussian")!.values, logistic: scores.get("logistic")!.values };
-    return { gaussian: frozenTables(gaussian), logistic: frozenTables(logistic), scores: own };
+    const read = async (asset: Asset) => readNpz(await this.file(asset));
+    const [scores, gaussian, logistic] = await Promise.all([tables.scores, tables.gaussian, tables.logistic].map(read));
+    const trellis = await Promise.all([tables.gaussian_trellis, tables.logistic_trellis].map(read));
+    const plain = { gaussian: frozenTables(gaussian), logistic: frozenTables(logistic) };
+    return {
+      ...plain,
+      scores: { gaussian: scores.get("gaussian")!.values, logistic: scores.get("logistic")!.values },
+      trellis: { gaussian: trellisOf(trellis[0], plain.gaussian), logistic: trellisOf(trellis[1], plain.logistic) },
+    };
   }
 }
 

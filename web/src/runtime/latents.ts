@@ -1,3 +1,4 @@
+import { FIRST, type Trellis, trellisValues } from "../coding/trellis.js";
 import { onGrid } from "./fixed_point.js";
 import type { Manifest } from "./graphs.js";
 import type { WeightsFile } from "./weights_file.js";
@@ -22,19 +23,21 @@ export class Reconstruction {
     this.shifts = table.map((shift) => onGrid(Math.min(Math.max(shift, -CENTROID_MAX), CENTROID_MAX)));
   }
 
-  /** In single precision, as the format says: each sum is rounded to 24 bits. */
-  latents({ mean, index }: EntropyParameters, symbols: Int32Array): Float32Array {
+  /** In single precision, as the format says: each sum is rounded to 24 bits. With `trellis` larger scales are such. */
+  latents({ mean, index }: EntropyParameters, symbols: Int32Array, trellis?: Trellis): Float32Array {
+    const away = trellis && trellisValues(trellis, symbols, index);
     const found = new Float32Array(symbols.length);
     for (let i = 0; i < symbols.length; i++) {
-      const symbol = symbols[i];
-      const value = Math.fround(mean[i] + symbol);
-      if (symbol === 0 || !this.shifts) found[i] = value;
-      else {
-        const shift = this.shifts[2 * index[i] + (symbol === 1 || symbol === -1 ? 0 : 1)];
-        found[i] = symbol > 0 ? value + shift : value - shift;
-      }
+      found[i] = away && index[i] >= FIRST ? mean[i] + away[i] : this.latent(mean[i], index[i], symbols[i]);
     }
     return found;
+  }
+
+  private latent(mean: number, index: number, symbol: number): number {
+    const value = Math.fround(mean + symbol);
+    if (symbol === 0 || !this.shifts) return value;
+    const shift = this.shifts[2 * index + (symbol === 1 || symbol === -1 ? 0 : 1)];
+    return symbol > 0 ? value + shift : value - shift;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Table } from "../coding/tables.js";
+import type { Trellis } from "../coding/trellis.js";
 import { atRate, scaleIndex } from "./fixed_point.js";
 import type { Graphs, Manifest } from "./graphs.js";
 import { type EntropyParameters, Reconstruction, Scores } from "./latents.js";
@@ -15,12 +16,14 @@ export interface Tables {
   gaussian: Table[];
   logistic: Table[];
   scores: Record<"gaussian" | "logistic", ArrayLike<number>>;
+  trellis: Record<"gaussian" | "logistic", Trellis>;
 }
 
-/** y (M, h, w) and z (Z, h', w') of a picture that is written. */
-export interface Given {
-  y: Plane;
-  z: Plane;
+/** How a picture is walked: y (M, h, w) and z (Z, h', w') of one that is written, and whether y is trellis-coded. */
+export interface How {
+  y?: Plane;
+  z?: Plane;
+  trellis?: boolean;
 }
 
 type Cell = Manifest["steps"][number][number];
@@ -44,20 +47,22 @@ export class Walk {
   }
 
   /** Code z and y, or read them: y_hat (M, h, w). */
-  async run(coder: Coder, rateLevel: number, whole: Tile, given?: Given): Promise<Plane> {
+  async run(coder: Coder, rateLevel: number, whole: Tile, how: How = {}): Promise<Plane> {
     const { manifest, unit } = this;
     const tiles = codingTiles(whole);
-    const features = await this.features(this.hyper(coder, rateLevel, whole, given?.z), rateLevel, whole, tiles);
+    const features = await this.features(this.hyper(coder, rateLevel, whole, how.z), rateLevel, whole, tiles);
     const known = new Plane(manifest.latents, whole.height * unit, whole.width * unit);
+    const { tables: kind, skip } = manifest.family;
+    const trellis = how.trellis ? this.tables.trellis[kind] : undefined;
+    const tables = trellis?.tables ?? this.tables[kind];
     let before = new Plane(2 * manifest.latents, whole.height, whole.width);
     for (const [number, cells] of manifest.steps.entries()) {
       const after = new Plane(before.channels, before.height, before.width, before.data.slice());
       for (const tile of tiles) {
         const parameters = await this.parameters(number, tile, whole, { features, known, counts: before }, rateLevel);
-        const y = given && gathered(given.y, tile, unit, cells);
-        const tables = this.tables[manifest.family.tables];
-        const symbols = coder.code(parameters.index, tables, manifest.family.skip, parameters.mean, y);
-        const latents = this.reconstruction.latents(parameters, symbols);
+        const y = how.y && gathered(how.y, tile, unit, cells);
+        const symbols = coder.code(parameters.index, tables, skip, parameters.mean, y);
+        const latents = this.reconstruction.latents(parameters, symbols, trellis);
         eachLatent(known, tile, unit, cells, (at, i) => (known.data[at] = latents[i]));
         if (number + 1 < manifest.steps.length) this.count(after, tile, cells, parameters, symbols);
       }

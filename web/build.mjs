@@ -63,6 +63,7 @@ const decoder = sizes
 if (decoder > LIMIT_BYTES) throw new Error(`the decoder has ${decoder} bytes, over ${LIMIT_BYTES}`);
 
 for (const name of RUNTIME_FILES) await copyFile(path.join(RUNTIME, "dist", name), path.join(OUT, "ort", name));
+await copyFile(path.join(HERE, "licences/onnxruntime.txt"), path.join(OUT, "ort/LICENSE.txt"));
 for (const name of await readdir(path.join(HERE, "src/page"))) {
   if (!name.endsWith(".ts") && name !== "sw.js")
     await copyFile(path.join(HERE, "src/page", name), path.join(OUT, name));
@@ -70,7 +71,7 @@ for (const name of await readdir(path.join(HERE, "src/page"))) {
 
 // The service worker keeps exactly these files, under a name that changes with any of them.
 const shell = (await readdir(OUT, { recursive: true, withFileTypes: true }))
-  .filter((entry) => entry.isFile() && !["lichen-node.js", "upgrade.js"].includes(entry.name))
+  .filter((entry) => entry.isFile() && !["lichen-node.js", "upgrade.js", "LICENSE.txt"].includes(entry.name))
   .map((entry) => path.relative(OUT, path.join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
   .sort();
 const digest = createHash("sha256");

@@ -30,8 +30,8 @@ from tests.web.helpers import (
     WITH_GRAPHS,
     InNode,
     golden_weights,
+    graphs_for,
     serving,
-    unfiltered,
 )
 
 
@@ -59,9 +59,9 @@ def page(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """The shipped weights, and those golden ones for which there are graphs."""
     pairs = [(read_weights(path), Bundle.of_folder(PACKAGED / path.stem)) for path in SHIPPED.glob("*.safetensors")]
-    for name in WITH_GRAPHS:
-        weights, graphs = read_weights(golden_weights(name)), HERE / "graphs" / name
-        folder = graphs if graphs.is_dir() else unfiltered(weights, tmp_path_factory.mktemp(name))
+    for name, graphs_of in WITH_GRAPHS.items():
+        weights = read_weights(golden_weights(name))
+        folder = graphs_for(weights, HERE / "graphs" / graphs_of, tmp_path_factory.mktemp(name))
         pairs.append((weights, Bundle.of_folder(folder)))
     return Models.of(pairs)
 

@@ -19,7 +19,12 @@ from lichen.runtime.weights_file import WeightsFile
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GOLDEN = ROOT / "tests/golden"
-WITH_GRAPHS = ("v1-lichen-single", "v1-lichen-filtered", "v1-lichen-adaptive")
+WITH_GRAPHS = {  # golden files, and whose graphs (made by `lichen export`) run them
+    "v1-lichen-single": "v1-lichen-single",
+    "v1-lichen-adaptive": "v1-lichen-filtered",
+    "v1-lichen-filtered": "v1-lichen-filtered",
+    "v1-lichen-trellis": "v1-lichen-filtered",
+}
 SMALL_PIXELS = 2**16  # the limit of the small codec
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -29,9 +34,10 @@ def golden_weights(name: str) -> Path:
     return next((GOLDEN / name).glob("*.safetensors"))
 
 
-def unfiltered(weights: WeightsFile, folder: Path) -> Path:
-    """The graphs of the filtered weights for the same model without a filter."""
-    source = HERE / "graphs/v1-lichen-filtered"
+def graphs_for(weights: WeightsFile, source: Path, folder: Path) -> Path:
+    """The graphs of a model, in a folder, for weights of the same without a filter, or with one."""
+    if weights.config.get("post_filter") is not None or "single" in source.name:
+        return source
     shutil.copytree(source, folder, dirs_exist_ok=True)
     said: dict[str, Any] = json.loads((source / "manifest.json").read_text())
     tensors = {name: shape for name, shape in said["tensors"].items() if not name.startswith("post_filter.")}

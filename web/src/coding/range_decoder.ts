@@ -3,8 +3,8 @@ import { type Halves, multiply, scaleOf, WORD } from "./halves.js";
 import { ESCAPES, type Table, TOTAL } from "./tables.js";
 
 /**
- * The range decoder of docs/format.md, 2.1: `far` is point - low, `width` the range. A quotient of doubles may be off by
- * one, which only matters at an entry's border.
+ * The range decoder of docs/format.md, 2.1: `far` is point - low, `width` the range. A quotient of doubles may be off
+ * by one, which only matters at an entry's border.
  */
 export class RangeDecoder {
   private words: Uint32Array;
@@ -22,20 +22,13 @@ export class RangeDecoder {
 
   /** The next entry of a table. Throws `BadFile` where there is none. */
   entry(table: Table): number {
-    const { starts, likeliest } = table;
+    const { starts } = table;
     const scale = scaleOf(this.width);
-    const place = this.place(scale);
-    let low = likeliest;
-    if (place < starts[low] || place >= starts[low + 1]) {
-      let high = starts.length - 1;
-      for (low = 0; high - low > 1;) {
-        const middle = (low + high) >> 1;
-        if (starts[middle] <= place) low = middle;
-        else high = middle;
-      }
-    }
-    this.take(scale, starts[low], starts[low + 1] - starts[low]);
-    return low;
+    const near = this.quotient(scale);
+    let entry = entryAt(table, near);
+    if (near <= starts[entry] || near >= starts[entry + 1] - 1) entry = entryAt(table, this.place(scale));
+    this.take(scale, starts[entry], starts[entry + 1] - starts[entry]);
+    return entry;
   }
 
   /** One of 2^n equally likely numbers. */
@@ -47,9 +40,13 @@ export class RangeDecoder {
     return found;
   }
 
+  /** The place, or the number before or behind it. */
+  private quotient(scale: number): number {
+    return Math.min(Math.floor((this.far.high * WORD + this.far.low) / scale), TOTAL);
+  }
+
   private place(scale: number): number {
-    let place = Math.floor((this.far.high * WORD + this.far.low) / scale);
-    if (place > TOTAL) place = TOTAL;
+    let place = this.quotient(scale);
     if (!this.reaches(scale, place)) place--;
     else if (this.reaches(scale, place + 1)) place++;
     if (place >= TOTAL) throw new BadFile("the latents are damaged; get the file anew");
@@ -78,6 +75,18 @@ export class RangeDecoder {
     far.high = far.low;
     far.low = this.at < this.words.length ? this.words[this.at++] : 0;
   }
+}
+
+/** The entry of a table at a place. */
+function entryAt({ starts, likeliest }: Table, place: number): number {
+  if (place >= starts[likeliest] && place < starts[likeliest + 1]) return likeliest;
+  let low = 0;
+  for (let high = starts.length - 1; high - low > 1;) {
+    const middle = (low + high) >> 1;
+    if (starts[middle] <= place) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Positions of a block's latents in the order of their tables, ascending; table t's are order[stops[t-1]] ... */

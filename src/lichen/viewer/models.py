@@ -47,7 +47,8 @@ class Models:
             bundle.check(weights)
             models.setdefault(weights.hash.hex(), _entry(files, weights, bundle))
         folder = Path(str(resources.files("lichen.coding")))
-        tables = {name: _asset(files, f"tables/{file}", folder / file) for name, file in _TABLES.items()}
+        present = {name: file for name, file in _TABLES.items() if (folder / file).is_file()}
+        tables = {name: _asset(files, f"tables/{file}", folder / file) for name, file in present.items()}
         index = {"format": FORMAT, "models": list(models.values()), "tables": tables}
         return Models((json.dumps(index, indent=1) + "\n").encode(), files)
 

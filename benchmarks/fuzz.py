@@ -89,7 +89,7 @@ def make_seeds(codecs: list[Codec]) -> list[Seed]:
             data = codec.encode(image, 80)
             container = read_container(data)
             sections = [*container.sections.items(), *((int(Kind.GROUP), payload) for payload in container.groups)]
-            counts = range(1, len(container.groups) + 1)
+            counts = [None, *range(1, len(container.groups) + 1)]  # None: of what arrived nothing that follows is read
             partial = frozenset(codec.decode(data, first=FirstGroups(count)).tobytes() for count in counts)
             made.append(Seed(data, container.header, sections, codec.decode(data).tobytes(), partial=partial))
     return made

@@ -8,7 +8,9 @@ where the processor has it), plus 20 ms; an encoder that chooses an adaptive pos
 Entropy coding takes at most 15 % of decode; `lichen decode` as a process takes at most 3 s. These are PyTorch's, whose
 convolutions the peak is of; ONNX Runtime, which runs files by default, is measured beside it, and what is said of it
 is its time as a multiple of PyTorch's. Processes are by both engines, with their start and all imports. What an
-installation without PyTorch takes on disk is told beside one with it, as far as both are installed.
+installation without PyTorch takes on disk is told beside one with it, as far as both are installed. Commands that do
+little are held to `import numpy, PIL`: `--help` and `--version` to twice that, `info` to 2.5 times; a decode may take
+four times that besides its decoding in a warm process.
 Stages are timed where they happen, within whole calls. Others use the machine too: encode, decode, their stages and the
 peak are measured in turn, in some rounds, and of each the quietest counts (of the peak, the highest). All rounds are in
 the JSON.
@@ -57,6 +59,7 @@ SIZE = (768, 512)
 QUALITY = 50
 ENGINES = (EngineName.TORCH, EngineName.ONNX)
 SLACK_S = 0.020
+PLAIN, STARTS = "numpy, PIL", 7
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
@@ -211,6 +214,39 @@ def process_seconds(image: Image.Image, data: bytes, weights: Path | None) -> di
     return found
 
 
+def start_seconds(data: bytes) -> dict[str, float]:
+    """Processes that do little, in turn with one that imports numpy and Pillow alone, which others are measured by."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    program = "from lichen.cli import run; run()"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "b.lic"
+        source.write_bytes(data)
+        lines = {
+            PLAIN: ["import numpy, PIL"],
+            "lichen --help": [program, "--help"],
+            "lichen --version": [program, "--version"],
+            "lichen info": [program, "info", str(source)],
+            "lichen decode": [program, "decode", str(source), "--force", "--engine", "onnx"],
+        }
+        times: dict[str, list[float]] = {name: [] for name in lines}
+        for _ in range(STARTS):
+            for name, line in lines.items():
+                begun = time.perf_counter()
+                command = [sys.executable, "-P", "-c", *line]
+                subprocess.run(command, check=True, capture_output=True, env=environment)
+                times[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def start_bars(starts: dict[str, float], decode_s: float) -> list[Bar]:
+    """What a command may take beside `import numpy, PIL`; a decode besides what it takes in a warm process."""
+    plain = starts[PLAIN]
+    limits = {"lichen --help": 2.0, "lichen --version": 2.0, "lichen info": 2.5}
+    bars = [Bar(f"{name} over `import {PLAIN}`", starts[name] / plain, limit) for name, limit in limits.items()]
+    rest = (starts["lichen decode"] - decode_s) / plain
+    return [*bars, Bar(f"lichen decode without decoding over `import {PLAIN}`", rest, 4.0)]
+
+
 def installed_bytes(extras: Sequence[str] = ()) -> int:
     """What the packages take on disk that Lichen asks for, with those that they ask for, of what is installed here."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -293,14 +329,17 @@ def main() -> None:
     found, peaks = summary(rounds), quietest([r["peak"] for r in rounds], best=max)
     work = multiply_adds_of(lab, bool(read_container(data).header.flags & FILTERED))
     processes = process_seconds(image, data, args.weights)
+    starts = start_seconds(data)
     sizes = {"light": installed_bytes(), "with PyTorch": installed_bytes(["lab"])}
     print_tables(found, processes, sizes)
+    show("starts, seconds", ("", "seconds"), list(starts.items()))
     whole, peak = found["torch"]["whole_s"], max(peaks.values())
     coder = found["torch"]["stages_s"]["decode"]["coder"] / whole["decode"]
     facts = {
         "picture": args.picture.name,
         **found,
         "processes_s": processes,
+        "starts_s": starts,
         "installed_bytes": sizes,
         "multiply_adds": work,
         "peak_multiply_adds_per_s": peaks,
@@ -311,6 +350,8 @@ def main() -> None:
     bars = [Bar(f"{side}, s", whole[side], 2 * work[side] / peak + SLACK_S) for side in whole]
     bars.append(Bar("entropy coding as a share of decode", coder, 0.15))
     bars += [Bar(f"lichen decode as a process, {name}, s", sides["decode"], 3.0) for name, sides in processes.items()]
+    bars += start_bars(starts, found["onnx"]["whole_s"]["decode"])
+    bars.append(Bar("packages that Lichen needs, MB", sizes["light"] / 1e6, 250))
     finish("speed", facts, bars)
 
 

@@ -54,6 +54,8 @@ def test_what_is_wrong_is_seen(codec, seeds):
     seed = seeds[0]
     known, image = {seed.data: seed}, codec.decode(seed.data)
     assert fuzz.judge(codec, known, False, seed.data) == "picture"
+    for each in seeds:  # all of it arrived: what follows is read only by who asks for the whole file
+        assert fuzz.judge(codec, {s.data: s for s in seeds}, False, each.data + b"more") == "first groups"
     assert "damaged" in fuzz.judge(Bent(image), known, False, seed.data[:-1] + b"x")
     assert "instead of" in fuzz.judge(Bent(image.resize((9, 9))), known, True, seed.data)
     assert "ValueError" in fuzz.judge(Bent(ValueError("odd")), known, True, seed.data)

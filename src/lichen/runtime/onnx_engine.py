@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from lichen.errors import BadCheckpoint, BadFile, UsageError
 from lichen.options import Crop, FirstGroups, Tune
 from lichen.progress import tell
-from lichen.runtime.allocator import keep_freed_memory
 from lichen.runtime.engine import Engine
 from lichen.runtime.filter_sums import Sample
 from lichen.runtime.graphs import Bundle, Graphs
@@ -54,7 +53,6 @@ class OnnxEngine(Engine):
     @staticmethod
     def load(path: Path) -> OnnxEngine | None:
         """The engine of a weights file; None where no graphs of its config are in the box. Raises `BadCheckpoint`."""
-        keep_freed_memory()
         weights = read_weights(path)
         bundle = Bundle.of_config(weights.config_digest)
         return None if bundle is None else OnnxEngine(bundle, weights)

@@ -274,4 +274,4 @@ def _say_engines(asked: bool, as_json: bool) -> None:
         typer.echo(json.dumps(facts, indent=2))
         return
     for name, said in facts.items():
-        typer.echo(f"{name:>8}  {said}")
+        typer.echo(f"{name:>11}  {said}")

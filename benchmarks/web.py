@@ -116,7 +116,9 @@ def compared(browser: Browser, address: str, codec: Codec, files: dict[str, byte
     return found
 
 
-def timed(browser: Browser, address: str, codec: Codec, name: str, *, data: bytes, rounds: int) -> dict[str, Any]:
+def timed(
+    browser: Browser, address: str, codec: Codec, name: str, *, data: bytes, rounds: int, visits: int = 1
+) -> dict[str, Any]:
     """Python and Chromium in turn, one thread each, in seconds; the medians' ratio; a first visit and a second."""
     python, chromium, first, again = [], [], [], []
     with visited(browser, address) as page:
@@ -126,7 +128,7 @@ def timed(browser: Browser, address: str, codec: Codec, name: str, *, data: byte
             python.append(seconds(lambda: codec.decode(data)))
             chromium.append(page.evaluate(DECODED, [name, 1]) / 1000)
         memory = peak_bytes(browser)
-    for _ in range(min(rounds, 3)):
+    for _ in range(visits):
         with visited(browser, address) as page:
             first.append(page.evaluate(DECODED, [name, 1]) / 1000)
             page.goto(f"{address}blank.html?again")
@@ -184,8 +186,8 @@ def run(folder: Path, count: int, rounds: int) -> None:
         with serving(serve(replace(site, files=site.files | placed), 0)) as address:
             bits = compared(browser, address, codec, files, originals=originals)
             name, data = next(iter(files.items()))
-            small = timed(browser, address, codec, name, data=data, rounds=rounds)
-            big = timed(browser, address, codec, "large.lic", data=large["large.lic"], rounds=min(rounds, 3))
+            small = timed(browser, address, codec, name, data=data, rounds=rounds, visits=3)
+            big = timed(browser, address, codec, "large.lic", data=large["large.lic"], rounds=min(rounds, 2))
         browser.close()
         wrong_in_node = in_node(site, codec, files, Path(temporary) / "site")
     report(bits, {"768 x 512": small, "4000 x 3000": big}, wrong_in_node)

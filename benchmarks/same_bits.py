@@ -147,6 +147,7 @@ class Case:
     y: Tensor
     z: Tensor
     level: Tensor
+    trellis: bool = False
 
     def walk(self, coder: FileWriter | FileReader, setting: Setting, reading: bool) -> Tensor:
         """y_hat of writing, or of reading, under a setting."""
@@ -158,13 +159,15 @@ class Case:
                 whole = Tile(0, 0, *shape)
                 halos = EVERYWHERE if setting.whole_map else self.halos
                 tiling = PriorTiling(whole, tuple(coding_tiles(*shape)), halos)
-                return walk_tiles(prior, coder, level, tiling, y=None if reading else y, z=None if reading else z).y_hat
+                known = (None, None) if reading else (y, z)
+                walked = walk_tiles(prior, coder, level, tiling, y=known[0], z=known[1], trellis=self.trellis)
+                return walked.y_hat
             beside = setting.neighbour and not reading  # files are read one at a time
             if beside:
                 y, z, level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, level))
             known = (None, None) if reading else (y, z)
-            walked: Tensor = prior.walk(Beside(coder) if beside else coder, level, shape, *known).y_hat
-            return walked[:1].cpu()
+            walked = prior.walk(Beside(coder) if beside else coder, level, shape, *known, trellis=self.trellis)
+            return walked.y_hat[:1].cpu()
 
 
 def compare(case: Case, every: bool) -> tuple[int, list[str]]:
@@ -202,9 +205,13 @@ def cases_of(name: str, engine: TorchEngine, size: tuple[int, int]) -> list[Case
     with torch.inference_mode():
         y, z = engine.latents(np.asarray(scene(*size)), level)
     position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
-    cases = [Case(name, engine.prior, None, y, z=z, level=position)]
-    if engine._prior_halos is not None:
-        cases.append(Case(f"{name}, tiles", engine.prior, engine._prior_halos, y, z=z, level=position))
+    cases = []
+    for trellis in (False, True) if engine.trellis else (False,):
+        said = f"{name}, trellis" if trellis else name
+        cases.append(Case(said, engine.prior, None, y, z=z, level=position, trellis=trellis))
+        if engine._prior_halos is not None:
+            halos = engine._prior_halos
+            cases.append(Case(f"{said}, tiles", engine.prior, halos, y, z=z, level=position, trellis=trellis))
     return cases
 
 
@@ -250,14 +257,14 @@ class Runner:
         """The payloads of y and z, and y_hat."""
         set_threads(self.threads)
         y, z = (torch.from_numpy(x) if self.kind is EngineName.TORCH else x for x in latents)
-        payloads, y_hat, _ = self.engine.write_filtered(y, z, level, None)
+        payloads, y_hat = self.engine.write(y, z, level, trellis=True)
         return payloads, np.asarray(y_hat)
 
     def reads(self, written: Written, level: int, size: tuple[int, int]) -> bool:
         """Whether payloads of a picture of this height and width give the y_hat that was written."""
         set_threads(self.threads)
         try:
-            y_hat, _ = self.engine.read_filtered(written[0], level, *size, first=None, filtered=False)
+            y_hat, _ = self.engine.read_filtered(written[0], level, *size, trellis=True)
         except Exception:  # a decoder that has gone astray may fail anywhere
             return False
         return bool(np.array_equal(np.asarray(y_hat), written[1]))

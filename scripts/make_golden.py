@@ -25,10 +25,10 @@ GOLDEN = Path(__file__).parents[1] / "tests/golden"
 LONG = 3137  # pixels: 50 hyper-latents, more than a tile has
 SMALL, SEVERAL_TILES = ("rgb", "grey", "alpha"), ("wide", "tall")
 # Files of each row. Of the row `lichen`: weights of two parities (-dual), which it had before docs/decisions/0014, of
-# four steps in double precision, in single (-single, docs/decisions/0018), with an adaptation (-adaptive, 0019), and
-# with filters of pictures' own (-filtered, 0020).
-ROWS = {f"lichen-{kind}": "lichen" for kind in ("single", "adaptive", "filtered")}
-KINDS = ("", "-dual", "-hp", "-single", "-adaptive", "-filtered")
+# four steps in double precision, in single (-single, docs/decisions/0018), with an adaptation (-adaptive, 0019), with
+# an adaptive post-filter (-filtered, 0020), and of trellis latents (-trellis, 0027).
+ROWS = {f"lichen-{kind}": "lichen" for kind in ("single", "adaptive", "filtered", "trellis")}
+KINDS = ("", "-dual", "-hp", "-single", "-adaptive", "-filtered", "-trellis")
 WANTED = {f"lichen{kind}": SMALL + SEVERAL_TILES for kind in KINDS} | {"elic": SMALL}
 
 
@@ -63,7 +63,8 @@ def main() -> None:
         for kind in kinds:
             file = folder / f"{kind}.lic"
             if not file.exists():
-                write_atomically(file, codec.encode(*picture_of(kind)), overwrite=False)
+                effort = 2 if "trellis" in name else 0
+                write_atomically(file, codec.encode(*picture_of(kind), effort=effort), overwrite=False)
             digests.setdefault(f"{folder.name}/{file.name}", digest(codec, file.read_bytes()))
     there = {name: digests[name] for name in sorted(digests) if (GOLDEN / name).exists()}
     write_atomically(path, (json.dumps(there, indent=1) + "\n").encode(), overwrite=True)

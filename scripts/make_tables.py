@@ -1,8 +1,11 @@
-"""Make the frozen integers of src/lichen/coding: gaussian_tables.npz, logistic_tables.npz and normal.npz.
+"""Make the frozen integers of src/lichen/coding: {gaussian,logistic}_{tables,trellis}.npz and normal.npz.
 
 Run once; the output is frozen with format version 1 and a test pins its sha256. Kept to show where
 the integers come from. Each table of a scale covers -R ... R and an escape; frequencies are at least 1
 and sum to 2^24; R is the smallest radius with less than 2^-18 of the mass beyond it.
+
+The trellis tables of the scales from `FIRST` on are of symbols k at k - 1/4, each of the mass between k - 3/4 and
+k + 1/4. Their points, in 2^-12, are half of the way from k - 1/4 to the mean of the distribution between these.
 
 normal.npz holds the upper tail of the normal distribution at 1024 nodes a deviation, from which
 lichen.coding.tables derives Gaussians about any 1/64 by integer arithmetic.
@@ -16,6 +19,7 @@ import numpy as np
 
 from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.coding.tables import PRECISION
+from lichen.coding.trellis import FIRST, OFFSET, POINT_BITS, POINTS
 
 Tail = Callable[[float], float]  # P(X > x) of a distribution of deviation 1
 
@@ -28,16 +32,29 @@ def logistic_tail(x: float) -> float:
     return 1 / (1 + math.exp(x * math.pi / math.sqrt(3)))
 
 
-def table(scale: float, tail: Tail) -> np.ndarray:
-    """Frequencies of symbols -R ... R, then of the escape."""
+def table(scale: float, tail: Tail, offset: float = 0) -> np.ndarray:
+    """Frequencies of symbols -R ... R, at s - offset, then of the escape."""
     upper = lambda x: tail(x / scale)  # noqa: E731
-    radius = next(r for r in range(1, 1 << 14) if 2 * upper(r + 0.5) < 2**-18)
-    mass = [upper(abs(s) - 0.5) - upper(abs(s) + 0.5) for s in range(-radius, radius + 1)]
-    mass.append(2 * upper(radius + 0.5))
+    beyond = lambda r: upper(r + 0.5 - offset) + upper(r + 0.5 + offset)  # noqa: E731
+    radius = next(r for r in range(1, 1 << 14) if beyond(r) < 2**-18)
+    places = [abs(s - offset) for s in range(-radius, radius + 1)]
+    mass = [upper(x - 0.5) - upper(x + 0.5) for x in places]
+    mass.append(beyond(radius))
     total = 2**PRECISION
     frequencies = np.maximum(np.round(np.array(mass) * total), 1).astype(np.int64)
     frequencies[radius] += total - frequencies.sum()  # the centre takes the rounding
     return frequencies.astype(np.uint32)
+
+
+def points(scale: float, tail: Tail) -> list[int]:
+    """How far symbols -3 ... 3 stand for something else than k - 1/4."""
+    found = []
+    for k in range(-POINTS, POINTS + 1):
+        edges = np.linspace(k - OFFSET - 0.5, k - OFFSET + 0.5, 1025)
+        mass = np.abs(np.diff([tail(abs(x) / scale) for x in edges]))  # none of these parts goes across 0
+        mean = float((mass * (edges[1:] + edges[:-1])).sum() / 2 / mass.sum())
+        found.append(round((mean - (k - OFFSET)) / 2 * 2**POINT_BITS))
+    return found
 
 
 def normal(scales: list[float], radii: list[int]) -> dict[str, np.ndarray]:
@@ -60,6 +77,10 @@ def main() -> None:
         tables = [table(scale, tail) for scale in scales]
         sizes = [len(t) for t in tables]
         np.savez_compressed(folder / f"{name}_tables.npz", frequencies=np.concatenate(tables), sizes=sizes)
+        own = [table(scale, tail, OFFSET) for scale in scales[FIRST:]]
+        moved = np.array([[0] * (2 * POINTS + 1)] * FIRST + [points(s, tail) for s in scales[FIRST:]], np.int16)
+        packed = {"frequencies": np.concatenate(own), "sizes": [len(t) for t in own], "points": moved}
+        np.savez_compressed(folder / f"{name}_trellis.npz", **packed)
     np.savez_compressed(folder / "normal.npz", **normal(scales, [(len(t) - 2) // 2 for t in tables]))
     for path in sorted(folder.glob("*.npz")):
         print(f"{path}: {path.stat().st_size} bytes")

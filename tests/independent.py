@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.independent_bits import Decoder, File, Ints, need, parse, read_tables
+from tests.independent_bits import Decoder, File, Ints, Tables, need, parse, read_tables
 
 Cell = tuple[NDArray[np.bool_], slice]  # where, and which channels
 
@@ -26,7 +26,9 @@ ONE = 2**12  # units of an activation
 MOST = 2**23 - 1  # of an activation, in units: 2048 - 2^-12
 MOST_SINGLE = 2**22 - 1  # in single precision: 1024 - 2^-12
 TILE_SIDE = 4 * 48  # of a coding tile, in latents
-FILTERED = 2  # the flag
+FILTERED, TRELLIS = 2, 4  # flags
+TRELLIS_FROM, CHAIN = 10, 256  # scale index, latents
+FOLLOWING = ((0, 2, 5, 7, 1, 3, 4, 6), (1, 3, 4, 6, 0, 2, 5, 7))  # states, after even and odd symbols
 PRIOR_STRENGTH = 6144  # information, of "the scale was right"
 FOUR = (0, 1, 3, 2)  # of Quadtree: the channels, modulo 4, of phases 0 ... 3
 TURNS = (0, 3, 1, 2)  # and what a phase is exclusive-ored with, step by step
@@ -280,18 +282,38 @@ def read_scores(folder: Path, shape: dict[str, Any]) -> Ints:
     return table
 
 
-def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, features: Ints) -> list[Ints]:
+def trellis_values(symbols: Ints, index: Ints, points: Ints) -> Ints:
+    """Section 2.4: what is added to the means of a block's trellis latents (n), latent by latent."""
+    chains = -(-len(symbols) // CHAIN)
+    state, found = [0] * chains, np.zeros(len(symbols), np.int64)
+    for place, (symbol, scale) in enumerate(zip(symbols.tolist(), index.tolist(), strict=True)):
+        value = ONE * symbol - ONE // 4 + int(points[scale, min(max(symbol, -3), 3) + 3])
+        own = state[place % chains]
+        found[place] = -value if own % 2 else value
+        state[place % chains] = FOLLOWING[symbol % 2][own]
+    return found
+
+
+def y_tables(folder: Path, kind: str, trellis: bool) -> tuple[Tables, Ints | None]:
+    """The tables of y by scale index, and the points of trellis latents if there are some."""
+    tables = read_tables(folder / f"{kind}_tables.npz")
+    if not trellis:
+        return tables, None
+    path = folder / f"{kind}_trellis.npz"
+    with np.load(path) as stored:
+        points: Ints = stored["points"].astype(np.int64)
+    return [*tables[:TRELLIS_FROM], *read_tables(path)], points
+
+
+def read_y(weights: Weights, file: File, folder: Path, decoder: Decoder, features: Ints) -> list[Ints]:
     """Symbols, y_hat, means and scale indices, (h, w, M) each."""
-    config, base, shift = (
-        weights.config["context"],
-        weights.at("context.base_raw_scale", level),
-        np.zeros((64, 3), np.int64),
-    )
+    config, base = weights.config["context"], weights.at("context.base_raw_scale", file.level)
+    shift = np.zeros((64, 3), np.int64)
     if config.get("centroids"):
         shift[:, 1:] = np.clip(units(weights.tensors["context.centroids.table"], 12), -1792, 1792)  # 0.4375
     shape = config.get("family", {"kind": "Gaussian", "skip": 3, "scale": {"kind": "LogScale"}})
     need(shape["scale"]["kind"] == "LogScale" and not shape.get("mean_in_cdf"), "densities of another kind")
-    tables = read_tables(folder / f"{shape['kind'].lower()}_tables.npz")
+    tables, points = y_tables(folder, shape["kind"].lower(), bool(file.flags & TRELLIS))
     height, width = features.shape[:2]
     places = np.arange(height * width * len(base)).reshape(height, width, -1)
     symbols, y_hat, mean, index = maps = [np.zeros_like(places) for _ in range(4)]
@@ -311,6 +333,10 @@ def read_y(weights: Weights, level: int, folder: Path, decoder: Decoder, feature
                 more = np.sign(found) * shift[index.flat[here], np.minimum(np.abs(found), 2)]
                 held = of_24_bits if weights.single else lambda x: x
                 symbols.flat[here], y_hat.flat[here] = found, held(held(mean.flat[here] + found * ONE) + more)
+                if points is not None:
+                    own = here[index.flat[here] >= TRELLIS_FROM]
+                    away = trellis_values(symbols.flat[own], index.flat[own], points)
+                    y_hat.flat[own] = held(mean.flat[own] + held(away))
                 if scores is not None:
                     row, column, channel = np.unravel_index(here, places.shape)
                     added = scores[plain.flat[here], np.minimum(np.abs(found), 255)].T
@@ -329,7 +355,7 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
     index = np.tile(scale_index(raw_scale), height * width)
     z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
     features = hyper_synthesis(weights, mean + z * ONE, file.level)
-    symbols, y_hat, means, indices = read_y(weights, file.level, tables, decoder, features)
+    symbols, y_hat, means, indices = read_y(weights, file, tables, decoder, features)
     own = read_filter(weights, file, decoder, tables) if file.flags & FILTERED else None
     return Decoded(file, z, mean + z * ONE, symbols, y_hat, means, indices, decoder.escapes, own)
 

@@ -62,7 +62,7 @@ def parse(data: bytes) -> File:
     need(cursor.take(4) == b"\x8bLC\x01", "not a .lic file of version 1")
     model, weights = cursor.varint(), cursor.take(4)
     width, height, level, flags = (cursor.varint() for _ in range(4))
-    need(min(width, height) > 0 and max(width, height) < 2**24 and flags < 4, "an impossible header")
+    need(min(width, height) > 0 and max(width, height) < 2**24 and flags < 8, "an impossible header")
     file = File(model, weights, width, height, level, flags)
     start, check, more = 0, 0, True
     while more:

@@ -186,7 +186,7 @@ def test_a_memory_limit_refuses_and_changes_nothing(tiny):
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")]
 )
 def test_memory_that_is_not_there_is_our_error(tiny, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **said):
         raise error
 
     data = tiny.encode(scene(20, 20))

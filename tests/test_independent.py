@@ -13,7 +13,7 @@ from PIL import Image
 
 import lichen
 from lichen.bitstream.container import Container, Kind, read_container, write_container
-from lichen.bitstream.fields import FILTERED, Header
+from lichen.bitstream.fields import FILTERED, TRELLIS, Header
 from lichen.codec import Codec
 from lichen.coding.scales import THRESHOLDS
 from lichen.lab.engine.torch_engine import TorchEngine
@@ -48,7 +48,8 @@ def assert_same(data: bytes, path: Path) -> Decoded:
     header = container.header
     filtered = bool(header.flags & FILTERED)
     place = header.quality_index, header.height, header.width
-    y_hat, coefficients = engine.read_filtered(container.latents, *place, None, filtered)
+    trellis = bool(header.flags & TRELLIS)
+    y_hat, coefficients = engine.read_filtered(container.latents, *place, filtered=filtered, trellis=trellis)
     assert (found.own is not None) == (coefficients is not None) == filtered
     if coefficients is not None and found.own is not None:
         principal, area = engine.checkpoint.model.post_filter, math.prod(found.z_hat.shape[:2])
@@ -87,18 +88,20 @@ def test_pictures(shipped, picture, quality, escapes):
     skipped = found.y_index <= 3
     assert skipped.any() and not skipped.all()
     assert np.array_equal(found.y_hat[skipped], found.y_mean[skipped])
-    moved = found.y_hat - found.y_mean - 4096 * found.y_symbols
-    assert moved.any() and not moved[found.y_symbols == 0].any()  # points of reconstruction
+    moved = (found.y_hat - found.y_mean - 4096 * found.y_symbols)[found.y_index < 10]
+    assert moved.any() and not moved[found.y_symbols[found.y_index < 10] == 0].any()  # points of reconstruction
+    assert found.file.flags & 4 and (found.y_index >= 10).any()  # trellis latents
 
 
+@pytest.mark.parametrize("trellis", [False, True])
 @pytest.mark.parametrize(("size", "level"), [(1e2, 3584), (1e6, 511)])
-def test_latents_that_no_picture_has(size, level):
+def test_latents_that_no_picture_has(size, level, trellis):
     """They leave the activations' range and the tables: clamps, and escapes of up to 21 digits."""
     engine, generator = engine_of(SHIPPED), torch.Generator().manual_seed(0)
     y, z = (size * torch.randn(1, *shape, generator=generator) for shape in ((320, 4, 8), (64, 1, 2)))
     with torch.inference_mode():
-        payloads, y_hat = engine.write(y, z, level)
-    header = Header(1, engine.checkpoint.hash, 128, 64, level, 0)
+        payloads, y_hat = engine.write(y, z, level, trellis=trellis)
+    header = Header(1, engine.checkpoint.hash, 128, 64, level, TRELLIS if trellis else 0)
     data = write_container(Container(header, {Kind.LATENTS: payloads[0]}))
     found = assert_same(data, SHIPPED)
     assert np.array_equal(y_hat[0].permute(1, 2, 0).numpy() * 4096, found.y_hat)  # what was written

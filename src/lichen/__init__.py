@@ -39,6 +39,7 @@ def encode(
     target_size_bytes: int | None = None,
     target_bpp: float | None = None,
     target_psnr_db: float | None = None,
+    effort: int | None = None,
     refine_steps: int = 0,
     filtered: bool = True,
 ) -> bytes:
@@ -48,6 +49,7 @@ def encode(
         target_size_bytes=target_size_bytes,
         target_bpp=target_bpp,
         target_psnr_db=target_psnr_db,
+        effort=effort,
         refine_steps=refine_steps,
         filtered=filtered,
     )

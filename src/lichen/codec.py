@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lichen.bitstream.container import Container, Kind, read_arrived, read_container, write_container
-from lichen.bitstream.fields import FILTERED, GREY, Cursor, Header, read_header
+from lichen.bitstream.fields import FILTERED, GREY, TRELLIS, Cursor, Header, read_header
 from lichen.errors import BadFile, OutOfMemory, UsageError
 from lichen.image.picture import MAX_PIXELS, Picture, check_size, grey_of, to_pil
 from lichen.image.sections import pack_extras, unpack_extras
 from lichen.inputs import as_picture
 from lichen.metrics import psnr_db
-from lichen.options import Crop, EncodeOptions, EngineName, FirstGroups, Tune, check_crop
+from lichen.options import Crop, Effort, EncodeOptions, EngineName, FirstGroups, Tune, check_crop
 from lichen.rate_control import Encoder, Measured, MeasuredEncoder, fit_size, reach_psnr
 from lichen.runtime import engines
+from lichen.runtime.engine import Writing
 from lichen.runtime.level import Level
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Codec:
         target_size_bytes: int | None = None,
         target_bpp: float | None = None,
         target_psnr_db: float | None = None,
+        effort: int | None = None,
         refine_steps: int = 0,
         filtered: bool = True,
     ) -> bytes:
@@ -102,15 +104,17 @@ class Codec:
         `picture`: a Pillow image; numpy (H, W[, 1 or 3]) or torch (C, H, W), uint8 or float in [0, 1]. `quality` is
         0 ... 100, continuous. With a target size the best quality whose *file* is not larger is used (bpp: bits of the
         file for each pixel), with a target PSNR (over the decoded 8-bit samples) the smallest file that reaches it.
-        `refine_steps` search for better latents (`lab.engine.refinement`): files some percent smaller, each step as
-        long as some encodings. Not `filtered` the file states no adaptive post-filter: larger, and sooner made. Raises
-        `BadPicture`, `PictureTooLarge`, `OutOfMemory`, `UsageError`; warns with `PictureNotice` of what was changed.
+        `effort` (0 ... 3, `options.Effort`) trades time for size; `refine_steps` search for better latents instead
+        (`lab.engine.refinement`), each step as long as some encodings. Not `filtered` the file states no adaptive
+        post-filter: larger, and sooner made. Raises `BadPicture`, `PictureTooLarge`, `OutOfMemory`, `UsageError`;
+        warns with `PictureNotice` of what was changed.
         """
         options = EncodeOptions(
             quality=quality,
             target_size_bytes=target_size_bytes,
             target_bpp=target_bpp,
             target_psnr_db=target_psnr_db,
+            effort=effort,
             refine_steps=refine_steps,
             filtered=filtered,
         )
@@ -249,7 +253,8 @@ class OpenFile:
         """y_hat (1, M, h, w), and the coefficients of the adaptive post-filter. Raises `BadFile`, `UsageError`."""
         header = self.container.header
         place, filtered = (header.quality_index, header.height, header.width), bool(header.flags & FILTERED)
-        return self.engine.read_filtered(self.container.latents, *place, self.first, filtered)
+        trellis, payloads = bool(header.flags & TRELLIS), self.container.latents
+        return self.engine.read_filtered(payloads, *place, first=self.first, filtered=filtered, trellis=trellis)
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,15 @@ class _Encoding:
     picture: Picture
     options: EncodeOptions
 
+    @property
+    def effort(self) -> Effort:
+        """That which is asked for, or the engine's own. Raises `UsageError` for one beyond its model."""
+        if self.options.effort is None:
+            return self.engine.effort
+        if self.options.effort and not self.engine.trellis:
+            raise UsageError(f"latents of {self.engine.name} cannot be trellis-coded: leave the effort out, or give 0")
+        return Effort.of(self.options.effort)
+
     def file(self, size_bytes: int | None) -> bytes:
         """The file that was asked for: of at most this size, of a PSNR, or of a quality. Raises `BadPicture`."""
         steps, rates = self.options.refine_steps, self.engine.levels
@@ -282,11 +296,19 @@ class _Encoding:
 
     def encode(self, level: Level, refine_steps: int) -> _Coded:
         """The picture at this level, its latents refined in so many steps."""
-        engine, picture, seen = self.engine, self.picture, self.picture.pixels if self.options.filtered else None
-        y, z = engine.latents(picture.pixels, level.index, refine_steps)
-        payloads, y_hat, coefficients = engine.write_filtered(y, z, level.index, seen)
-        height, width = picture.pixels.shape[:2]
+        engine, picture, pixels = self.engine, self.picture, self.picture.pixels
+        y, z = engine.latents(pixels, level.index, refine_steps)
+        effort = Effort.ROUNDED if refine_steps else self.effort
+        how = Writing(
+            trellis=effort >= Effort.TRELLIS,
+            pixels=pixels,
+            corrected_every=effort.corrected_every,
+            filtered=self.options.filtered,
+        )
+        payloads, y_hat, coefficients = engine.write_filtered(y, z, level.index, how)
+        height, width = pixels.shape[:2]
         flags = (GREY if picture.grey else 0) | (0 if coefficients is None else FILTERED)
+        flags |= TRELLIS if how.trellis else 0
         header = Header(
             engines.model_id(engine.name), engine.hash, width, height, quality_index=level.index, flags=flags
         )

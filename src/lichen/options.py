@@ -22,6 +22,31 @@ def check_crop(crop: Crop | None, width: int, height: int) -> Crop:
     return crop
 
 
+class Effort(enum.IntEnum):
+    """How hard an encoder tries, at no cost in decoding: each step takes longer, for smaller files at equal PSNR."""
+
+    ROUNDED = 0  # latents are rounded
+    TRELLIS = 1  # latents of larger scales are trellis-coded
+    CORRECTED = 2  # and what is left of them is corrected before every second coding step
+    ALL_CORRECTED = 3  # or before each but the first
+
+    @staticmethod
+    def of(value: Effort | int) -> Effort:
+        """One of them, also by its number. Raises `UsageError`."""
+        try:
+            return Effort(value)
+        except ValueError as error:
+            raise UsageError(f"`effort` must be one of 0 ... {max(Effort)}, not {value!r}") from error
+
+    @property
+    def corrected_every(self) -> int:
+        """Before every how many coding steps latents are corrected; 0: never."""
+        return {Effort.CORRECTED: 2, Effort.ALL_CORRECTED: 1}.get(self, 0)
+
+
+DEFAULT_EFFORT = Effort.CORRECTED  # of our own models; the papers' are rounded, as they are published
+
+
 class EngineName(enum.Enum):
     """What runs a model."""
 
@@ -63,15 +88,17 @@ class EncodeOptions:
     """How a picture is encoded: by a quality 0 ... 100, or by one target, which takes its place.
 
     `target_size_bytes` and `target_bpp` (bits of the file for each pixel) ask for the best file that is not larger,
-    `target_psnr_db` for the smallest that reaches it. `refine_steps` search for better latents; `filtered` lets the
-    file state an adaptive post-filter where the model has one; `strip` drops ICC profile, EXIF and XMP. Raises
-    `UsageError` for values out of range and for two targets.
+    `target_psnr_db` for the smallest that reaches it. `effort` is an `Effort` or its number (None: what the weights are
+    meant to be used with); `refine_steps` search for better latents instead; `filtered` lets the file state an adaptive
+    post-filter where the model has one; `strip` drops ICC profile, EXIF and XMP. Raises `UsageError` for values out of
+    range, for two targets, and for an effort beside refining steps.
     """
 
     quality: float = 50
     target_size_bytes: int | None = None
     target_bpp: float | None = None
     target_psnr_db: float | None = None
+    effort: int | None = None
     refine_steps: int = 0
     filtered: bool = True
     strip: bool = False
@@ -86,6 +113,10 @@ class EncodeOptions:
         for name, value in given.items():
             if not 0 < _number(name, value) < math.inf:
                 raise UsageError(f"`{name}` must be positive and finite, not {value}")
+        if self.effort is not None:
+            Effort.of(self.effort)
+        if self.effort and self.refine_steps:
+            raise UsageError("give an effort or a number of refining steps, not both")
         if not isinstance(self.refine_steps, numbers.Integral) or self.refine_steps < 0:
             raise UsageError(f"`refine_steps` must be a whole number and not negative, not {self.refine_steps!r}")
 

@@ -28,8 +28,8 @@ def test_an_engine_that_reads_otherwise_is_caught(runners):
         def __getattr__(self, name):
             return getattr(runners[1].engine, name)
 
-        def read_filtered(self, *arguments):
-            y_hat, coefficients = runners[1].engine.read_filtered(*arguments)
+        def read_filtered(self, *arguments, **said):
+            y_hat, coefficients = runners[1].engine.read_filtered(*arguments, **said)
             return y_hat + np.float32(2**-12), coefficients
 
     bent = [runners[0], dataclasses.replace(runners[1], engine=Off())]

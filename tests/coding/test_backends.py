@@ -21,8 +21,8 @@ from lichen.bitstream.container import Kind, read_container, write_container
 from lichen.codec import Codec
 from lichen.coding.backend import VARIABLE, chosen
 from lichen.coding.backend_python import PythonBackend
-from lichen.coding.coders import SYMBOL_MAX
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
+from lichen.coding.table_index import SYMBOL_MAX
 from lichen.coding.tables import PRECISION, Tables, fractional_mean, load_tables, per_channel, zero_mean
 from lichen.errors import BadCheckpoint, BadFile, UsageError
 from tests.coding.backends import BACKENDS, HAS_CONSTRICTION, needs_constriction, under

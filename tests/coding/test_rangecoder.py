@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lichen.coding.coders import SYMBOL_MAX
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
 from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES, THRESHOLDS
+from lichen.coding.table_index import SYMBOL_MAX
 from lichen.coding.tables import load_tables, zero_mean
 from lichen.errors import BadFile
 from lichen.lab.prior.families import scale_index

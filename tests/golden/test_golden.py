@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lichen.bitstream.container import read_container
-from lichen.bitstream.fields import FILTERED
+from lichen.bitstream.fields import FILTERED, TRELLIS
 from lichen.codec import Codec
 from lichen.errors import BadFile
 from lichen.lab.models.config import LEVEL_STEPS
@@ -44,13 +44,17 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     shape = (-(-header.height // stride), -(-header.width // stride))
     position = torch.tensor([header.quality_index / LEVEL_STEPS], dtype=torch.float64)
     z_hat = engine.prior.code_hyper(FileReader(container.latents), position, shape, None)
-    filtered = bool(header.flags & FILTERED)
+    filtered, trellis = bool(header.flags & FILTERED), bool(header.flags & TRELLIS)
     y_hat, coefficients = engine.read_filtered(
-        container.latents, header.quality_index, header.height, header.width, None, filtered
+        container.latents, header.quality_index, header.height, header.width, filtered=filtered, trellis=trellis
     )
     writer, last = FileWriter(), engine.channel_groups - 1
-    again = engine._walk(writer, header.quality_index, shape, y_hat, z_hat)
-    assert torch.equal(again, y_hat) and (coefficients is not None) == filtered == ("filtered" in name)
+    again = engine._walk(writer, header.quality_index, shape, y=y_hat, z=z_hat, trellis=trellis)
+    assert (
+        torch.equal(again, y_hat)
+        and trellis == ("trellis" in name)
+        and (coefficients is not None) == filtered == ("filtered" in name or "trellis" in name)
+    )
     if coefficients is not None:
         principal, place = engine.checkpoint.model.post_filter, (header.quality_index / LEVEL_STEPS, math.prod(shape))
         numbers = (coefficients / principal.step(*place)).round().long().numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,12 @@ from torch import Tensor
 from lichen.bitstream.container import read_container
 from lichen.bitstream.fields import header_size_bytes
 from lichen.codec import Codec
+from lichen.errors import BadFile, UsageError
 from lichen.lab.models.prior_configs import DirectContext, FactorizedContext
 from lichen.lab.models.zoo import ZOO
 from lichen.lab.prior.context import ParallelModel
 from lichen.lab.prior.entropy_parameters import EntropyParameters
+from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileWriter
 from lichen.lab.prior.schedules import Cell, DualCheckerboard, Quadtree, Step
 from lichen.lab.prior.walk import ContextModel, merge, walk_latents
@@ -21,6 +25,11 @@ from tests.laws.laws import Given, leaks, mask_of, threads, uses_context
 from tests.small import scene, small
 
 LEVEL = 700  # between two trained levels
+
+
+def ways_of(codec: Codec) -> list[bool]:
+    """Whether latents are trellis-coded, as far as they can be."""
+    return [False, True] if codec.engine.trellis else [False]
 
 
 def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -109,11 +118,21 @@ def test_training_parameters_are_coding_parameters(codec):
 @torch.no_grad()
 def test_decode_of_encode_is_y_hat(codec):
     y, z = latents_of(codec)
-    for level in levels_of(codec):
-        payload, y_hat = codec.engine.write(y, z, level)
-        assert torch.equal(codec.engine.read(payload, level, 90, 150), y_hat)
+    for level, trellis in itertools.product(levels_of(codec), ways_of(codec)):
+        payload, y_hat = codec.engine.write(y, z, level, trellis=trellis)
+        assert torch.equal(codec.engine.read(payload, level, 90, 150, trellis=trellis), y_hat)
         assert float((y_hat - y.double()).abs().max()) <= 256  # skipped latents aside they are near
-        assert payload == codec.engine.write(y, z, level)[0]
+        assert payload == codec.engine.write(y, z, level, trellis=trellis)[0]
+
+
+def test_what_has_no_trellis_says_so(codec):
+    if codec.engine.trellis:
+        return
+    y, z = latents_of(codec)
+    with pytest.raises(UsageError, match="trellis"):
+        codec.encode(scene(20, 20), effort=1)
+    with pytest.raises(BadFile, match="trellis"):
+        codec.engine.read(codec.engine.write(y, z, 0)[0], 0, 90, 150, trellis=True)
 
 
 @torch.no_grad()
@@ -124,6 +143,20 @@ def test_estimate_is_the_file(codec):
         y, z = codec.engine.latents(np.asarray(scene(300, 200)), level)
         size_bytes = sum(map(len, codec.engine.write(y, z, level)[0]))
         assert abs(float(coded.bits) / 8 - size_bytes) <= 0.01 * size_bytes + 64
+
+
+@torch.no_grad()
+def test_estimate_is_the_file_of_a_trellis(codec):
+    pixels, sizes = np.asarray(scene(300, 200)), []
+    for level in levels_of(codec) if codec.engine.trellis else ():
+        y, z = codec.engine.latents(pixels, level)
+        estimator, place = Estimator(None), torch.tensor([level / 512])
+        walked = codec.checkpoint.model.prior.walk(estimator, place, z.shape[2:], y, z, trellis=True)
+        payloads, y_hat = codec.engine.write(y, z, level, trellis=True)
+        sizes.append(sum(map(len, payloads)))
+        assert abs(float(sum(estimator.bits)) / 8 - sizes[-1]) <= 0.01 * sizes[-1] + 64
+        assert float((walked.y_hat - y_hat).abs().mean()) < 0.2  # the paths part where a mean is rounded
+    assert bool(sizes) == codec.engine.trellis
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from lichen.options import EngineName, FirstGroups, Tune
 from lichen.runtime import engines as engines_module
 from lichen.runtime import processor, tiles
 from lichen.runtime.engines import suited
+from lichen.runtime.engine import Writing
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.onnx_engine import OnnxEngine
 from lichen.runtime.weights import find_by_name
@@ -44,14 +45,16 @@ def small_tiles(monkeypatch):
 def same_bits(engines, pixels, level):
     onnx, lab = engines
     y, z = lab.latents(pixels, level)
-    payloads, y_hat, coefficients = lab.write_filtered(y, z, level, pixels)
-    place = level, *pixels.shape[:2], None
-    for source, filtered in ((payloads, coefficients is not None), (lab.write(y, z, level)[0], False)):
-        ours, own = onnx.read_filtered(source, *place, filtered)
-        assert ours.dtype == np.float32 and np.array_equal(ours, y_hat.numpy())
-        assert (own is None) == (not filtered) and (own is None or np.array_equal(own, coefficients.numpy()))
-    written, known, _ = onnx.write_filtered(y.numpy(), z.numpy(), level, None)
-    assert written == lab.write(y, z, level)[0] and np.array_equal(known, y_hat.numpy())
+    for trellis in (True, False):
+        how = Writing(pixels=pixels, filtered=True, trellis=trellis)
+        payloads, y_hat, coefficients = lab.write_filtered(y, z, level, how)
+        place, plain = (level, *pixels.shape[:2]), lab.write(y, z, level, trellis=trellis)[0]
+        for source, filtered in ((payloads, coefficients is not None), (plain, False)):
+            ours, own = onnx.read_filtered(source, *place, filtered=filtered, trellis=trellis)
+            assert ours.dtype == np.float32 and np.array_equal(ours, y_hat.numpy())
+            assert (own is None) == (not filtered) and (own is None or np.array_equal(own, coefficients.numpy()))
+        written, known = onnx.write(y.numpy(), z.numpy(), level, trellis=trellis)
+        assert written == plain and np.array_equal(known, y_hat.numpy())
     return y_hat, coefficients
 
 
@@ -67,9 +70,10 @@ def test_latents_that_no_picture_has(engines):
     torch.manual_seed(0)
     for scale in (100.0, 1e6):
         y, z = torch.randn(1, 320, 8, 12) * scale, torch.randn(1, 64, 2, 3) * scale
-        payloads, y_hat = lab.write(y, z, 3000)
-        assert onnx.write(y.numpy(), z.numpy(), 3000)[0] == payloads
-        assert np.array_equal(onnx.read(payloads, 3000, 128, 192), y_hat.numpy())
+        for trellis in (False, True):
+            payloads, y_hat = lab.write(y, z, 3000, trellis=trellis)
+            assert onnx.write(y.numpy(), z.numpy(), 3000, trellis=trellis)[0] == payloads
+            assert np.array_equal(onnx.read(payloads, 3000, 128, 192, trellis=trellis), y_hat.numpy())
 
 
 def test_tiles_are_the_same(engines, small_tiles):
@@ -88,8 +92,10 @@ def test_pixels_are_within_a_rounding_and_as_good(engines):
     onnx, lab = engines
     pixels = np.asarray(scene(257, 191))
     for level in LEVELS:
-        payloads, y_hat, coefficients = lab.write_filtered(*lab.latents(pixels, level), level, pixels)
-        ours, own = onnx.read_filtered(payloads, level, 191, 257, None, coefficients is not None)
+        how = Writing(pixels=pixels, filtered=True, trellis=True, corrected_every=2)
+        payloads, y_hat, coefficients = lab.write_filtered(*lab.latents(pixels, level), level, how)
+        filtered = coefficients is not None
+        ours, own = onnx.read_filtered(payloads, level, 191, 257, filtered=filtered, trellis=True)
         made = onnx.pixels(ours, level, 191, 257, None, own)
         theirs = lab.pixels(y_hat, level, 191, 257, None, coefficients)
         assert np.abs(made.astype(int) - theirs).max() <= 1

@@ -11,7 +11,8 @@ MAGIC = b"\x8bLC"
 VERSION = 1
 GREY = 1  # flag bit: the picture comes back as greyscale
 FILTERED = 2  # flag bit: behind the latents, in their last stream, a filter of the picture's own is stated
-KNOWN_FLAGS = GREY | FILTERED
+TRELLIS = 4  # flag bit: latents of larger scales are trellis-coded
+KNOWN_FLAGS = GREY | FILTERED | TRELLIS
 
 
 class Cursor:

@@ -96,6 +96,7 @@ DEFAULT_MAX_PIXELS = 2**27
 _OPTIONS = {
     "crop": "--crop",
     "device": "--device",
+    "effort": "--effort",
     "engine": "--engine",
     "first": "--partial",
     "force": "--force",

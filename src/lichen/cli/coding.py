@@ -84,6 +84,11 @@ Quality = Annotated[
     typer.Option("-q", "--quality", min=0, max=100, help="0 ... 100; 50 if no target is given.", show_default=False),
 ]
 
+Effort = Annotated[
+    int | None,
+    typer.Option(min=0, max=3, help="0 is fastest, 3 gives the smallest files; 2 if not given.", show_default=False),
+]
+
 
 @app.command()
 def encode(
@@ -94,6 +99,7 @@ def encode(
     target_bpp: Annotated[float | None, typer.Option(help="Best quality of at most this many bits per pixel.")] = None,
     target_size: Annotated[str | None, typer.Option(help="Best quality of at most this size, e.g. 40kB.")] = None,
     target_psnr: Annotated[float | None, typer.Option(help="Smallest file of at least this PSNR, in dB.")] = None,
+    effort: Effort = None,
     refine: Annotated[int, typer.Option(min=0, help="Search so many steps for smaller files; try 30.")] = 0,
     no_filter: Annotated[bool, typer.Option("--no-filter", help="Faster, and files some percent larger.")] = False,
     strip: Annotated[bool, typer.Option("--strip", help="Drop ICC profile, EXIF and XMP.")] = False,
@@ -117,15 +123,14 @@ def encode(
 ) -> None:
     """Make `.lic` files of pictures.
 
-    Examples: `lichen encode photo.jpg` · `lichen encode photo.png -o small.lic --target-size 40kB` ·
-    `cat a.png | lichen encode - > a.lic` · `lichen encode s3://bucket/photos -r -o s3://bucket/lic --ray`
+    Examples: `cat a.png | lichen encode - > a.lic` · `lichen encode s3://bucket/photos -r -o s3://bucket/lic --ray`
     """
     targets = target_size, target_bpp, target_psnr
-    encoder = _encoder(_encode_options(quality, targets, refine, filtered=not no_filter, strip=strip), force, psnr)
+    options = _encode_options(quality, targets, (effort, refine), filtered=not no_filter, strip=strip)
     how = job_options(threads, device, max_memory, skip_existing, force=force)
     codec = codec_to_encode(model, weights, max_pixels, how, tune=tune, engine=engine)
     files = Files(inputs, output, _naming().to_encode(keep_ending), recursive, cluster=ray, manifest=manifest)
-    run_files(files, codec, encoder, how, shown=Shown(_encoded, quiet, as_json, dry_run))
+    run_files(files, codec, _encoder(options, force, psnr), how, shown=Shown(_encoded, quiet, as_json, dry_run))
 
 
 def _naming() -> type[Naming]:
@@ -144,11 +149,11 @@ def _encoder(options: EncodeOptions, force: bool, measured: bool) -> Callable[[C
 def _encode_options(
     quality: float | None,
     targets: tuple[str | None, float | None, float | None],
-    refine_steps: int,
+    tried: tuple[int | None, int],
     filtered: bool,
     strip: bool,
 ) -> EncodeOptions:
-    """`targets`: a size, bits per pixel, a PSNR in dB. Raises `UsageError`."""
+    """`targets`: a size, bits per pixel, a PSNR in dB; `tried`: effort, refining steps. Raises `UsageError`."""
     size, bpp, psnr_db = targets
     refuse_quality_and_target(quality, *targets)
     return EncodeOptions(
@@ -156,7 +161,8 @@ def _encode_options(
         target_size_bytes=None if size is None else parse_size(size),
         target_bpp=bpp,
         target_psnr_db=psnr_db,
-        refine_steps=refine_steps,
+        effort=tried[0],
+        refine_steps=tried[1],
         filtered=filtered,
         strip=strip,
     )

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from lichen.coding.rangecoder import SymbolReader, SymbolWriter
 from lichen.coding.table_index import TableIndex
 
-SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
-
 
 class Writer:
     """Turns the latents of one picture into bytes."""
@@ -24,10 +22,10 @@ class Writer:
         self._groups = [SymbolWriter()]
 
     def write(self, place: TableIndex, residual: NDArray[np.float64], group: int = 0) -> NDArray[np.int64]:
-        """Write round(residual) (n,), where coded; gives these symbols (n,), 0 where nothing is coded."""
+        """Write the symbols of residuals (n,), where coded; gives these (n,), 0 where nothing is coded."""
         if group == len(self._groups):
             self._groups.append(SymbolWriter())
-        rounded = np.rint(place.of(residual)).clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.int64)
+        rounded = place.quantized(place.of(residual))
         self._groups[group].write(place.to_symbols(rounded), place.index, place.tables)
         return place.spread(rounded, len(residual))
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lichen.coding import tables
+from lichen.coding import tables, trellis
 from lichen.coding.tables import Tables
 
+SYMBOL_MAX = 2**20  # symbols beyond +-this are clamped by the encoder (y_hat follows)
 Symbols = NDArray[np.int32]
 
 
@@ -19,7 +20,8 @@ class TableIndex:
     """The tables of the `count` latents of a block, in coding order: cell, position, channel.
 
     `coded` are the flat positions of those that are coded, None for all; `index` is the table of each of them. A
-    symbol of its table is `sign` times what is left of the rounded residual without `whole`.
+    symbol of its table is `sign` times what is left of the rounded residual without `whole`. `family`, where it is
+    said, is the kind of distribution of a block whose larger scales are trellis-coded (`coding.trellis`).
     """
 
     tables: Tables
@@ -28,6 +30,22 @@ class TableIndex:
     coded: NDArray[np.int64] | None = None
     whole: NDArray[np.int64] | None = None
     sign: NDArray[np.int64] | None = None
+    family: str | None = None
+
+    def quantized(self, residual: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Residuals (n,) of those that are coded -> integers (n,): rounded, or by the search for the cheapest path."""
+        rounded = np.rint(residual).clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.int64)
+        if self.family is not None:
+            where, index = trellis.taking_part(self.index), self.index
+            bits, widest = tables.trellis_bits(self.family)
+
+            def price(scale_index: NDArray[Any], symbols: NDArray[np.int64]) -> NDArray[np.float32]:
+                found: NDArray[np.float32] = bits[scale_index, np.clip(symbols, -widest, widest) + widest]
+                return found
+
+            wanted = residual[where].clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.float32)
+            rounded[where] = trellis.search(wanted, index[where], self.family, price)
+        return rounded
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """Those of flat `values` (count,) that are coded: (n,)."""
@@ -55,15 +73,17 @@ class TableIndex:
         return rounded
 
 
-def zero_mean_index(scale_index: NDArray[np.uint8], kind: str, skip: int) -> TableIndex:
+def zero_mean_index(scale_index: NDArray[np.uint8], kind: str, skip: int, trellis_coded: bool = False) -> TableIndex:
     """Residuals about their mean, by scale index (n,), under a family of distributions ("gaussian", "logistic").
 
     Latents of scale index up to `skip` are not coded; -1: all are.
     """
+    found = tables.trellis(kind) if trellis_coded else tables.zero_mean(kind)
+    family = kind if trellis_coded else None
     if skip < 0:
-        return TableIndex(tables.zero_mean(kind), scale_index, len(scale_index))
+        return TableIndex(found, scale_index, len(scale_index), family=family)
     coded = np.flatnonzero(scale_index > skip)
-    return TableIndex(tables.zero_mean(kind), scale_index[coded], len(scale_index), coded)
+    return TableIndex(found, scale_index[coded], len(scale_index), coded, family=family)
 
 
 def fractional_mean_index(mean: NDArray[np.float64], scale_index: NDArray[np.uint8]) -> TableIndex:

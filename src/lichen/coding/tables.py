@@ -1,9 +1,9 @@
 """The integer frequencies behind every coded symbol, and nothing that could differ between machines.
 
-Three kinds: Gaussians, or logistic ones, about 0 for each of 64 scales (frozen, read from files); Gaussians
-whose mean lies between integers, for serial models (derived from a frozen normal distribution by integer
-arithmetic alone); and learned densities, whose integers are stored with a model's weights. All sum to 2^24
-and end with an escape. See docs/format.md.
+Four kinds: Gaussians, or logistic ones, about 0 for each of 64 scales (frozen, read from files); the same about 1/4,
+for trellis latents (`coding.trellis`; frozen likewise); Gaussians whose mean lies between integers, for serial models
+(derived from a frozen normal distribution by integer arithmetic alone); and learned densities, whose integers are
+stored with a model's weights. All sum to 2^24 and end with an escape. See docs/format.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lichen.coding.trellis import FIRST
 
 PRECISION = 24  # frequencies of a table sum to 2^24
 FRACTIONS = 33  # a mean's fraction as 0 ... 32 units of 1/64; negative ones mirror the symbols
@@ -53,6 +55,30 @@ def zero_mean(shape: str = "gaussian") -> Tables:
     tables = load_tables(shape)
     radii = np.array([(len(f) - 2) // 2 for f in tables], dtype=np.int32)
     return Tables(radii, tables.__getitem__)
+
+
+@functools.cache
+def trellis(shape: str) -> Tables:
+    """By scale index: distributions about 0 below `FIRST`, from there on those of symbols k at k - 1/4."""
+    plain, stored = load_tables(shape), _stored(f"{shape}_trellis.npz")
+    own = tuple(np.split(stored["frequencies"], np.cumsum(stored["sizes"])[:-1]))
+    tables = (*plain[:FIRST], *own)
+    radii = np.array([(len(f) - 2) // 2 for f in tables], dtype=np.int32)
+    return Tables(radii, tables.__getitem__)
+
+
+@functools.cache
+def trellis_bits(shape: str) -> tuple[NDArray[np.float32], int]:
+    """For the search: bits of symbols -R ... R by scale index, (64, 2R + 1), and R, the widest table's."""
+    tables = trellis(shape)
+    widest = int(tables.radii.max())
+    bits = np.empty((len(tables.radii), 2 * widest + 1), np.float32)
+    for index, radius in enumerate(tables.radii):
+        own = PRECISION - np.log2(tables.frequencies(index))
+        excess = np.abs(np.arange(-widest, widest + 1)) - radius
+        bits[index] = own[-1] + 2 * np.log2(2.0 * np.maximum(excess, 1)) + 1  # an escape, by about what it costs
+        bits[index, widest - radius : widest + radius + 1] = own[:-1]
+    return bits, widest
 
 
 @functools.cache

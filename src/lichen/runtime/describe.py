@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lichen.bitstream.container import Kind, read_container
-from lichen.bitstream.fields import FILTERED, GREY, VERSION, describe_header
 from lichen.coding.backend import VARIABLE, chosen
+from lichen.bitstream.fields import FILTERED, GREY, TRELLIS, VERSION, describe_header
 from lichen.errors import BadInput
 from lichen.image.files import read_whole
 from lichen.runtime.engines import (
@@ -44,6 +44,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "trained_for": found and found.trained_for.value,
         "grey": bool(header.flags & GREY),
         "filtered": bool(header.flags & FILTERED),
+        "trellis": bool(header.flags & TRELLIS),
         "size_bytes": len(data),
         "bpp": round(8 * len(data) / (header.width * header.height), 4),
         "latents_bytes": payload_bytes,

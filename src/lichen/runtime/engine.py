@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lichen.options import Crop, FirstGroups, Tune
+from lichen.options import Crop, Effort, FirstGroups, Tune
 
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """How latents become payloads: rounded and nothing else, unless it is said.
+
+    With `trellis` y is trellis-coded. `pixels` (H, W, 3) are the original: by them latents are corrected before every
+    `corrected_every`-th coding step (`runtime.correction`; 0: never), and with `filtered` an adaptive post-filter is
+    stated where one pays.
+    """
+
+    trellis: bool = False
+    pixels: NDArray[np.uint8] | None = None
+    corrected_every: int = 0
+    filtered: bool = False
+
+
+PLAIN = Writing()
 Latents = Any  # maps (1, C, h, w) float32 as the engine keeps them: numpy arrays, or tensors
 
 
@@ -60,27 +78,46 @@ class Engine(Protocol):
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w')."""
         ...
 
-    def write_filtered(
-        self, y: Latents, z: Latents, quality_index: int, pixels: NDArray[np.uint8] | None
-    ) -> tuple[tuple[bytes, ...], Latents, Any]:
-        """Payloads, y_hat, and with the original pixels the coefficients (K,) of an adaptive post-filter or None."""
+    @property
+    def trellis(self) -> bool:
+        """Whether its latents can be trellis-coded."""
         ...
 
-    def write(self, y: Latents, z: Latents, quality_index: int) -> tuple[tuple[bytes, ...], Latents]:
+    @property
+    def effort(self) -> Effort:
+        """What files are encoded with unless another effort is asked for."""
+        ...
+
+    def write_filtered(
+        self, y: Latents, z: Latents, quality_index: int, how: Writing
+    ) -> tuple[tuple[bytes, ...], Latents, Any]:
+        """Payloads, y_hat, and the coefficients (K,) of an adaptive post-filter, None where none is stated."""
+        ...
+
+    def write(
+        self, y: Latents, z: Latents, quality_index: int, *, trellis: bool = False
+    ) -> tuple[tuple[bytes, ...], Latents]:
         """y (1, M, h, w) and z (1, Z, h', w') -> payloads, one for each channel group, and y_hat (1, M, h, w).
 
         The same y and z give the same bytes anywhere.
         """
-        return self.write_filtered(y, z, quality_index, None)[:2]
+        return self.write_filtered(y, z, quality_index, Writing(trellis=trellis))[:2]
 
     def read(
-        self, payloads: Sequence[bytes], quality_index: int, height: int, width: int, first: FirstGroups | None = None
+        self,
+        payloads: Sequence[bytes],
+        quality_index: int,
+        height: int,
+        width: int,
+        *,
+        first: FirstGroups | None = None,
+        trellis: bool = False,
     ) -> Latents:
         """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
 
         Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
         """
-        return self.read_filtered(payloads, quality_index, height, width, first=first, filtered=False)[0]
+        return self.read_filtered(payloads, quality_index, height, width, first=first, trellis=trellis)[0]
 
     def read_filtered(
         self,
@@ -88,10 +125,15 @@ class Engine(Protocol):
         quality_index: int,
         height: int,
         width: int,
-        first: FirstGroups | None,
-        filtered: bool,
+        *,
+        first: FirstGroups | None = None,
+        filtered: bool = False,
+        trellis: bool = False,
     ) -> tuple[Latents, Any]:
-        """y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None. Raises `BadFile`, `UsageError`."""
+        """y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None. Raises `BadFile`, `UsageError`.
+
+        `filtered`: the payload states them; `trellis`: its latents are trellis-coded.
+        """
         ...
 
     def pixels(

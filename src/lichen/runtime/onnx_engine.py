@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lichen.errors import BadCheckpoint, BadFile, UsageError
-from lichen.options import Crop, FirstGroups, Tune
+from lichen.options import DEFAULT_EFFORT, Crop, Effort, FirstGroups, Tune
 from lichen.progress import tell
-from lichen.runtime.engine import Engine
+from lichen.runtime.correction import Corrector, LinearBranch
+from lichen.runtime.engine import Engine, Writing
 from lichen.runtime.filter_sums import Sample
 from lichen.runtime.graphs import Bundle, Graphs
 from lichen.runtime.level import Level
@@ -88,6 +90,16 @@ class OnnxEngine(Engine):
         return int(self._rates.get("count", 1))
 
     @property
+    def trellis(self) -> bool:
+        """What has graphs can be trellis-coded: its latents are about a mean, under a scale."""
+        return True
+
+    @property
+    def effort(self) -> Effort:
+        """What has graphs is one of our own models."""
+        return DEFAULT_EFFORT
+
+    @property
     def channel_groups(self) -> int:
         """How many streams the latents come in."""
         return 1
@@ -125,17 +137,17 @@ class OnnxEngine(Engine):
         return y, z
 
     def write_filtered(
-        self, y: Floats, z: Floats, quality_index: int, pixels: Bytes | None
+        self, y: Floats, z: Floats, quality_index: int, how: Writing
     ) -> tuple[tuple[bytes, ...], Floats, NDArray[np.float64] | None]:
-        """As `write`; with the original (H, W, 3) the payload also states the adaptive post-filter's coefficients.
-
-        None where there is no filter that pays; then the payload is that of `write`.
-        """
-        coder, coefficients = FileCoder(), None
+        """Payloads, y_hat and the post-filter's coefficients; None where none is asked for, or none pays."""
+        coder, coefficients, pixels = FileCoder(), None, how.pixels
         tiling = self.tiling(*(side * self._hyper_stride for side in z.shape[2:])).prior
-        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, y, z=z)
-        if pixels is not None and self._filters is not None and self._filters.learned and self.tune is Tune.PSNR:
-            samples, size = self.samples(y_hat, pixels, quality_index), math.prod(pixels.shape[:2])
+        place, correct = Level(quality_index).rate_level, self._corrector(how, quality_index)
+        y_hat = self._walk.run(coder, place, tiling, y=y, z=z, trellis_coded=how.trellis, correct=correct)
+        psnr = self.tune is Tune.PSNR
+        if how.filtered and pixels is not None and self._filters is not None and self._filters.learned and psnr:
+            last, size = [] if correct is None else correct.samples, math.prod(pixels.shape[:2])
+            samples = last or self.samples(y_hat, pixels, quality_index)
             coefficients = self._filters.write(
                 coder, samples, quality_index, tiling.whole.area, pixels=size, lam=self._lam(quality_index)
             )
@@ -147,8 +159,10 @@ class OnnxEngine(Engine):
         quality_index: int,
         height: int,
         width: int,
-        first: FirstGroups | None,
-        filtered: bool,
+        *,
+        first: FirstGroups | None = None,
+        filtered: bool = False,
+        trellis: bool = False,
     ) -> tuple[Floats, NDArray[np.float64] | None]:
         """Payloads -> y_hat (1, M, h, w), and the post-filter's coefficients where the payload is said to state some.
 
@@ -161,7 +175,7 @@ class OnnxEngine(Engine):
         if filtered and self._filters is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         tiling, coder = self.tiling(height, width).prior, FileCoder(payloads[0])
-        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, None, z=None)
+        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, y=None, z=None, trellis_coded=trellis)
         if not filtered or self._filters is None:
             return y_hat, None
         return y_hat, self._filters.read(coder, quality_index, tiling.whole.area)
@@ -209,6 +223,24 @@ class OnnxEngine(Engine):
         if coefficients is None or self._filters is None:
             return x_hat
         return self._filters.apply(x_hat, coefficients)
+
+    def _corrector(self, how: Writing, quality_index: int) -> Corrector | None:
+        """What corrects a walk; None where that is not asked for, or the weights are not made for it."""
+        names, pixels = ("synthesis.linear.weight", "gains.backward_log.table"), how.pixels
+        apt = self.tune is Tune.PSNR and all(name in self._manifest["tensors"] for name in names)
+        if not how.corrected_every or pixels is None or not apt:
+            return None
+        weight, log_gain = (self._weights.floats(name) for name in names)
+        return Corrector(
+            branch=LinearBranch(weight.reshape(len(weight), -1), log_gain),
+            tiling=self.tiling(*pixels.shape[:2]),
+            unit=self._unit,
+            rate_level=Level(quality_index).rate_level,
+            lam=self._lam(quality_index),
+            every=how.corrected_every,
+            synthesise=lambda y_hat: self._synthesised(y_hat, quality_index, None),
+            original=functools.partial(self._cut, pixels),
+        )
 
     def _cut(self, pixels: Bytes, tile: Tile) -> Floats:
         """The pixels (1, 3, H, W) in [0, 1] under a tile, the picture's edge repeated beyond it."""

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lichen.coding import trellis
 from lichen.coding.coders import Reader, Writer
 from lichen.coding.table_index import TableIndex, zero_mean_index
+from lichen.runtime.correction import Corrector
 from lichen.runtime.fixed_point import on_grid
 from lichen.runtime.graphs import Graphs
 from lichen.runtime.scale_index import at_rate, scale_index
@@ -87,34 +89,40 @@ class Walk:
             self._centroids = np.concatenate([np.zeros((len(table), 1)), table], axis=1).astype(np.float32)
 
     def run(
-        self, coder: FileCoder, rate_level: float, tiling: PriorTiling, y: Floats | None, z: Floats | None
+        self,
+        coder: FileCoder,
+        rate_level: float,
+        tiling: PriorTiling,
+        *,
+        y: Floats | None,
+        z: Floats | None,
+        trellis_coded: bool,
+        correct: Corrector | None = None,
     ) -> Floats:
-        """Code z (1, Z, h', w') and y (1, M, h, w), or read them: y_hat (1, M, h, w) float32."""
+        """Code z (1, Z, h', w') and y (1, M, h, w), `correct`ing what is left, or read them: y_hat (1, M, h, w)."""
         level, unit = np.array([rate_level], np.float64), self._unit
-        z_hat = self._hyper(coder, rate_level, tiling.whole, z)
-        features = self._features(z_hat, level, tiling)
-        rows, columns = (side * unit for side in tiling.whole.shape)
-        known = np.zeros((1, self._manifest["latents"], rows, columns), np.float32)
+        features = self._features(self._hyper(coder, rate_level, tiling.whole, z), level, tiling)
+        known = np.zeros((1, self._manifest["latents"], *features.shape[2:]), np.float32)
         before, after = (np.zeros((1, 2, known.shape[1], *tiling.whole.shape), np.float32) for _ in range(2))
-        halo = max(tiling.halos.context, 1) if len(tiling.tiles) > 1 else 0
+        several = len(tiling.tiles) > 1
+        halo = max(tiling.halos.context, 1) if several else 0
         for number, cells in enumerate(self._steps):
-            if number > 0:
-                before, after = after, before
+            before, after = (after, before) if number > 0 else (before, after)
+            if y is not None and correct is not None and correct.due(number):
+                y = correct(known, y, self._left(number, known))
             for tile in tiling.tiles:
                 outer = tile.grown(halo, tiling.whole)
-                near = self._unknown(outer.of(known, unit), cells, len(tiling.tiles) > 1)
-                mean, index, unmoved = self._graphs.run(
+                predicted = self._graphs.run(
                     f"predict{number}",
                     features=np.ascontiguousarray(outer.of(features, unit)),
-                    known=near,
+                    known=self._unknown(outer.of(known, unit), cells, several),
                     counts=np.ascontiguousarray(outer.of(before, 1)),
                     rate_level=level,
                 )
-                inside = tile.seen_from(outer)
-                own = [self._within(values, cells, outer, inside) for values in (mean, index, unmoved)]
+                own = [self._within(values, cells, outer, tile.seen_from(outer)) for values in predicted]
                 block = None if y is None else self._gathered(tile.of(y, unit)[0], cells)
-                symbols = coder.code(zero_mean_index(own[1], self._tables, self._skip), own[0], block)
-                self._put(tile.of(known, unit)[0], cells, own, symbols)
+                symbols = coder.code(zero_mean_index(own[1], self._tables, self._skip, trellis_coded), own[0], block)
+                self._put(tile.of(known, unit)[0], cells, self._decoded(own, symbols, trellis_coded))
                 if number + 1 < len(self._steps):
                     tile.of(after, 1)[:] = tile.of(before, 1)
                     self._count(tile.of(after, 1)[0], cells, own[2], symbols)
@@ -143,6 +151,14 @@ class Walk:
             tile.of(features, self._unit)[:] = tile.seen_from(outer).of(part, self._unit)
         return features
 
+    def _left(self, number: int, known: Floats) -> NDArray[np.bool_]:
+        """Which latents (1, M, h, w) are of this coding step or a later one."""
+        left = np.zeros(known.shape, bool)
+        for cells in self._steps[number:]:
+            for cell in cells:
+                cell.of(left[0])[:] = True
+        return left
+
     def _unknown(self, known: Floats, cells: Sequence[Cell], several: bool) -> Floats:
         """A tile's y_hat without what tiles before have decoded of the step."""
         near = np.array(known) if several else known
@@ -162,10 +178,8 @@ class Walk:
     def _gathered(self, y: Floats, cells: Sequence[Cell]) -> Floats:
         return np.concatenate([cell.of(y).reshape(-1) for cell in cells])
 
-    def _put(
-        self, known: Floats, cells: Sequence[Cell], own: Sequence[NDArray[Any]], symbols: NDArray[np.int64]
-    ) -> None:
-        """Write mean + symbol, its point moved, into the cells of a map (M, h, w)."""
+    def _decoded(self, own: Sequence[NDArray[Any]], symbols: NDArray[np.int64], trellis_coded: bool) -> Floats:
+        """y_hat (n,) of a block: mean + symbol, its point moved, or what a trellis latent's symbol stands for."""
         mean, index, _ = own
         y_hat = mean + symbols.astype(np.float32)
         if self._centroids is not None:
@@ -173,6 +187,14 @@ class Walk:
             found = symbols[where]
             shift = self._centroids[index[where], np.minimum(np.abs(found), 2)] * np.sign(found).astype(np.float32)
             y_hat[where] += shift
+        if trellis_coded:
+            where = trellis.taking_part(index)
+            away = trellis.values(symbols[where], index[where], self._tables)
+            y_hat[where] = mean[where] + away.astype(np.float32)
+        return y_hat
+
+    def _put(self, known: Floats, cells: Sequence[Cell], y_hat: Floats) -> None:
+        """Write a block (n,) into the cells of a map (M, h, w)."""
         for cell, values in zip(cells, np.split(y_hat, len(cells)), strict=True):
             target = cell.of(known)
             target[:] = values.reshape(target.shape)

@@ -18,7 +18,7 @@ from lichen.lab.prior.context import ParallelModel, State
 from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.schedules import Step
-from lichen.lab.prior.walk import Coder, Walked, walk
+from lichen.lab.prior.walk import Coder, Correction, Walked, walk
 from lichen.runtime.tiles import PriorTiling, Tile
 
 
@@ -35,6 +35,10 @@ class TileStep:
     outer: Tile
     unit: int
     begins: bool
+
+    @property
+    def number(self) -> int:
+        return self.own.number
 
     @property
     def group(self) -> int:
@@ -64,8 +68,10 @@ class TiledState:
 class TiledModel:
     """A parallel context model, tile by tile."""
 
-    def __init__(self, context: ParallelModel, tiling: PriorTiling, unit: int, dtype: torch.dtype) -> None:
-        self.context, self.tiling, self.unit, self.dtype = context, tiling, unit, dtype
+    def __init__(
+        self, context: ParallelModel, tiling: PriorTiling, unit: int, dtype: torch.dtype, *, trellis: bool = False
+    ) -> None:
+        self.context, self.tiling, self.unit, self.dtype, self.trellis = context, tiling, unit, dtype, trellis
         reach = SMOOTHING_REACH if context.adaptation is not None else 0
         self.halo = max(tiling.halos.context, reach)
 
@@ -114,11 +120,21 @@ class TiledModel:
         statistics = None
         if state.before is not None:
             statistics = ScaleStatistics(step.outer.of(state.before.counts, 1).clone())
-        return State(_copy(step.outer.of(state.features, self.unit), self.dtype), state.rate_level, known, statistics)
+        features = _copy(step.outer.of(state.features, self.unit), self.dtype)
+        near = State(features, state.rate_level, known, statistics)
+        return self.context.trellis_coded(near) if self.trellis else near
 
 
 def walk_tiles(
-    prior: Prior, coder: Coder, rate_level: Tensor, tiling: PriorTiling, y: Tensor | None, z: Tensor | None
+    prior: Prior,
+    coder: Coder,
+    rate_level: Tensor,
+    tiling: PriorTiling,
+    *,
+    y: Tensor | None,
+    z: Tensor | None,
+    trellis: bool = False,
+    correct: Correction | None = None,
 ) -> Walked:
     """`Prior.walk` of one large picture, in tiles: z (1, Z, h', w'), then y (1, M, h, w)."""
     assert isinstance(prior.context, ParallelModel)  # or there is no tiling
@@ -126,8 +142,9 @@ def walk_tiles(
         shape = tiling.whole.shape
         z_hat = prior.code_hyper(coder, rate_level, shape, None if z is None else z.double())
         features, unit = _features(prior, z_hat, rate_level, tiling)
-        context = TiledModel(prior.context, tiling, unit, torch.float32 if prior.float32 else torch.float64)
-        return walk(context, coder, context.begin(features, rate_level), y)
+        dtype = torch.float32 if prior.float32 else torch.float64
+        context = TiledModel(prior.context, tiling, unit, dtype, trellis=trellis)
+        return walk(context, coder, context.begin(features, rate_level), y, correct)
 
 
 def empty_map(channels: int, tile: Tile, unit: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lichen.errors import BadFile, DeviceError, UsageError
 from lichen.lab.engine.activations import estimate_memory
+from lichen.lab.engine.correction import Corrections, corrections
 from lichen.lab.engine.defaults import own_defaults
 from lichen.lab.engine.halos import prior_halos, transform_halos
 from lichen.lab.engine.precision import coding_precision
@@ -24,14 +25,15 @@ from lichen.lab.engine.tiled_walk import empty_map, walk_tiles
 from lichen.lab.models.checkpoint import Checkpoint, load_checkpoint
 from lichen.lab.models.config import Distortion
 from lichen.lab.post_filter.choice import Sample, choose
+from lichen.lab.prior.context import ParallelModel
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
-from lichen.lab.prior.walk import Coder
+from lichen.lab.prior.walk import Coder, Correction
 from lichen.lab.tensors import extend_to, to_float, to_uint8
-from lichen.options import Crop, FirstGroups, Tune
+from lichen.options import DEFAULT_EFFORT, Crop, Effort, FirstGroups, Tune
 from lichen.progress import tell
 from lichen.runtime.allocator import keep_freed_memory
-from lichen.runtime.engine import Engine
+from lichen.runtime.engine import Engine, Writing
 from lichen.runtime.level import Level
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.threads import alone_after_forks, apply_to_torch
@@ -97,6 +99,18 @@ class TorchEngine(Engine):
     def levels(self) -> int:
         """How many rates its model was trained for."""
         return self.checkpoint.config.rates.count
+
+    @functools.cached_property
+    def trellis(self) -> bool:
+        """Whether its latents can be trellis-coded: they are about a mean, under a scale, in one stream."""
+        context = self.prior.context
+        return isinstance(context, ParallelModel) and not context.family.mean_in_cdf and self.channel_groups == 1
+
+    @property
+    def effort(self) -> Effort:
+        """Our own models are those that skip latents; the papers' are rounded, as they are published."""
+        ours = self.trellis and self.prior.context.family.skip >= 0
+        return DEFAULT_EFFORT if ours else Effort.ROUNDED
 
     @functools.cached_property
     @own_defaults()
@@ -216,21 +230,20 @@ class TorchEngine(Engine):
     @own_defaults()
     @torch.inference_mode()
     def write_filtered(
-        self, y: Tensor, z: Tensor, quality_index: int, pixels: NDArray[np.uint8] | None
+        self, y: Tensor, z: Tensor, quality_index: int, how: Writing
     ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
-        """As `write`; with the original (H, W, 3) the last payload also states the adaptive post-filter's coefficients.
-
-        None where there is no filter that pays; then the payload is that of `write`.
-        """
-        writer = FileWriter()
-        y_hat = self._walk(writer, quality_index, (z.shape[2], z.shape[3]), y, z=z)
+        """Payloads, y_hat and the post-filter's coefficients; None where none is asked for, or none pays."""
+        writer, pixels = FileWriter(), how.pixels
+        correct = self._corrections(how, quality_index)
+        y_hat = self._walk(writer, quality_index, z.shape[2:], y=y, z=z, trellis=how.trellis, correct=correct)
         principal, rates, coefficients = self.checkpoint.model.post_filter, self.checkpoint.config.rates, None
-        if pixels is not None and principal is not None and principal.learned and rates.distortion is Distortion.MSE:
-            samples, position, area = (
-                self.samples(y_hat, pixels, quality_index),
-                Level(quality_index).rate_level,
-                z.shape[2] * z.shape[3],
-            )
+        if not how.filtered or pixels is None:
+            return writer.finish(), y_hat, None
+        if principal is not None and principal.learned and rates.distortion is Distortion.MSE:
+            last = [] if correct is None else correct.corrector.samples
+            samples = [(torch.from_numpy(a)[None], torch.from_numpy(b)[None]) for a, b in last]
+            samples = samples or self.samples(y_hat, pixels, quality_index)
+            position, area = Level(quality_index).rate_level, z.shape[2] * z.shape[3]
             numbers = choose(
                 principal, samples, position, area, pixels=math.prod(pixels.shape[:2]), lam=rates.lam(position)
             )
@@ -246,8 +259,10 @@ class TorchEngine(Engine):
         quality_index: int,
         height: int,
         width: int,
-        first: FirstGroups | None,
-        filtered: bool,
+        *,
+        first: FirstGroups | None = None,
+        filtered: bool = False,
+        trellis: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As `read`, y_hat (1, M, h, w), and the coefficients (K,) of the adaptive post-filter.
 
@@ -265,14 +280,47 @@ class TorchEngine(Engine):
             raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
         if filtered and principal is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
+        if trellis and not self.trellis:
+            raise BadFile("its latents are said to be trellis-coded, its model's are not: it is damaged; get it anew")
         reader = FileReader(payloads[:wanted], first is None or first.fill_mean)
-        y_hat = self._walk(reader, quality_index, shape, None, z=None)
+        y_hat = self._walk(reader, quality_index, shape, trellis=trellis)
         if principal is None or not filtered or wanted < groups:
             return y_hat, None
         return y_hat, principal.code(reader, Level(quality_index).rate_level, math.prod(shape), group=groups - 1)
 
+    def _corrections(self, how: Writing, quality_index: int) -> Corrections | None:
+        """Those of a walk; None where none are asked for, or the model is not made for them."""
+        model, rates, pixels = self.checkpoint.model, self.checkpoint.config.rates, how.pixels
+        if not how.corrected_every or pixels is None or rates.distortion is not Distortion.MSE:
+            return None
+
+        def synthesised(y_hat: Tensor) -> Tensor:
+            near = y_hat.to(self.device, memory_format=torch.channels_last)
+            size = [side * model.stride for side in y_hat.shape[2:]]
+            with self._precision():
+                return model.synthesise(near, self._position(quality_index), *size)
+
+        rate_level = Level(quality_index).rate_level
+        return corrections(
+            model,
+            self.tiling(*pixels.shape[:2]),
+            rate_level=rate_level,
+            lam=rates.lam(rate_level),
+            every=how.corrected_every,
+            synthesise=synthesised,
+            original=functools.partial(self._cut, pixels),
+        )
+
     def _walk(
-        self, coder: Coder, quality_index: int, shape: tuple[int, int], y: Tensor | None, z: Tensor | None
+        self,
+        coder: Coder,
+        quality_index: int,
+        shape: Sequence[int],
+        *,
+        y: Tensor | None = None,
+        z: Tensor | None = None,
+        trellis: bool = False,
+        correct: Correction | None = None,
     ) -> Tensor:
         position, stride = (
             torch.tensor([Level(quality_index).rate_level], dtype=torch.float64),
@@ -280,9 +328,11 @@ class TorchEngine(Engine):
         )
         tiling = self.tiling(shape[0] * stride, shape[1] * stride)
         if len(tiling.prior.tiles) > 1:
-            return walk_tiles(self.prior, coder, position, tiling.prior, y=y, z=z).y_hat
+            walked = walk_tiles(self.prior, coder, position, tiling.prior, y=y, z=z, trellis=trellis, correct=correct)
+            return walked.y_hat
         exact = (None if x is None else x.double() for x in (y, z))
-        return self.prior.walk(coder, position, shape, *exact).y_hat
+        place = shape[0], shape[1]
+        return self.prior.walk(coder, position, place, *exact, trellis=trellis, correct=correct).y_hat
 
     @own_defaults()
     @torch.inference_mode()

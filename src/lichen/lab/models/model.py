@@ -17,6 +17,7 @@ from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.walk import Coder, Walked, merge
 from lichen.lab.tensors import pad_to
 from lichen.lab.transforms.blocks import LevelTable
+from lichen.lab.transforms.fast import FastSynthesis
 
 
 class Gains(nn.Module):
@@ -111,6 +112,13 @@ class Model(nn.Module):
         """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
         x_hat: Tensor = self.synthesis(self.gains.inverse_gain(y_hat, level), level)
         return x_hat.float()[..., :height, :width]
+
+    @property
+    def linear_branch(self) -> tuple[Tensor, Tensor] | None:
+        """The synthesis' linear branch (3 s^2, M), and the logarithm of the gains before it (levels, M); or None."""
+        if not isinstance(self.synthesis, FastSynthesis) or not isinstance(self.gains, Gains):
+            return None
+        return self.synthesis.linear.weight[:, :, 0, 0], self.gains.backward_log.table
 
     def preview(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor | None:
         """y_hat (B, M, h, w) -> a small picture (B, 3, H / s, W / s), sizes rounded up; None without a `thumbnail`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from lichen.lab.prior.centroids import Centroids
 from lichen.lab.prior.entropy_parameters import EntropyParameters
 from lichen.lab.prior.families import OURS, Family
 from lichen.lab.prior.schedules import Cell, FixedSchedule, Step, joined
+from lichen.lab.prior.trellis import dequantized
 from lichen.lab.prior.walk import ContextModel
 from lichen.lab.transforms.blocks import SLOPE, LevelTable, Pointwise, zero_
 
@@ -92,6 +93,7 @@ class State:
     rate_level: Tensor
     known: Tensor
     statistics: ScaleStatistics | None = None
+    trellis: bool = False
     prediction: _Prediction | None = None  # of the step at hand, or of the one before where it serves again
 
 
@@ -130,6 +132,11 @@ class ParallelModel(ContextModel):
         statistics = None if self.adaptation is None else ScaleStatistics.empty(features, self.latents, exact)
         return State(features, rate_level, known, statistics)
 
+    def trellis_coded(self, state: State) -> State:
+        if self.family.mean_in_cdf:
+            return cast("State", super().trellis_coded(state))
+        return replace(state, trellis=True)
+
     def steps(self, state: State, sequential: bool) -> list[Step]:
         return self.schedule.steps(state.features.shape[2], state.features.shape[3], state.features.device)
 
@@ -139,7 +146,8 @@ class ParallelModel(ContextModel):
         if self.base_raw_scale is not None:
             base = self.base_raw_scale(state.rate_level)[:, None, :, 0, 0]
         cells = [self._cell_parameters(source.at(hidden, cell), cell, base) for cell in step.cells]
-        unmoved = EntropyParameters(joined([c.mean for c in cells]), joined([c.raw_scale for c in cells]), self.family)
+        mean, raw_scale = joined([c.mean for c in cells]), joined([c.raw_scale for c in cells])
+        unmoved = EntropyParameters(mean, raw_scale, self.family, trellis=state.trellis)
         parameters = unmoved
         if offsets is not None:
             by = [ScaleStatistics.at_latents(offsets, cell, state.known.shape[2:]) for cell in step.cells]
@@ -158,6 +166,8 @@ class ParallelModel(ContextModel):
         y_hat = prediction.parameters.centre + symbols
         if self.centroids is not None:
             y_hat = self.centroids(y_hat, symbols, prediction.parameters)
+        if state.trellis:
+            y_hat = dequantized(y_hat, symbols, prediction.parameters)
         known = known.clone() if torch.is_grad_enabled() else known  # in place where nothing learns
         source = self._source(step.number)
         for cell, values in zip(step.cells, step.split(y_hat, known.shape[1:]), strict=True):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lichen.coding.scales import NO_SKIP, RAW_SCALE_BITS
+from lichen.coding.trellis import FIRST, OFFSET
 from lichen.lab.prior.families import OURS, Family, Gaussian
 
 
@@ -16,13 +17,15 @@ from lichen.lab.prior.families import OURS, Family, Gaussian
 class EntropyParameters:
     """Mean and raw scale of latents under a family of distributions, (B, ..., C) each, in quantisation steps.
 
-    `earlier` are the parameters of a model's earlier stages (Global Reference), which are priced in training only.
+    `trellis`: those of larger scales are trellis-coded (`coding.trellis`), as one block of each picture. `earlier` are
+    the parameters of a model's earlier stages (Global Reference), which are priced in training only.
     """
 
     mean: Tensor
     raw_scale: Tensor
     family: Family = OURS
     earlier: tuple[EntropyParameters, ...] = ()
+    trellis: bool = False
 
     @property
     def scale(self) -> Tensor:
@@ -47,8 +50,15 @@ class EntropyParameters:
         """The same with scales `octaves` (B, ..., C) larger, for raw scales in the logarithm."""
         return replace(self, raw_scale=self.raw_scale + octaves)
 
+    def index(self) -> Tensor:
+        """The coder's scale indices, uint8, of raw scales as they are in files: on their grid."""
+        raw_scale = self.raw_scale.detach().double()
+        return self.family.scale.index(torch.round(raw_scale * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS)
+
     def bits(self, symbols: Tensor) -> Tensor:
-        """The cost in bits of y_hat = centre + symbols, elementwise."""
+        """The cost in bits of symbols, elementwise: of y_hat = centre + symbols, but for trellis-coded ones."""
+        if self.trellis:
+            symbols = torch.where(self.index() >= FIRST, symbols - OFFSET, symbols)
         return self.family.bits(self._residual(symbols), self.scale)
 
     def training_bits(self, noisy: Tensor, rounded: Tensor | None = None) -> Tensor:

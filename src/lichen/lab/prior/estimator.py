@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lichen.lab.prior.entropy_parameters import AnyEntropyParameters
 from lichen.lab.prior.noise import Noise
+from lichen.lab.prior.trellis import rounded_as_coded
 
 
 def ste_round(x: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class Estimator:
             self._count(parameters, lambda own: own.training_bits(noisy, as_coded))
         else:
             coded = ~parameters.skipped
-            symbols = torch.where(coded, torch.round(residual), 0.0)
+            symbols = torch.where(coded, rounded_as_coded(residual, parameters), 0.0)
             self._count(parameters, lambda own: torch.where(coded, own.bits(symbols), 0.0))
         return symbols
 

@@ -10,9 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lichen.coding.coders import SYMBOL_MAX, Reader, Writer
+from lichen.coding.coders import Reader, Writer
 from lichen.coding.scales import RAW_SCALE_BITS
-from lichen.coding.table_index import TableIndex, fractional_mean_index, per_channel_index, zero_mean_index
+from lichen.coding.table_index import (
+    SYMBOL_MAX,
+    TableIndex,
+    fractional_mean_index,
+    per_channel_index,
+    zero_mean_index,
+)
 from lichen.lab.prior.entropy_parameters import AnyEntropyParameters, EntropyParameters, LearnedEntropyParameters
 
 _FEW = 64  # values that show what the others are
@@ -78,7 +84,7 @@ def table_index(parameters: AnyEntropyParameters) -> TableIndex:
     index = _flat(family.scale.index(parameters.raw_scale))
     if family.mean_in_cdf:
         return fractional_mean_index(_flat(parameters.mean), index)
-    return zero_mean_index(index, family.tables, family.skip)
+    return zero_mean_index(index, family.tables, family.skip, parameters.trellis)
 
 
 def _on_grid(parameters: EntropyParameters) -> bool:

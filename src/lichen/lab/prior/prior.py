@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lichen.lab.prior.schedules import Cell
-from lichen.lab.prior.walk import Coder, ContextModel, Walked, walk_latents
+from lichen.lab.prior.walk import Coder, ContextModel, Correction, Walked, walk_latents
 
 
 class HyperPrior(nn.Module):
@@ -42,14 +42,19 @@ class Prior(nn.Module):
         shape: tuple[int, int],
         y: Tensor | None = None,
         z: Tensor | None = None,
+        *,
+        trellis: bool = False,
+        correct: Correction | None = None,
     ) -> Walked:
         """Code z (B, Z, *shape), then y (B, M, h, w); or read both when they are None.
 
-        `rate_level` is (B,), the quality as a position between trained levels.
+        `rate_level` is (B,), the quality as a position between trained levels. With `trellis` y is trellis-coded; an
+        encoder may `correct` what is left of it between steps (`walk`). Raises `UsageError` for models without trellis.
         """
         with self.guard():
             z_hat = self.code_hyper(coder, rate_level, shape, z)
-            return walk_latents(self.context, coder, self.synthesis(z_hat, rate_level), rate_level, y=y)
+            features = self.synthesis(z_hat, rate_level)
+            return walk_latents(self.context, coder, features, rate_level, y=y, trellis=trellis, correct=correct)
 
     def code_hyper(self, coder: Coder, rate_level: Tensor, shape: tuple[int, int], z: Tensor | None) -> Tensor:
         """Code z (B, Z, *shape), or read it when it is None; gives z_hat."""

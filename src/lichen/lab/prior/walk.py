@@ -8,12 +8,13 @@ Nothing here knows of bytes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from lichen.errors import UsageError
 from lichen.lab.prior.entropy_parameters import AnyEntropyParameters, EntropyParameters
 from lichen.lab.prior.families import Family
 from lichen.lab.prior.schedules import Schedule
@@ -43,6 +44,11 @@ class CodingStep(Protocol):
     """What the walk needs of a step: `schedules.Step`, or one of them within a tile."""
 
     @property
+    def number(self) -> int:
+        """The step's number in the schedule; several may have one, which are predicted alike."""
+        ...
+
+    @property
     def group(self) -> int:
         """The channel group to which the step's symbols belong, from 0."""
         ...
@@ -67,6 +73,10 @@ class ContextModel(nn.Module, ABC):
     @abstractmethod
     def begin(self, features: Tensor, rate_level: Tensor, y_hat: Tensor | None) -> Any:
         """The state before anything is coded, from features (B, F, h, w) of the hyper-latent."""
+
+    def trellis_coded(self, state: Any) -> Any:
+        """The same state, from which latents are predicted to be trellis-coded. Raises `UsageError` where none can."""
+        raise UsageError("the latents of this entropy model cannot be trellis-coded")
 
     @abstractmethod
     def steps(self, state: Any, sequential: bool) -> Iterable[Any]:
@@ -105,10 +115,20 @@ class Walkable(Protocol):
         ...
 
 
-def walk(context: Walkable, coder: Coder, state: Any, y: Tensor | None = None) -> Walked:
-    """Code y (B, M, h, w), or read it when it is None."""
-    predicted = []
+Correction = Callable[[int, Tensor, Tensor], Tensor]  # a step's number, y_hat so far and y -> y for what is left
+
+
+def walk(
+    context: Walkable, coder: Coder, state: Any, y: Tensor | None = None, correct: Correction | None = None
+) -> Walked:
+    """Code y (B, M, h, w), or read it when it is None.
+
+    Before each number of steps but the first an encoder may `correct` the latents that are left.
+    """
+    predicted, number = [], 0
     for step in context.steps(state, coder.sequential):
+        if correct is not None and y is not None and step.number != number:
+            number, y = step.number, correct(step.number, state.known, y)
         parameters, state = context.predict(step, state)
         symbols = coder.code(parameters, None if y is None else step.gather(y), step.group)
         state = context.absorb(step, state, symbols)
@@ -118,11 +138,19 @@ def walk(context: Walkable, coder: Coder, state: Any, y: Tensor | None = None) -
 
 
 def walk_latents(
-    context: ContextModel, coder: Coder, features: Tensor, rate_level: Tensor, y: Tensor | None = None
+    context: ContextModel,
+    coder: Coder,
+    features: Tensor,
+    rate_level: Tensor,
+    y: Tensor | None = None,
+    *,
+    trellis: bool = False,
+    correct: Correction | None = None,
 ) -> Walked:
     """The walk from the features (B, F, h, w) of the hyper-latent: code y (B, M, h, w), or read it when it is None."""
     ahead = coder.quantize(y) if context.forced and y is not None else None
-    return walk(context, coder, context.begin(features, rate_level, ahead), y)
+    state = context.begin(features, rate_level, ahead)
+    return walk(context, coder, context.trellis_coded(state) if trellis else state, y, correct)
 
 
 def merge(predicted: Sequence[tuple[Any, AnyEntropyParameters]], like: Tensor) -> EntropyParameters:

@@ -17,8 +17,8 @@ from lichen.metrics import psnr_db
 from lichen.options import EngineName, FirstGroups, Tune
 from lichen.runtime import engines as engines_module
 from lichen.runtime import processor, tiles
-from lichen.runtime.engines import suited
 from lichen.runtime.engine import Writing
+from lichen.runtime.engines import suited
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.onnx_engine import OnnxEngine
 from lichen.runtime.weights import find_by_name

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lichen.bitstream.container import Kind, read_container
-from lichen.coding.backend import VARIABLE, chosen
 from lichen.bitstream.fields import FILTERED, GREY, TRELLIS, VERSION, describe_header
+from lichen.coding.backend import VARIABLE, chosen
 from lichen.errors import BadInput
 from lichen.image.files import read_whole
 from lichen.runtime.engines import (

@@ -44,7 +44,10 @@ def corrections(
     synthesise: Callable[[Tensor], Tensor],
     original: Callable[[Tile], Tensor],
 ) -> Corrections | None:
-    """As `Corrector`, with tensors; None for a model whose synthesis has no linear branch."""
+    """As `Corrector`, of tensors: `synthesise` of y_hat (1, M, h, w), `original` pixels (1, 3, H, W) in [0, 1] of a tile.
+
+    None for a model whose synthesis has no linear branch.
+    """
     found = model.linear_branch
     if found is None:
         return None

@@ -144,7 +144,7 @@ def walk_tiles(
         features, unit = _features(prior, z_hat, rate_level, tiling)
         dtype = torch.float32 if prior.float32 else torch.float64
         context = TiledModel(prior.context, tiling, unit, dtype, trellis=trellis)
-        return walk(context, coder, context.begin(features, rate_level), y, correct)
+        return walk(context, coder, context.begin(features, rate_level), y, correct=correct)
 
 
 def empty_map(channels: int, tile: Tile, unit: int) -> Tensor:

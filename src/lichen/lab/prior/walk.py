@@ -150,7 +150,7 @@ def walk_latents(
     """The walk from the features (B, F, h, w) of the hyper-latent: code y (B, M, h, w), or read it when it is None."""
     ahead = coder.quantize(y) if context.forced and y is not None else None
     state = context.begin(features, rate_level, ahead)
-    return walk(context, coder, context.trellis_coded(state) if trellis else state, y, correct)
+    return walk(context, coder, context.trellis_coded(state) if trellis else state, y, correct=correct)
 
 
 def merge(predicted: Sequence[tuple[Any, AnyEntropyParameters]], like: Tensor) -> EntropyParameters:

@@ -44,9 +44,9 @@ def corrections(
     synthesise: Callable[[Tensor], Tensor],
     original: Callable[[Tile], Tensor],
 ) -> Corrections | None:
-    """As `Corrector`, of tensors: `synthesise` of y_hat (1, M, h, w), `original` pixels (1, 3, H, W) in [0, 1] of a tile.
+    """As `Corrector`, of tensors; None for a model whose synthesis has no linear branch.
 
-    None for a model whose synthesis has no linear branch.
+    `synthesise` is of y_hat (1, M, h, w), `original` gives a tile's pixels (1, 3, H, W) in [0, 1].
     """
     found = model.linear_branch
     if found is None:

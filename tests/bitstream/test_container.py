@@ -21,7 +21,7 @@ headers = st.builds(
     width=st.integers(1, fields.SIDE_MAX),
     height=st.integers(1, fields.SIDE_MAX),
     quality_index=st.integers(0, 2**16 - 1),
-    flags=st.integers(0, 3),
+    flags=st.integers(0, 7),
 )
 sections = st.dictionaries(st.sampled_from([2, 3, 4]), st.binary(max_size=300)).map(lambda d: {1: b"payload", **d})
 
@@ -88,7 +88,7 @@ def test_a_newer_file_with_a_critical_section_is_refused():
 
 
 def test_a_newer_flag_or_version_is_refused():
-    flagged = Header(**{**vars(HEADER), "flags": 4})
+    flagged = Header(**{**vars(HEADER), "flags": 8})
     with pytest.raises(UnsupportedFile, match="upgrade"):
         read_container(write_container(Container(flagged, {1: b""})))
     data = bytearray(write_container(Container(HEADER, {1: b""})))

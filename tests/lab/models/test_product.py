@@ -79,12 +79,13 @@ def test_files_of_the_product(transform, hyper, context, rates, tmp_path):
     save_checkpoint(path, "lichen", config, model.state_dict(), {})
     codec = Codec(weights=path)
     sizes = []
+    trellis = codec.engine.trellis
     for quality in (0, 60):
-        data = codec.encode(picture, quality)
+        data = codec.encode(picture, quality, effort=int(trellis))
         y_hat = codec.decode_latents(data)
         index = Level.of_quality(quality, codec.engine.levels).index
         y, z = codec.engine.latents(np.asarray(picture), index)
-        assert torch.equal(codec.engine.write(y, z, index)[1], y_hat)
+        assert torch.equal(codec.engine.write(y, z, index, trellis=trellis)[1], y_hat)
         assert codec.decode(data).size == (130, 70)
         sizes.append(len(data))
     assert (sizes[1] > sizes[0]) == isinstance(rates, Rates)

@@ -31,7 +31,7 @@ def test_a_stopped_command_leaves_no_semaphores_behind():
     program = (
         "import multiprocessing, sys\nfrom lichen import cli\nheld = multiprocessing.get_context('spawn').Lock()\n"
     )
-    program += "cli.app = lambda: sys.exit(130)\ncli.main()"
+    program += "cli.app = lambda _: sys.exit(130)\ncli.main()"
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 

@@ -23,6 +23,7 @@ WITH_GRAPHS = {  # golden files, and whose graphs (made by `lichen export`) run 
     "v1-lichen-single": "v1-lichen-single",
     "v1-lichen-adaptive": "v1-lichen-filtered",
     "v1-lichen-filtered": "v1-lichen-filtered",
+    "v1-lichen-trellis": "v1-lichen-filtered",
 }
 SMALL_PIXELS = 2**16  # the limit of the small codec
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

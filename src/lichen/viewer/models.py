@@ -47,8 +47,7 @@ class Models:
             bundle.check(weights)
             models.setdefault(weights.hash.hex(), _entry(files, weights, bundle))
         folder = Path(str(resources.files("lichen.coding")))
-        present = {name: file for name, file in _TABLES.items() if (folder / file).is_file()}
-        tables = {name: _asset(files, f"tables/{file}", folder / file) for name, file in present.items()}
+        tables = {name: _asset(files, f"tables/{file}", folder / file) for name, file in _TABLES.items()}
         index = {"format": FORMAT, "models": list(models.values()), "tables": tables}
         return Models((json.dumps(index, indent=1) + "\n").encode(), files)
 

@@ -32,7 +32,7 @@ export interface ModelEntry {
 export interface Index {
   format: number;
   models: ModelEntry[];
-  tables: Record<"gaussian" | "logistic" | "scores", Asset> & { gaussian_trellis?: Asset; logistic_trellis?: Asset };
+  tables: Record<"gaussian" | "logistic" | "scores" | "gaussian_trellis" | "logistic_trellis", Asset>;
 }
 
 /** Where bytes come from: `get` gives those of a path below the site's folder. Throws `BadAssets`. */
@@ -108,17 +108,12 @@ export class Assets {
     const { tables } = await this.models();
     const read = async (asset: Asset) => readNpz(await this.file(asset));
     const [scores, gaussian, logistic] = await Promise.all([tables.scores, tables.gaussian, tables.logistic].map(read));
+    const trellis = await Promise.all([tables.gaussian_trellis, tables.logistic_trellis].map(read));
     const plain = { gaussian: frozenTables(gaussian), logistic: frozenTables(logistic) };
-    const found = {
+    return {
       ...plain,
       scores: { gaussian: scores.get("gaussian")!.values, logistic: scores.get("logistic")!.values },
-    };
-    const { gaussian_trellis, logistic_trellis } = tables;
-    if (!gaussian_trellis || !logistic_trellis) return found;
-    const [first, second] = await Promise.all([gaussian_trellis, logistic_trellis].map(read));
-    return {
-      ...found,
-      trellis: { gaussian: trellisOf(first, plain.gaussian), logistic: trellisOf(second, plain.logistic) },
+      trellis: { gaussian: trellisOf(trellis[0], plain.gaussian), logistic: trellisOf(trellis[1], plain.logistic) },
     };
   }
 }

@@ -1,4 +1,3 @@
-import { UnsupportedFile } from "../errors.js";
 import type { Table } from "../coding/tables.js";
 import type { Trellis } from "../coding/trellis.js";
 import { atRate, scaleIndex } from "./fixed_point.js";
@@ -17,7 +16,7 @@ export interface Tables {
   gaussian: Table[];
   logistic: Table[];
   scores: Record<"gaussian" | "logistic", ArrayLike<number>>;
-  trellis?: Record<"gaussian" | "logistic", Trellis>; // on sites of a Lichen that writes such files
+  trellis: Record<"gaussian" | "logistic", Trellis>;
 }
 
 /** How a picture is walked: y (M, h, w) and z (Z, h', w') of one that is written, and whether y is trellis-coded. */
@@ -54,9 +53,7 @@ export class Walk {
     const features = await this.features(this.hyper(coder, rateLevel, whole, how.z), rateLevel, whole, tiles);
     const known = new Plane(manifest.latents, whole.height * unit, whole.width * unit);
     const { tables: kind, skip } = manifest.family;
-    const trellis = how.trellis ? this.tables.trellis?.[kind] : undefined;
-    if (how.trellis && !trellis)
-      throw new UnsupportedFile("the file is trellis-coded; write the site anew by a newer Lichen");
+    const trellis = how.trellis ? this.tables.trellis[kind] : undefined;
     const tables = trellis?.tables ?? this.tables[kind];
     let before = new Plane(2 * manifest.latents, whole.height, whole.width);
     for (const [number, cells] of manifest.steps.entries()) {

@@ -89,6 +89,7 @@ def test_info(folder, capsys):
     assert run("info", "--json", "a.lic") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["width"], facts["height"], facts["model"]) == (60, 40, "lichen")
+    assert facts["quality_index"] == 512  # half of two steps between its three rates
     assert facts["size_bytes"] == Path("a.lic").stat().st_size
     assert facts["overhead_bytes"] + facts["latents_bytes"] == facts["size_bytes"]
     assert facts["trained_for"] == "psnr"

@@ -112,7 +112,6 @@ _LAYOUT: dict[str, Field] = {
     "quality_index": Varint(0, 2**16 - 1),
     "flags": Varint(0, 2**28 - 1),
 }
-_PUBLISHED = {"quality_index": "level"}
 assert tuple(_LAYOUT) == tuple(f.name for f in fields(Header))
 
 
@@ -143,5 +142,5 @@ def header_size_bytes(header: Header) -> int:
 
 def describe_header(header: Header) -> dict[str, Any]:
     """The fields as plain values, for people and JSON, by their names in docs/format.md."""
-    values = {_PUBLISHED.get(name, name): getattr(header, name) for name in _LAYOUT}
+    values = {name: getattr(header, name) for name in _LAYOUT}
     return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}

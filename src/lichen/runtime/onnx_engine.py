@@ -120,19 +120,19 @@ class OnnxEngine(Engine):
         """(H, W, 3) uint8 -> y (1, M, h, w) and z (1, Z, h', w'). A search raises `UsageError`."""
         if refine_steps:
             raise UsageError("a search for better latents needs gradients: the lab's engine does it")
-        tiling, position = self.tiling(*pixels.shape[:2]).transforms, self._position(quality_index)
+        tiling, rate_level = self.tiling(*pixels.shape[:2]).transforms, self._rate_level(quality_index)
         whole, halos, unit = tiling.whole, tiling.halos, self._unit
         y = np.empty((1, self._manifest["latents"], *(side * unit for side in whole.shape)), np.float32)
         for number, tile in enumerate(tiling.tiles):
             tell("analysis", number, len(tiling.tiles))
             outer = tile.grown(halos.analysis, whole)
-            (part,) = self._graphs.run("analysis", x=self._cut(pixels, outer), rate_level=position)
+            (part,) = self._graphs.run("analysis", x=self._cut(pixels, outer), rate_level=rate_level)
             tile.of(y, unit)[:] = tile.seen_from(outer).of(part, unit)
         z = np.empty((1, self._manifest["hyper_latents"], *whole.shape), np.float32)
         for tile in tiling.tiles:
             outer = tile.grown(halos.hyper_analysis, whole)
             near = np.ascontiguousarray(outer.of(y, unit))
-            (part,) = self._graphs.run("hyper_analysis", y=near, rate_level=position)
+            (part,) = self._graphs.run("hyper_analysis", y=near, rate_level=rate_level)
             tile.of(z, 1)[:] = tile.seen_from(outer).of(part, 1)
         return y, z
 
@@ -219,7 +219,7 @@ class OnnxEngine(Engine):
         """y_hat (1, M, h, w) -> x_hat (1, 3, H, W), filtered where there are coefficients."""
         x_hat: Floats
         near = np.ascontiguousarray(y_hat)
-        (x_hat,) = self._graphs.run("synthesis", y_hat=near, rate_level=self._position(quality_index))
+        (x_hat,) = self._graphs.run("synthesis", y_hat=near, rate_level=self._rate_level(quality_index))
         if coefficients is None or self._filters is None:
             return x_hat
         return self._filters.apply(x_hat, coefficients)
@@ -251,7 +251,7 @@ class OnnxEngine(Engine):
             cut = np.pad(cut, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
         return np.ascontiguousarray(cut.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
 
-    def _position(self, quality_index: int) -> NDArray[np.float64]:
+    def _rate_level(self, quality_index: int) -> NDArray[np.float64]:
         return np.array([Level(quality_index).rate_level], np.float64)
 
     def _lam(self, quality_index: int) -> float:

@@ -100,8 +100,8 @@ class Walk:
         correct: Corrector | None = None,
     ) -> Floats:
         """Code z (1, Z, h', w') and y (1, M, h, w), `correct`ing what is left, or read them: y_hat (1, M, h, w)."""
-        level, unit = np.array([rate_level], np.float64), self._unit
-        features = self._features(self._hyper(coder, rate_level, tiling.whole, z), level, tiling)
+        rate_levels, unit = np.array([rate_level], np.float64), self._unit
+        features = self._features(self._hyper(coder, rate_level, tiling.whole, z), rate_levels, tiling)
         known = np.zeros((1, self._manifest["latents"], *features.shape[2:]), np.float32)
         before, after = (np.zeros((1, 2, known.shape[1], *tiling.whole.shape), np.float32) for _ in range(2))
         several = len(tiling.tiles) > 1
@@ -117,7 +117,7 @@ class Walk:
                     features=np.ascontiguousarray(outer.of(features, unit)),
                     known=self._unknown(outer.of(known, unit), cells, several),
                     counts=np.ascontiguousarray(outer.of(before, 1)),
-                    rate_level=level,
+                    rate_level=rate_levels,
                 )
                 own = [self._within(values, cells, outer, tile.seen_from(outer)) for values in predicted]
                 block = None if y is None else self._gathered(tile.of(y, unit)[0], cells)
@@ -141,13 +141,13 @@ class Walk:
         z_hat = (means + coder.code(place, means, block)).astype(np.float32)
         return np.ascontiguousarray(z_hat.reshape(*whole.shape, -1).transpose(2, 0, 1)[None])
 
-    def _features(self, z_hat: Floats, level: NDArray[np.float64], tiling: PriorTiling) -> Floats:
+    def _features(self, z_hat: Floats, rate_levels: NDArray[np.float64], tiling: PriorTiling) -> Floats:
         rows, columns = (side * self._unit for side in tiling.whole.shape)
         features = np.empty((1, self._manifest["features"], rows, columns), np.float32)
         for tile in tiling.tiles:
             outer = tile.grown(tiling.halos.synthesis, tiling.whole)
             near = np.ascontiguousarray(outer.of(z_hat, 1))
-            (part,) = self._graphs.run("hyper_synthesis", z_hat=near, rate_level=level)
+            (part,) = self._graphs.run("hyper_synthesis", z_hat=near, rate_level=rate_levels)
             tile.of(features, self._unit)[:] = tile.seen_from(outer).of(part, self._unit)
         return features
 

@@ -23,9 +23,9 @@ def estimate_memory(model: Model) -> MemoryEstimate:
     device = next(model.parameters()).device
     leaves = [m for part in (model.analysis, model.synthesis) for m in part.modules() if not list(m.children())]
     handles = [leaf.register_forward_hook(note) for leaf in leaves]
-    level = torch.zeros(1, device=device)
-    y = model.analyse(torch.zeros(1, 3, _PROBE, _PROBE, device=device), level)
-    model.synthesise(y, level, _PROBE, _PROBE)
+    rate_level = torch.zeros(1, device=device)
+    y = model.analyse(torch.zeros(1, 3, _PROBE, _PROBE, device=device), rate_level)
+    model.synthesise(y, rate_level, _PROBE, _PROBE)
     for handle in handles:
         handle.remove()
     weights_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

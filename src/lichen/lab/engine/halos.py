@@ -18,16 +18,16 @@ HALO_MAX = 12  # hyper-latents; a network that sees farther is not run in tiles
 @torch.no_grad()
 def transform_halos(model: Model) -> TransformHalos | None:
     """The true halos of a built model's transforms; None if one of them looks everywhere."""
-    pixels, unit, level = model.hyper_stride, model.hyper_stride // model.stride, _zero(model)
+    pixels, unit, rate_level = model.hyper_stride, model.hyper_stride // model.stride, _zero(model)
     latents, own = model.prior.context.latents, model.post_filter
 
     def synthesis_of(y: Tensor) -> Tensor:
-        x_hat: Tensor = model.synthesis(y, level)
+        x_hat: Tensor = model.synthesis(y, rate_level)
         return x_hat if own is None else own(x_hat, own.offsets.new_zeros(len(own.offsets)))
 
-    analysis = _reach(lambda x: model.analysis(x, level), 3, pixels, unit, device=level.device)
-    hyper_analysis = _reach(lambda y: model.hyper_analysis(y, level), latents, unit, 1, device=level.device)
-    synthesis = _reach(synthesis_of, latents, unit, pixels, device=level.device)
+    analysis = _reach(lambda x: model.analysis(x, rate_level), 3, pixels, unit, device=rate_level.device)
+    hyper_analysis = _reach(lambda y: model.hyper_analysis(y, rate_level), latents, unit, 1, device=rate_level.device)
+    synthesis = _reach(synthesis_of, latents, unit, pixels, device=rate_level.device)
     if analysis is None or hyper_analysis is None or synthesis is None:
         return None
     return TransformHalos(analysis, hyper_analysis, synthesis)
@@ -39,17 +39,17 @@ def prior_halos(model: Model) -> PriorHalos | None:
 
     None if it looks everywhere, its schedule is not periodic, or its context cannot do with a tile.
     """
-    context, unit, level = model.prior.context, model.hyper_stride // model.stride, _zero(model)
+    context, unit, rate_level = model.prior.context, model.hyper_stride // model.stride, _zero(model)
     if not isinstance(context, ParallelModel) or not context.local or not _is_periodic(model, unit):
         return None
     hyper_latents = model.prior.hyper_prior.channels
-    features = model.prior.synthesis(level.new_zeros(1, hyper_latents, 1, 1), level).shape[1]
+    features = model.prior.synthesis(rate_level.new_zeros(1, hyper_latents, 1, 1), rate_level).shape[1]
 
     def context_of(x: Tensor) -> Tensor:
         return context.everywhere(x[:, :features], x[:, features:])
 
-    synthesis = _reach(lambda z: model.prior.synthesis(z, level), hyper_latents, 1, unit, device=level.device)
-    around = _reach(context_of, features + context.latents, unit, unit, device=level.device)
+    synthesis = _reach(lambda z: model.prior.synthesis(z, rate_level), hyper_latents, 1, unit, device=rate_level.device)
+    around = _reach(context_of, features + context.latents, unit, unit, device=rate_level.device)
     return None if synthesis is None or around is None else PriorHalos(synthesis, around)
 
 

@@ -38,7 +38,7 @@ def refine(
     y: Tensor,
     cut: Callable[[Tile], Tensor],
     tiles: tuple[Tile, list[Tile]],
-    level: Tensor,
+    rate_level: Tensor,
     lam: float,
     steps: int,
     precision: Precision,
@@ -51,11 +51,16 @@ def refine(
     """
     whole, parts = tiles
     unit = model.hyper_stride // model.stride
-    better, position = y.clone(), level.clone()
+    better, rate_level = y.clone(), rate_level.clone()
     for number, tile in enumerate(parts):
         outer = tile.grown(HALO, whole)
         place = _Place(
-            model, cut(outer).clone(), outer.of(better, unit).to(level.device), position, lam=lam, precision=precision
+            model,
+            cut(outer).clone(),
+            outer.of(better, unit).to(rate_level.device),
+            rate_level,
+            lam=lam,
+            precision=precision,
         )
         inner = tile.seen_from(outer)
         edges = (inner.left, outer.shape[1] - inner.right, inner.top, outer.shape[0] - inner.bottom)
@@ -76,7 +81,7 @@ class _Place:
     model: Model
     x: Tensor
     y: Tensor
-    level: Tensor
+    rate_level: Tensor
     lam: float
     precision: Precision
 
@@ -106,9 +111,9 @@ class _Place:
     def _loss(self, y: Tensor, coder: Annealer | Estimator) -> Tensor:
         """Bits per pixel + lambda x 255^2 MSE."""
         height, width = self.x.shape[2:]
-        y_hat = self.model.walk(coder, y, self.level).y_hat
+        y_hat = self.model.walk(coder, y, self.rate_level).y_hat
         with self.precision():
-            x_hat = self.model.synthesise(y_hat, self.level, height, width).clamp(0, 1)
+            x_hat = self.model.synthesise(y_hat, self.rate_level, height, width).clamp(0, 1)
         bits = torch.stack(coder.bits).sum()
         return bits / (height * width) + self.lam * mse(x_hat, self.x).mean()
 

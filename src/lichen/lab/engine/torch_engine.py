@@ -165,14 +165,14 @@ class TorchEngine(Engine):
         return y, self._hyper_analysed(y, quality_index, *pixels.shape[:2])
 
     def _analysed(self, pixels: NDArray[np.uint8], quality_index: int) -> Tensor:
-        model, position = self.checkpoint.model, self._position(quality_index)
+        model, rate_level = self.checkpoint.model, self._rate_level(quality_index)
         tiling, unit = self.tiling(*pixels.shape[:2]).transforms, model.hyper_stride // model.stride
         y = empty_map(self.prior.context.latents, tiling.whole, unit)
         for number, tile in enumerate(tiling.tiles):
             tell("analysis", number, len(tiling.tiles))
             outer = tile.grown(tiling.halos.analysis, tiling.whole)
             with self._precision():
-                part = model.analyse(self._cut(pixels, outer), position)
+                part = model.analyse(self._cut(pixels, outer), rate_level)
             tile.of(y, unit).copy_(tile.seen_from(outer).of(part, unit))
         return y
 
@@ -181,17 +181,19 @@ class TorchEngine(Engine):
         whole = self.tiling(*pixels.shape[:2]).whole
         parts = self._refined_parts(whole)
         lam = self.checkpoint.config.rates.lam(Level(quality_index).rate_level)
-        cut, position = functools.partial(self._cut, pixels), self._position(quality_index)
-        return refine(model, y, cut, (whole, parts), level=position, lam=lam, steps=steps, precision=self._precision)
+        cut, rate_level = functools.partial(self._cut, pixels), self._rate_level(quality_index)
+        return refine(
+            model, y, cut, (whole, parts), rate_level=rate_level, lam=lam, steps=steps, precision=self._precision
+        )
 
     def _hyper_analysed(self, y: Tensor, quality_index: int, height: int, width: int) -> Tensor:
-        model, position = self.checkpoint.model, self._position(quality_index)
+        model, rate_level = self.checkpoint.model, self._rate_level(quality_index)
         tiling, unit = self.tiling(height, width).transforms, model.hyper_stride // model.stride
         parts = []
         for tile in tiling.tiles:
             outer = tile.grown(tiling.halos.hyper_analysis, tiling.whole)
             near = outer.of(y, unit).to(self.device, memory_format=torch.channels_last)
-            parts.append(tile.seen_from(outer).of(model.hyper_analyse(near, position), 1).cpu())
+            parts.append(tile.seen_from(outer).of(model.hyper_analyse(near, rate_level), 1).cpu())
         z = torch.empty(1, parts[0].shape[1], *tiling.whole.shape)
         for tile, part in zip(tiling.tiles, parts, strict=True):
             tile.of(z, 1).copy_(part)
@@ -221,7 +223,7 @@ class TorchEngine(Engine):
             near = tile.of(y_hat, stride // model.stride).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
                 x_hat = model.synthesise(
-                    near, self._position(quality_index), *(length * stride for length in tile.shape)
+                    near, self._rate_level(quality_index), *(length * stride for length in tile.shape)
                 )
             height, width = tiling.seen(tile)
             found.append((x_hat, self._cut(pixels, tile)[:, :, :height, :width]))
@@ -243,12 +245,12 @@ class TorchEngine(Engine):
             last = [] if correct is None else correct.corrector.samples
             samples = [(torch.from_numpy(a)[None], torch.from_numpy(b)[None]) for a, b in last]
             samples = samples or self.samples(y_hat, pixels, quality_index)
-            position, area = Level(quality_index).rate_level, z.shape[2] * z.shape[3]
+            rate_level, area = Level(quality_index).rate_level, z.shape[2] * z.shape[3]
             numbers = choose(
-                principal, samples, position, area, pixels=math.prod(pixels.shape[:2]), lam=rates.lam(position)
+                principal, samples, rate_level, area, pixels=math.prod(pixels.shape[:2]), lam=rates.lam(rate_level)
             )
             if numbers is not None:
-                coefficients = principal.code(writer, position, area, numbers, group=self.channel_groups - 1)
+                coefficients = principal.code(writer, rate_level, area, numbers, group=self.channel_groups - 1)
         return writer.finish(), y_hat, coefficients
 
     @own_defaults()
@@ -298,7 +300,7 @@ class TorchEngine(Engine):
             near = y_hat.to(self.device, memory_format=torch.channels_last)
             size = [side * model.stride for side in y_hat.shape[2:]]
             with self._precision():
-                return model.synthesise(near, self._position(quality_index), *size)
+                return model.synthesise(near, self._rate_level(quality_index), *size)
 
         rate_level = Level(quality_index).rate_level
         return corrections(
@@ -322,17 +324,17 @@ class TorchEngine(Engine):
         trellis: bool = False,
         correct: Correction | None = None,
     ) -> Tensor:
-        position, stride = (
+        rate_level, stride = (
             torch.tensor([Level(quality_index).rate_level], dtype=torch.float64),
             self.checkpoint.model.hyper_stride,
         )
         tiling = self.tiling(shape[0] * stride, shape[1] * stride)
         if len(tiling.prior.tiles) > 1:
-            walked = walk_tiles(self.prior, coder, position, tiling.prior, y=y, z=z, trellis=trellis, correct=correct)
+            walked = walk_tiles(self.prior, coder, rate_level, tiling.prior, y=y, z=z, trellis=trellis, correct=correct)
             return walked.y_hat
         exact = (None if x is None else x.double() for x in (y, z))
         place = shape[0], shape[1]
-        return self.prior.walk(coder, position, place, *exact, trellis=trellis, correct=correct).y_hat
+        return self.prior.walk(coder, rate_level, place, *exact, trellis=trellis, correct=correct).y_hat
 
     @own_defaults()
     @torch.inference_mode()
@@ -349,7 +351,7 @@ class TorchEngine(Engine):
 
         `coefficients` are of the picture's own filter, if it has one.
         """
-        model, position = self.checkpoint.model, self._position(quality_index)
+        model, rate_level = self.checkpoint.model, self._rate_level(quality_index)
         stride, unit = model.hyper_stride, model.hyper_stride // model.stride
         x, y, across, down = crop or (0, 0, width, height)
         out = np.empty((down, across, 3), np.uint8)
@@ -358,7 +360,7 @@ class TorchEngine(Engine):
             tell("synthesis", number, len(parts))
             near = part.outer.of(y_hat, unit).float().to(self.device, memory_format=torch.channels_last)
             with self._precision():
-                x_hat = model.synthesise(near, position, *(side * stride for side in part.outer.shape))
+                x_hat = model.synthesise(near, rate_level, *(side * stride for side in part.outer.shape))
                 if coefficients is not None and model.post_filter is not None:
                     x_hat = model.post_filter(x_hat, coefficients)
             out[part.place] = to_uint8(x_hat[:, :, *part.inner])
@@ -369,7 +371,7 @@ class TorchEngine(Engine):
     def thumbnail(self, y_hat: Tensor, quality_index: int, height: int, width: int) -> NDArray[np.uint8]:
         """y_hat -> a small picture (h, w, 3) uint8. Raises `UsageError` where the model makes none."""
         y_hat = y_hat.float().to(self.device)
-        small = self.checkpoint.model.preview(y_hat, self._position(quality_index), height, width)
+        small = self.checkpoint.model.preview(y_hat, self._rate_level(quality_index), height, width)
         if small is None:
             raise UsageError(f"these weights of {self.checkpoint.name} make no thumbnails; train the part (recipes/)")
         return to_uint8(small)
@@ -377,7 +379,7 @@ class TorchEngine(Engine):
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         return coding_precision(self.device, self.checkpoint.config.transform.tolerant)
 
-    def _position(self, quality_index: int) -> Tensor:
+    def _rate_level(self, quality_index: int) -> Tensor:
         return torch.tensor([Level(quality_index).rate_level], device=self.device)
 
 

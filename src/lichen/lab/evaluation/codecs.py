@@ -209,9 +209,9 @@ class _RunningModel:
         if self._refine_steps:
             return EstimatedRate()  # a pass of the model would estimate other latents
         checkpoint = self._codecs[setting].checkpoint
-        level = Level.of_quality(self._quality(setting), checkpoint.config.rates.count).rate_level
+        rate_level = Level.of_quality(self._quality(setting), checkpoint.config.rates.count).rate_level
         x = to_float(np.asarray(image)).to(self._device)
-        coded = checkpoint.model(x, torch.tensor([level], device=self._device))
+        coded = checkpoint.model(x, torch.tensor([rate_level], device=self._device))
         pixels = image.width * image.height
         return EstimatedRate(float(coded.bits_y) / pixels, float(coded.bits_z) / pixels)
 

@@ -98,9 +98,9 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _transform(module: nn.Module, channels: int, side: int) -> Cost:
-    """The cost of a network called with (tensor, level); on the meta device, so nothing is computed."""
-    x, level = torch.zeros(1, channels, side, side, device="meta"), torch.zeros(1, device="meta")
-    made = multiply_adds(copy.deepcopy(module).to("meta"), x, level)
+    """The cost of a network called with (tensor, rate_level); on the meta device, so nothing is computed."""
+    x, rate_level = torch.zeros(1, channels, side, side, device="meta"), torch.zeros(1, device="meta")
+    made = multiply_adds(copy.deepcopy(module).to("meta"), x, rate_level)
     return Cost(_parameters(module), made / COUNTED_SIDE**2)
 
 
@@ -123,8 +123,8 @@ class _Walk(nn.Module):
         super().__init__()
         self.context = context
 
-    def forward(self, features: Tensor, level: Tensor, y: Tensor) -> None:
-        walk_latents(self.context, _NoCoder(), features, level, y=y)
+    def forward(self, features: Tensor, rate_level: Tensor, y: Tensor) -> None:
+        walk_latents(self.context, _NoCoder(), features, rate_level, y=y)
 
 
 def count(config: ModelConfig) -> Counts:

@@ -33,8 +33,8 @@ class Analysis(nn.Module):
         self.analysis, self.gains = model.analysis, model.gains
 
     def forward(self, x: Tensor, rate_level: Tensor) -> Tensor:
-        level = rate_level.float()
-        return self.gains.gain(self.analysis(x, level), level)
+        rate_level = rate_level.float()
+        return self.gains.gain(self.analysis(x, rate_level), rate_level)
 
 
 class HyperAnalysis(nn.Module):
@@ -57,8 +57,8 @@ class Synthesis(nn.Module):
         self.synthesis, self.gains = model.synthesis, model.gains
 
     def forward(self, y_hat: Tensor, rate_level: Tensor) -> Tensor:
-        level = rate_level.float()
-        x_hat: Tensor = self.synthesis(self.gains.inverse_gain(y_hat, level), level)
+        rate_level = rate_level.float()
+        x_hat: Tensor = self.synthesis(self.gains.inverse_gain(y_hat, rate_level), rate_level)
         return x_hat
 
 
@@ -126,25 +126,25 @@ def graphs_of(config: ModelConfig, model: Model | None = None) -> dict[str, Grap
     context = _exportable(prior)
     model = as_convolutions(model)
     down, across, unit = 3, 5, model.hyper_stride // model.stride
-    rows, columns, level = down * unit, across * unit, torch.zeros(1, dtype=torch.float64)
+    rows, columns, rate_level = down * unit, across * unit, torch.zeros(1, dtype=torch.float64)
     pixels = torch.zeros(1, 3, down * model.hyper_stride, across * model.hyper_stride)
     latents, features = torch.zeros(1, context.latents, rows, columns), torch.zeros(1, config.features, rows, columns)
     hyper = torch.zeros(1, prior.hyper_prior.channels, down, across)
     counts = torch.zeros(1, 2, context.latents, rows // PER_HYPER, columns // PER_HYPER)
     fine, stride = (unit, unit), (model.hyper_stride, model.hyper_stride)
     found = {
-        "analysis": Graph(Analysis(model), {"x": pixels, "rate_level": level}, {"x": stride}, ("y",)),
-        "hyper_analysis": Graph(HyperAnalysis(model), {"y": latents, "rate_level": level}, {"y": fine}, ("z",)),
-        "synthesis": Graph(Synthesis(model), {"y_hat": latents, "rate_level": level}, {"y_hat": fine}, ("x_hat",)),
+        "analysis": Graph(Analysis(model), {"x": pixels, "rate_level": rate_level}, {"x": stride}, ("y",)),
+        "hyper_analysis": Graph(HyperAnalysis(model), {"y": latents, "rate_level": rate_level}, {"y": fine}, ("z",)),
+        "synthesis": Graph(Synthesis(model), {"y_hat": latents, "rate_level": rate_level}, {"y_hat": fine}, ("x_hat",)),
         "hyper_synthesis": Graph(
-            HyperSynthesis(prior), {"z_hat": hyper, "rate_level": level}, {"z_hat": (1, 1)}, ("features",)
+            HyperSynthesis(prior), {"z_hat": hyper, "rate_level": rate_level}, {"z_hat": (1, 1)}, ("features",)
         ),
     }
     if model.post_filter is not None:
         side = model.post_filter.side
         inputs = {"x_hat": pixels, "kernel": torch.zeros(3, 3, side, side), "offsets": torch.zeros(3)}
         found["post_filter"] = Graph(PostFilter(side), inputs, {"x_hat": stride}, ("filtered",))
-    given = {"features": features, "known": latents, "counts": counts, "rate_level": level}
+    given = {"features": features, "known": latents, "counts": counts, "rate_level": rate_level}
     growing = {"features": fine, "known": fine, "counts": (1, 1)}
     for step in context.schedule.steps(rows, columns, torch.device("cpu")):
         found[f"predict{step.number}"] = Graph(Predict(context, step), given, growing, ("mean", "index", "unmoved"))

@@ -52,14 +52,14 @@ class Rates:
         if not self.low <= self.high < math.inf:
             raise UsageError(f"high must not be below low, and finite, not {self.high}")
 
-    def lam(self, level: float) -> float:
-        """lambda at a level in [0, count - 1]."""
-        share = level / max(self.count - 1, 1)
+    def lam(self, rate_level: float) -> float:
+        """lambda at a rate level in [0, count - 1]."""
+        share = rate_level / max(self.count - 1, 1)
         return float(self.low * (self.high / self.low) ** share)
 
-    def mse_lam(self, level: float) -> float:
+    def mse_lam(self, rate_level: float) -> float:
         """The lambda of 255^2 MSE that gives files of about the same size."""
-        return self.lam(level)
+        return self.lam(rate_level)
 
     def gains(self, start: torch.Tensor, latents: int) -> Gains:
         """The gains of M latents, from their start (levels,)."""
@@ -84,11 +84,11 @@ class OneRate:
         """The one lambda."""
         return self.value
 
-    def lam(self, level: float) -> float:
-        """lambda, whatever the level."""
+    def lam(self, rate_level: float) -> float:
+        """lambda, whatever the rate level."""
         return self.value
 
-    def mse_lam(self, level: float) -> float:
+    def mse_lam(self, rate_level: float) -> float:
         """The lambda of 255^2 MSE that gives files of about the same size."""
         return self.value
 
@@ -105,8 +105,8 @@ class MsSsimRates(Rates):
     high: float = 220.0
     distortion: ClassVar[Distortion] = Distortion.MS_SSIM
 
-    def mse_lam(self, level: float) -> float:
-        return _mse_lam(self.lam(level))
+    def mse_lam(self, rate_level: float) -> float:
+        return _mse_lam(self.lam(rate_level))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class OneMsSsimRate(OneRate):
     value: float = 12.0
     distortion: ClassVar[Distortion] = Distortion.MS_SSIM
 
-    def mse_lam(self, level: float) -> float:
+    def mse_lam(self, rate_level: float) -> float:
         return _mse_lam(self.value)
 
 

@@ -21,10 +21,10 @@ from lichen.lab.transforms.fast import FastSynthesis
 
 
 class Gains(nn.Module):
-    """Per-channel gains before the quantiser and after it, by quality level, log-interpolated.
+    """Per-channel gains before the quantiser and after it, by rate level, log-interpolated.
 
-    Variable rate as in Cui 2021: `gain(y, level)` multiplies by the gain (units of the quantisation
-    step), `inverse_gain(y_hat, level)` by its learned inverse.
+    Variable rate as in Cui 2021: `gain(y, rate_level)` multiplies by the gain (units of the quantisation
+    step), `inverse_gain(y_hat, rate_level)` by its learned inverse.
     """
 
     def __init__(self, start: Tensor, channels: int) -> None:
@@ -33,23 +33,23 @@ class Gains(nn.Module):
         self.forward_log = LevelTable(log_gain)
         self.backward_log = LevelTable(-log_gain)
 
-    def gain(self, y: Tensor, level: Tensor) -> Tensor:
+    def gain(self, y: Tensor, rate_level: Tensor) -> Tensor:
         """y (B, M, h, w) of the analysis -> y in quantisation steps of rate levels (B,)."""
-        return y * torch.exp(self.forward_log(level))
+        return y * torch.exp(self.forward_log(rate_level))
 
-    def inverse_gain(self, y_hat: Tensor, level: Tensor) -> Tensor:
+    def inverse_gain(self, y_hat: Tensor, rate_level: Tensor) -> Tensor:
         """The inverse for y_hat (B, M, h, w), learned for itself."""
-        return y_hat * torch.exp(self.backward_log(level))
+        return y_hat * torch.exp(self.backward_log(rate_level))
 
 
 class NoGains(nn.Module):
     """In place of `Gains` where one quality is trained: latents (B, M, h, w) are quantised as they are."""
 
-    def gain(self, y: Tensor, level: Tensor) -> Tensor:
+    def gain(self, y: Tensor, rate_level: Tensor) -> Tensor:
         """y as it is."""
         return y
 
-    def inverse_gain(self, y_hat: Tensor, level: Tensor) -> Tensor:
+    def inverse_gain(self, y_hat: Tensor, rate_level: Tensor) -> Tensor:
         """y_hat as it is."""
         return y_hat
 
@@ -57,7 +57,7 @@ class NoGains(nn.Module):
 class Model(nn.Module):
     """Pixels -> latents -> pixels, with a prior that prices the latents.
 
-    `analysis(x, level)`, `synthesis(y, level)` and `hyper_analysis(y, level)` are free to differ
+    `analysis(x, rate_level)`, `synthesis(y, rate_level)` and `hyper_analysis(y, rate_level)` are free to differ
     between machines; `prior` is not, and codes files through its fixed-point module (`fixed_point_prior`).
     `thumbnail(y_hat)`, where there is one, makes small pictures of the first channels.
     `post_filter(x_hat, coefficients)`, where there is one, is the adaptive post-filter (`lab.post_filter`).
@@ -82,35 +82,35 @@ class Model(nn.Module):
         self.stride = stride  # pixels for each latent
         self.hyper_stride = hyper_stride  # pixels for each hyper-latent
 
-    def analyse(self, x: Tensor, level: Tensor) -> Tensor:
+    def analyse(self, x: Tensor, rate_level: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1], any size -> y (B, M, h, w) in quantisation steps, float32.
 
         The picture is extended by its edge pixels to whole hyper-latents.
         """
-        return self.gained(self.ungained(x, level), level)
+        return self.gained(self.ungained(x, rate_level), rate_level)
 
-    def ungained(self, x: Tensor, level: Tensor) -> Tensor:
+    def ungained(self, x: Tensor, rate_level: Tensor) -> Tensor:
         """`analyse` without its gain."""
-        y: Tensor = self.analysis(pad_to(x, self.hyper_stride), level)
+        y: Tensor = self.analysis(pad_to(x, self.hyper_stride), rate_level)
         return y.float()
 
-    def gained(self, y: Tensor, level: Tensor) -> Tensor:
-        """y of the analysis -> y in quantisation steps of this level."""
-        return self.gains.gain(y, level)
+    def gained(self, y: Tensor, rate_level: Tensor) -> Tensor:
+        """y of the analysis -> y in quantisation steps of this rate level."""
+        return self.gains.gain(y, rate_level)
 
-    def hyper_analyse(self, y: Tensor, level: Tensor) -> Tensor:
+    def hyper_analyse(self, y: Tensor, rate_level: Tensor) -> Tensor:
         """y (B, M, h, w) -> z (B, Z, h', w'), float32."""
-        z: Tensor = self.hyper_analysis(y, level)
+        z: Tensor = self.hyper_analysis(y, rate_level)
         return z.float()
 
-    def walk(self, coder: Coder, y: Tensor, level: Tensor) -> Walked:
+    def walk(self, coder: Coder, y: Tensor, rate_level: Tensor) -> Walked:
         """Code y (B, M, h, w) and its hyper-latents."""
-        z = self.hyper_analyse(y, level)
-        return self.prior.walk(coder, level, (z.shape[2], z.shape[3]), y, z=z)
+        z = self.hyper_analyse(y, rate_level)
+        return self.prior.walk(coder, rate_level, (z.shape[2], z.shape[3]), y, z=z)
 
-    def synthesise(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor:
+    def synthesise(self, y_hat: Tensor, rate_level: Tensor, height: int, width: int) -> Tensor:
         """y_hat (B, M, h, w) -> x_hat (B, 3, height, width), unclamped float32."""
-        x_hat: Tensor = self.synthesis(self.gains.inverse_gain(y_hat, level), level)
+        x_hat: Tensor = self.synthesis(self.gains.inverse_gain(y_hat, rate_level), rate_level)
         return x_hat.float()[..., :height, :width]
 
     @property
@@ -120,27 +120,27 @@ class Model(nn.Module):
             return None
         return self.synthesis.linear.weight[:, :, 0, 0], self.gains.backward_log.table
 
-    def preview(self, y_hat: Tensor, level: Tensor, height: int, width: int) -> Tensor | None:
+    def preview(self, y_hat: Tensor, rate_level: Tensor, height: int, width: int) -> Tensor | None:
         """y_hat (B, M, h, w) -> a small picture (B, 3, H / s, W / s), sizes rounded up; None without a `thumbnail`."""
         if self.thumbnail is None:
             return None
-        small: Tensor = self.thumbnail(self.gains.inverse_gain(y_hat, level)).float()
+        small: Tensor = self.thumbnail(self.gains.inverse_gain(y_hat, rate_level)).float()
         shrink = self.stride * y_hat.shape[2] // small.shape[2]
         return small[..., : -(-height // shrink), : -(-width // shrink)]
 
-    def forward(self, x: Tensor, level: Tensor, noise: Noise | None = None) -> Coded:
-        """One estimating pass: x (B, 3, H, W) in [0, 1], level (B,) -> `Coded`.
+    def forward(self, x: Tensor, rate_level: Tensor, noise: Noise | None = None) -> Coded:
+        """One estimating pass: x (B, 3, H, W) in [0, 1], rate_level (B,) -> `Coded`.
 
         `noise` is for training; without it the estimate is that of a file.
         """
         estimator = Estimator(noise)
-        y = self.analyse(x, level)
-        walked = self.walk(estimator, y, level)
-        x_hat = self.synthesise(walked.y_hat, level, x.shape[2], x.shape[3])
+        y = self.analyse(x, rate_level)
+        walked = self.walk(estimator, y, rate_level)
+        x_hat = self.synthesise(walked.y_hat, rate_level, x.shape[2], x.shape[3])
         bits_z, *bits_y = estimator.bits
         in_total = torch.stack(bits_y).sum(dim=0)
         stages = tuple(stage for call in estimator.stages for stage in (*call, in_total))
-        small = self.preview(walked.y_hat, level, x.shape[2], x.shape[3])
+        small = self.preview(walked.y_hat, rate_level, x.shape[2], x.shape[3])
         return Coded(x_hat, in_total, bits_z, _latents(y, walked), bits_y_stages=stages, thumbnail=small)
 
     def fixed_point_prior(self) -> Prior:

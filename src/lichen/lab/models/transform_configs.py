@@ -284,7 +284,7 @@ class SwinHyper:
 class Nothing(nn.Module):
     """No channels, at the size of what it is given: (B, C, h, w) -> (B, 0, h, w)."""
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rate_level: Tensor) -> Tensor:
         return x[:, :0]
 
     def fixed_point(self) -> Nothing:

@@ -99,10 +99,10 @@ def _files(codec: Codec, engine: TorchEngine, pictures: Sequence[Picture], lam: 
 @torch.no_grad()
 def _correlation(engine: TorchEngine, pictures: Sequence[Picture]) -> dict[str, float]:
     """C of the loss and C / C(0); and the mean of |rho| over neighbours, each channel weighed by its rate."""
-    model, level = engine.checkpoint.model, torch.zeros(1)
+    model, rate_level = engine.checkpoint.model, torch.zeros(1)
     total, centres = torch.zeros(0), 0
     for picture in pictures:
-        latents = model(to_float(picture.pixels), level).latents
+        latents = model(to_float(picture.pixels), rate_level).latents
         u = normalised(latents, Correlation(WINDOW))
         count = (u.shape[2] - WINDOW + 1) * (u.shape[3] - WINDOW + 1)
         maps = channel_maps(u, WINDOW).double() * count

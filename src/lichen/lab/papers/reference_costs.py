@@ -60,16 +60,16 @@ def _gflops(calls: Calls) -> float:
 
 def _parts(model: Model, config: ModelConfig) -> dict[str, Calls]:
     """The modules of Table 2, and what each is given for its picture."""
-    context, level = model.prior.context, torch.zeros(1)
+    context, rate_level = model.prior.context, torch.zeros(1)
     latents, (height, width) = config.transform.latents, (side // model.stride for side in _SIDES)
     hyper = (side // model.hyper_stride for side in _SIDES)
     y, z = torch.zeros(1, latents, height, width), torch.zeros(1, config.hyper.hyper_latents, *hyper)
     points = lambda ways: (torch.zeros(1, ways, height, width),)  # noqa: E731
     parts: dict[str, Calls] = {
-        "encoder": [(model.analysis, (torch.zeros(1, 3, *_SIDES), level))],
-        "decoder": [(model.synthesis, (y, level))],
-        "hyper encoder": [(model.hyper_analysis, (y, level))],
-        "hyper decoder": [(model.prior.synthesis, (z, level))],
+        "encoder": [(model.analysis, (torch.zeros(1, 3, *_SIDES), rate_level))],
+        "decoder": [(model.synthesis, (y, rate_level))],
+        "hyper encoder": [(model.hyper_analysis, (y, rate_level))],
+        "hyper decoder": [(model.prior.synthesis, (z, rate_level))],
     }
     if isinstance(context, ReferenceModel) and context.third is not None:
         stages = (context.first, context.second, context.third)
@@ -159,10 +159,10 @@ def size_seconds(config: ModelConfig, size: PictureSize, repeats: int, device: t
     prior, step = config.build().prior.to(device), config.transform.stride * config.hyper.stride
     shape = (-(-size.height // step), -(-size.width // step))
     height, width = (side * config.hyper.stride for side in shape)
-    chance, level = torch.Generator().manual_seed(1), torch.zeros(1, device=device)
+    chance, rate_level = torch.Generator().manual_seed(1), torch.zeros(1, device=device)
     y = 4 * torch.randn(1, config.transform.latents, height, width, generator=chance).to(device)
     z = torch.zeros(1, config.hyper.hyper_latents, *shape, device=device)
-    whole = _seconds(lambda: prior.walk(Estimator(None), level, shape, y=y, z=z), repeats, device)
+    whole = _seconds(lambda: prior.walk(Estimator(None), rate_level, shape, y=y, z=z), repeats, device)
     pixels = (height * config.transform.stride, width * config.transform.stride)
     return whole, _search_seconds(config, *pixels, repeats, device)
 

@@ -27,16 +27,16 @@ def _arrays(sample: Sample) -> filter_sums.Sample:
 
 
 def choose(
-    principal: PostFilter, samples: Sequence[Sample], level: float, hyper_latents: int, pixels: int, lam: float
+    principal: PostFilter, samples: Sequence[Sample], rate_level: float, hyper_latents: int, pixels: int, lam: float
 ) -> NDArray[np.int64] | None:
     """The whole numbers s (K,) of the best filter by lam 255^2 MSE + bits; None where no filter pays.
 
     `samples` show the picture's `pixels`, or some of them.
     """
-    parameters = principal.entropy_parameters(level, hyper_latents)
+    parameters = principal.entropy_parameters(rate_level, hyper_latents)
     prices = prices_at(parameters.scale[0, 0].double().numpy(), parameters.skipped[0, 0].numpy())
     taps = principal.taps().double().cpu().numpy()
-    choice = Choice(principal.side, taps, principal.step(level, hyper_latents), prices)
+    choice = Choice(principal.side, taps, principal.step(rate_level, hyper_latents), prices)
 
     def error_left(coefficients: NDArray[np.float64]) -> float:
         return sum(_error(principal, from_numpy(coefficients), *sample) for sample in samples)

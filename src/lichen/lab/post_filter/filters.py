@@ -66,7 +66,7 @@ class PostFilter(nn.Module):
     def code(
         self,
         coder: Coder,
-        level: float,
+        rate_level: float,
         hyper_latents: int,
         numbers: NDArray[np.int64] | None = None,
         group: int = 0,
@@ -76,18 +76,18 @@ class PostFilter(nn.Module):
         `group` is the last channel group, in whose stream they are.
         """
         wanted = None if numbers is None else torch.from_numpy(numbers).double()[None, None]
-        symbols = coder.code(self.entropy_parameters(level, hyper_latents), wanted, group)[0, 0]
-        return symbols * self.step(level, hyper_latents)
+        symbols = coder.code(self.entropy_parameters(rate_level, hyper_latents), wanted, group)[0, 0]
+        return symbols * self.step(rate_level, hyper_latents)
 
-    def entropy_parameters(self, level: float, hyper_latents: int) -> EntropyParameters:
+    def entropy_parameters(self, rate_level: float, hyper_latents: int) -> EntropyParameters:
         """Those of s, (1, 1, K), in a file of this rate level (0 ... levels - 1) and size."""
-        row = self.raw_scales[_nearest(level)].double().cpu()
+        row = self.raw_scales[_nearest(rate_level)].double().cpu()
         raw_scale = torch.round(row * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS + octaves(hyper_latents)
         return EntropyParameters(torch.zeros_like(raw_scale)[None, None], raw_scale[None, None], Logistic())
 
-    def step(self, level: float, hyper_latents: int) -> float:
+    def step(self, rate_level: float, hyper_latents: int) -> float:
         """What c_k is counted in."""
-        return float(2.0 ** (float(self.steps[_nearest(level)]) - octaves(hyper_latents)))
+        return float(2.0 ** (float(self.steps[_nearest(rate_level)]) - octaves(hyper_latents)))
 
     def taps(self) -> Tensor:
         """The principal filters as (3 n n + 1, 3, K): what of each input, then of 1, goes into each colour."""
@@ -103,9 +103,9 @@ class PostFilter(nn.Module):
             return F.conv2d(F.pad(x_hat.float(), (middle,) * 4, mode="replicate"), kernel, coefficients @ self.offsets)
 
 
-def _nearest(level: float) -> int:
+def _nearest(rate_level: float) -> int:
     """The trained level whose tables serve."""
-    return math.floor(level + 0.5)
+    return math.floor(rate_level + 0.5)
 
 
 def octaves(hyper_latents: int) -> float:

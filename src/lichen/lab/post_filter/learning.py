@@ -31,7 +31,7 @@ _ROUNDS = 2
 class Example:
     """A training picture of so many pixels and hyper-latents at one trained level, and its sums over some of them."""
 
-    level: int
+    rate_level: int
     found: Sums
     pixels: int
     hyper_latents: int
@@ -44,11 +44,11 @@ def learn(principal: PostFilter, examples: Sequence[Example], lams: Sequence[flo
     by_colour = torch.from_numpy(taps).permute(2, 1, 0).float()  # (K, 3, 3 n n + 1)
     principal.filters.copy_(by_colour[:, :, :-1].reshape(-1, 3, side, side))
     principal.offsets.copy_(by_colour[:, :, -1])
-    for level, lam in enumerate(lams):
-        of_level = [example for example in examples if example.level == level]
+    for rate_level, lam in enumerate(lams):
+        of_level = [example for example in examples if example.rate_level == rate_level]
         step = math.sqrt(18 / (255**2 * math.log(2) * lam * USUAL_PIXELS))
-        principal.steps[level] = round(math.log2(step) * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
-        principal.raw_scales[level] = _spreads(taps, of_level, step, lam)
+        principal.steps[rate_level] = round(math.log2(step) * 2**RAW_SCALE_BITS) / 2**RAW_SCALE_BITS
+        principal.raw_scales[rate_level] = _spreads(taps, of_level, step, lam)
 
 
 def _axes(examples: Sequence[Example], count: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Densities that do not depend on the picture: learned for each channel (Balle 2018), or a Gaussian per level.
+"""Densities that do not depend on the picture: learned for each channel (Balle 2018), or a Gaussian per rate level.
 
 Both give entropy parameters of all positions at once: of z in every model, and of y in the factorized one.
 """
@@ -27,7 +27,7 @@ TOTAL = 2**24  # what a table's frequencies sum to
 
 
 class LevelGaussian(HyperPrior):
-    """A Gaussian whose mean and scale are learned for each channel and quality level: our own models' z."""
+    """A Gaussian whose mean and scale are learned for each channel and rate level: our own models' z."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class LevelGaussian(HyperPrior):
         self.mean = LevelTable(torch.zeros(levels, channels))
         self.raw_scale = LevelTable(torch.zeros(levels, channels))
 
-    def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
-        """level (B,) -> the entropy parameters of (B, positions, C)."""
+    def forward(self, rate_level: Tensor, positions: int) -> AnyEntropyParameters:
+        """rate_level (B,) -> the entropy parameters of (B, positions, C)."""
         tables = self.mean, self.raw_scale
-        mean, raw_scale = (table(level)[:, None, :, 0, 0].expand(-1, positions, -1) for table in tables)
+        mean, raw_scale = (table(rate_level)[:, None, :, 0, 0].expand(-1, positions, -1) for table in tables)
         return EntropyParameters(mean, raw_scale)
 
 
@@ -71,9 +71,9 @@ class LearnedDensity(HyperPrior):
         self.count()
         self.register_state_dict_pre_hook(_count_anew)
 
-    def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
-        """level (B,) -> the entropy parameters of (B, positions, C)."""
-        return self.at_all(self.medians, len(level), positions)
+    def forward(self, rate_level: Tensor, positions: int) -> AnyEntropyParameters:
+        """rate_level (B,) -> the entropy parameters of (B, positions, C)."""
+        return self.at_all(self.medians, len(rate_level), positions)
 
     def at_all(self, medians: Tensor, batch: int, positions: int) -> LearnedEntropyParameters:
         """The entropy parameters of `batch` pictures (B, positions, C) about the medians (C,)."""
@@ -136,8 +136,8 @@ class FixedPointDensity(HyperPrior):
         self.density, self.channels = density, density.channels
         self.register_buffer("medians", round_to_grid(density.medians.detach()))
 
-    def forward(self, level: Tensor, positions: int) -> AnyEntropyParameters:
-        return self.density.at_all(self.medians, len(level), positions)
+    def forward(self, rate_level: Tensor, positions: int) -> AnyEntropyParameters:
+        return self.density.at_all(self.medians, len(rate_level), positions)
 
 
 @dataclass(frozen=True)

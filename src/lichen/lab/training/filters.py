@@ -46,18 +46,18 @@ def learn_filters_of(
         raise BadCheckpoint(f"{weights}: its model has no filters (adaptive post-filter), or is not for MSE")
     examples: list[Example] = []
     for count, picture in enumerate(_some(data, pictures), 1):
-        for level in range(rates.count):
-            y, z = engine.latents(picture.pixels, level * LEVEL_STEPS)
-            y_hat = engine.write(y, z, level * LEVEL_STEPS)[1]
-            samples = engine.samples(y_hat, picture.pixels, level * LEVEL_STEPS)
+        for rate_level in range(rates.count):
+            y, z = engine.latents(picture.pixels, rate_level * LEVEL_STEPS)
+            y_hat = engine.write(y, z, rate_level * LEVEL_STEPS)[1]
+            samples = engine.samples(y_hat, picture.pixels, rate_level * LEVEL_STEPS)
             found = functools.reduce(operator.add, (sums(*sample, principal.side) for sample in samples))
             area, pixels = z.shape[2] * z.shape[3], picture.pixels.shape[0] * picture.pixels.shape[1]
-            examples.append(Example(level, found, pixels, area))
+            examples.append(Example(rate_level, found, pixels, area))
         if count % _LINES == 0:
             say(f"{count} pictures coded")
     if not examples:
         raise BadData(f"{data}: none of its pictures can be read")
-    learn(principal, examples, [rates.lam(level) for level in range(rates.count)])
+    learn(principal, examples, [rates.lam(rate_level) for rate_level in range(rates.count)])
     facts = checkpoint.facts | {"filters_from": len(examples) // rates.count}
     state = checkpoint.model.state_dict()
     save_checkpoint(output, checkpoint.name, checkpoint.config, state, facts=facts, overwrite=force)

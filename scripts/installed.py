@@ -19,8 +19,8 @@ LIMIT_BYTES = 250_000_000
 
 def main(name: str) -> None:
     """Encode a picture to the file of this name, and read it in every way. Raises `AssertionError`."""
-    room = Path(sysconfig.get_path("purelib"))
-    assert room in Path(lichen.__file__).parents, f"{lichen.__file__} is not what was installed"
+    installed = Path(sysconfig.get_path("purelib"))
+    assert installed in Path(lichen.__file__).parents, f"{lichen.__file__} is not what was installed"
     assert (Path(lichen.__file__).parent / "py.typed").is_file()
     said = metadata("lichen")
     assert said["Requires-Python"] == ">=3.11" and said["License-Expression"] == "Apache-2.0"
@@ -34,7 +34,7 @@ def main(name: str) -> None:
         assert opened.size == (300, 200) and np.array_equal(np.asarray(opened), decoded)
     assert np.abs(decoded - np.asarray(picture)).mean() < 4
     assert "torch" not in sys.modules
-    brought = [path for path in room.iterdir() if not path.name.startswith("pip")]  # pip is the environment's own
+    brought = [path for path in installed.iterdir() if not path.name.startswith("pip")]  # pip is the environment's own
     size = sum(path.stat().st_size for place in brought for path in [place, *place.rglob("*")] if path.is_file())
     assert size <= LIMIT_BYTES, f"{size} bytes are installed"
     print(f"{size / 1e6:.0f} MB, range coder: {chosen().name}")

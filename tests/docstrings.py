@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lichen import errors
-from tests.imports import modules, room_of
+from tests.imports import modules, part_of
 
 Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -49,8 +49,8 @@ class Documented:
     own: bool  # has it a docstring itself, or is it one that needs none
 
     @property
-    def room(self) -> str:
-        return room_of(self.module)
+    def part(self) -> str:
+        return part_of(self.module)
 
     @property
     def place(self) -> str:

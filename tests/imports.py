@@ -41,7 +41,7 @@ def modules() -> dict[str, Path]:
     return {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def room_of(module: str) -> str:
+def part_of(module: str) -> str:
     """Where a module belongs: `image`, `lab.prior`, or itself at the top, as `codec` or `lab.tensors`."""
     inside = module.split(".")[1:]
     return ".".join(inside[:2] if inside[:1] == ["lab"] else inside[:1])
@@ -89,18 +89,18 @@ def all_imports() -> tuple[Import, ...]:
 
 
 def circle_in(edges: dict[str, set[str]]) -> list[str]:
-    """The rooms of a circle, the first of them again at the end; none where there is none."""
+    """The parts of a circle, the first of them again at the end; none where there is none."""
     done: set[str] = set()
 
-    def search(room: str, way: list[str]) -> list[str]:
-        if room in way:
-            return [*way[way.index(room) :], room]
-        if room in done:
+    def search(part: str, way: list[str]) -> list[str]:
+        if part in way:
+            return [*way[way.index(part) :], part]
+        if part in done:
             return []
-        for other in sorted(edges.get(room, ())):
-            if circle := search(other, [*way, room]):
+        for other in sorted(edges.get(part, ())):
+            if circle := search(other, [*way, part]):
                 return circle
-        done.add(room)
+        done.add(part)
         return []
 
-    return next((circle for room in sorted(edges) if (circle := search(room, []))), [])
+    return next((circle for part in sorted(edges) if (circle := search(part, []))), [])

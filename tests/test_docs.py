@@ -210,12 +210,12 @@ def test_prose_is_wrapped(page: Path):
     assert [line for line in prose if len(line) > LINE_MAX and not line.startswith(("|", "    "))] == []
 
 
-def test_every_room_is_in_the_api_reference():
+def test_every_part_is_in_the_api_reference():
     named = set(
         re.findall(r"^::: lichen\.([\w.]+)", "".join(p.read_text() for p in (DOCS / "api").glob("*.md")), flags=re.M)
     )
-    rooms = {path.parent.relative_to(PACKAGE).as_posix().replace("/", ".") for path in PACKAGE.rglob("*/__init__.py")}
-    assert rooms - {".", "cli", "lab"} <= named
+    parts = {path.parent.relative_to(PACKAGE).as_posix().replace("/", ".") for path in PACKAGE.rglob("*/__init__.py")}
+    assert parts - {".", "cli", "lab"} <= named
 
 
 def test_the_documentation_builds_without_a_warning(tmp_path: Path):

@@ -5,26 +5,26 @@ from __future__ import annotations
 import pytest
 
 from tests.docstrings import documented, gives_shape
-from tests.imports import modules, room_of
+from tests.imports import modules, part_of
 
-ROOMS = sorted({room_of(module) for module in modules()})
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_what_is_public_has_a_docstring(room):
-    assert [d.place for d in documented() if d.room == room and not d.own] == []
+PARTS = sorted({part_of(module) for module in modules()})
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_shapes_are_given(room):
-    """Of every function of the codec wing, and of every class and function of the lab, that takes or gives arrays."""
-    assert [d.place for d in documented() if d.room == room and d.has_arrays and not gives_shape(d.doc)] == []
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_public_has_a_docstring(part):
+    assert [d.place for d in documented() if d.part == part and not d.own] == []
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room != "cli"])
-def test_errors_are_named(room):
+@pytest.mark.parametrize("part", PARTS)
+def test_shapes_are_given(part):
+    """Of every function of the codec, and of every class and function of the lab, that takes or gives arrays."""
+    assert [d.place for d in documented() if d.part == part and d.has_arrays and not gives_shape(d.doc)] == []
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "cli"])
+def test_errors_are_named(part):
     """By the function that raises them, or its class. What commands say of themselves is their help."""
-    assert [f"{d.place}: {d.unnamed_errors}" for d in documented() if d.room == room and d.unnamed_errors] == []
+    assert [f"{d.place}: {d.unnamed_errors}" for d in documented() if d.part == part and d.unnamed_errors] == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The house: who may import whom, what is loaded when, and how large files, functions and classes may be."""
+"""The structure: who may import whom, what is loaded when, and how large files, functions and classes may be."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import PACKAGE, ROOT, When, all_imports, circle_in, imports_of, modules, room_of
+from tests.imports import PACKAGE, ROOT, When, all_imports, circle_in, imports_of, modules, part_of
 
-# Room -> rooms or modules of the package that it may import, besides itself and these four.
+# Part of the package (a folder, or a module at its top) -> parts that it may import, besides itself and these four.
 FREE = {"errors", "extras", "progress", "version"}
-ROOMS = {
+PARTS = {
     "bitstream": "",
     "image": "bitstream",
     "coding": "",
@@ -55,7 +55,7 @@ ROOMS = {
     "lab": "",
 }
 
-# Room -> packages that it may import when it is loaded, besides Python's own. What is heavy and rare waits for a call.
+# Part -> packages that it may import when it is loaded, besides Python's own. What is heavy and rare waits for a call.
 LOADED = {
     "image": "numpy PIL",
     "coding": "numpy constriction",
@@ -75,9 +75,9 @@ LOADED = {
     **dict.fromkeys(["lab.losses", "lab.engine", "lab.inspection", "lab.papers", "lab.tensors"], "torch numpy"),
 }
 
-ENTRY = "lichen.runtime.engines"  # where the codec wing loads the lab's engine, when it is called
+ENTRY = "lichen.runtime.engines"  # where the codec loads the lab's engine, when it is called
 
-# Modules of the codec wing besides the entry that import PyTorch within a function, and what for.
+# Modules outside the lab, besides the entry, that import PyTorch within a function, and what for.
 STILL_TORCH = {
     "lichen.codec": "tensors for callers who ask for tensors",
     "lichen.metrics": "MS-SSIM by pytorch-msssim",
@@ -110,31 +110,31 @@ def test_imports_are_seen_in_whatever_form(tmp_path):
         imports_of(tmp_path / "a.py")
 
 
-def test_every_room_is_in_the_table():
-    assert {room_of(module) for module in modules()} == set(ROOMS)
+def test_every_part_is_in_the_table():
+    assert {part_of(module) for module in modules()} == set(PARTS)
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_a_room_imports_what_it_may(room):
-    """For annotations alone, the codec wing may name classes of the lab."""
-    allowed = {room, *FREE, *ROOMS[room].split()}
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_a_part_imports_what_it_may(part):
+    """For annotations alone, the codec may name classes of the lab."""
+    allowed = {part, *FREE, *PARTS[part].split()}
     for found in all_imports():
-        if room_of(found.importer) != room or package_of(found.name) != "lichen":
+        if part_of(found.importer) != part or package_of(found.name) != "lichen":
             continue
         named = found.name.removeprefix("lichen").removeprefix(".")
         fine = any(named == name or (name and named.startswith(name + ".")) for name in allowed)
         lazy = in_the_lab(found.name) and (
             found.when is When.TYPES or (found.importer == ENTRY and found.when is When.CALLED)
         )
-        whole = named == "" and room == "pillow"  # asks for the package's default codec
+        whole = named == "" and part == "pillow"  # asks for the package's default codec
         assert fine or lazy or whole, f"{found.importer} imports {found.name} {found.when.value}"
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_a_room_loads_what_it_may(room):
-    allowed = {"lichen", "__future__", *sys.stdlib_module_names, *LOADED.get(room, "").split()}
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_a_part_loads_what_it_may(part):
+    allowed = {"lichen", "__future__", *sys.stdlib_module_names, *LOADED.get(part, "").split()}
     for found in all_imports():
-        if room_of(found.importer) == room and found.when is When.LOADED:
+        if part_of(found.importer) == part and found.when is When.LOADED:
             assert package_of(found.name) in allowed, f"{found.importer} imports {found.name}"
 
 
@@ -142,7 +142,7 @@ def test_no_circle_of_rooms():
     """The entry's imports of the lab, which happen when it is called, and those for types do not count."""
     edges: dict[str, set[str]] = defaultdict(set)
     for found in all_imports():
-        ends = room_of(found.importer), room_of(found.name)
+        ends = part_of(found.importer), part_of(found.name)
         lazy = found.importer == ENTRY and found.when is When.CALLED
         if package_of(found.name) == "lichen" and ends[0] != ends[1] and found.when is not When.TYPES and not lazy:
             edges[ends[0]].add(ends[1])
@@ -196,11 +196,11 @@ def test_one_backend_of_the_range_coder_imports_constriction():
     assert users == {"lichen.coding.backend_constriction"}
 
 
-@pytest.mark.parametrize("room", sorted({room for room in ROOMS if (PACKAGE / room.replace(".", "/")).is_dir()} - {""}))
-def test_a_room_says_what_it_is_and_what_it_may_import(room):
-    said = ast.get_docstring(ast.parse((PACKAGE / room.replace(".", "/") / "__init__.py").read_text()))
-    assert said, f"{room}/__init__.py has no docstring"
-    assert sum(map(bool, said.splitlines())) <= 3 and "may import" in said.lower(), room
+@pytest.mark.parametrize("part", sorted({part for part in PARTS if (PACKAGE / part.replace(".", "/")).is_dir()} - {""}))
+def test_a_part_says_what_it_is_and_what_it_may_import(part):
+    said = ast.get_docstring(ast.parse((PACKAGE / part.replace(".", "/") / "__init__.py").read_text()))
+    assert said, f"{part}/__init__.py has no docstring"
+    assert sum(map(bool, said.splitlines())) <= 3 and "may import" in said.lower(), part
 
 
 def python_files() -> list[Path]:

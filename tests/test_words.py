@@ -1,4 +1,4 @@
-"""Words: identifiers are the field's, not a house's of old; and the project speaks of itself alone."""
+"""Words: identifiers and texts have the field's; and the project speaks of itself alone."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lichen.batch import budget as rooms
+from lichen.batch import budget
 from lichen.batch.budget import MemoryBudget, choose_workers
 from lichen.batch.tasks import Task
 from lichen.errors import BadInput
@@ -21,7 +21,7 @@ PATIENCE = 30  # seconds
 
 
 class Watch:
-    """Who is in a room at once."""
+    """Who holds memory at once."""
 
     def __init__(self, size_bytes: int) -> None:
         self.budget, self.held, self.most, self.lock = (
@@ -125,5 +125,5 @@ def test_the_memory_of_this_machine(monkeypatch, tmp_path):
     (tmp_path / "none").write_text("max\n")
     monkeypatch.setattr(memory, "_CONTAINER_LIMITS", (tmp_path / "none", tmp_path / "absent", tmp_path / "limit"))
     assert machine_bytes() == 12345678
-    monkeypatch.setattr(rooms, "machine_bytes", lambda: None)
+    monkeypatch.setattr(budget, "machine_bytes", lambda: None)
     assert MemoryBudget.of(None).size_bytes == 0

@@ -1,4 +1,4 @@
-"""The room of pictures works without PyTorch."""
+"""The package `image` works without PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: parsing and printing only. May import typer, rich and every room; the lab when a command runs.
+"""The command line: parsing and printing only. May import typer, rich and every package; the lab when a command runs.
 
 Exit codes: 0 all done, 2 wrong usage, 3 bad input or output (one line says what to do), 130 stopped.
 """

@@ -120,7 +120,7 @@ def learn_filters(
 
     Example: `lichen learn-filters runs/a/lichen.safetensors --data photos/ -o lichen.safetensors`
     """
-    from lichen.lab.training.filters import learn_filters_of
+    from lichen.lab.training.learn_filters import learn_filters_of
 
     set_threads(threads)
     learn_filters_of(weights, data, output, pictures, say=say, device=device, force=force)

@@ -1,4 +1,4 @@
-"""The lab: models, their training and their measurement, in PyTorch; the codec wing reaches it by `runtime.engines`.
+"""The lab: models, their training and their measurement, in PyTorch; the codec reaches it by `runtime.engines`.
 
-Its rooms may import PyTorch and the codec wing; each says which rooms of the lab.
+Its packages may import PyTorch and the codec; each says which packages of the lab.
 """

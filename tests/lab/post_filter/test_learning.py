@@ -12,7 +12,7 @@ from lichen.codec import Codec
 from lichen.errors import BadCheckpoint, BadData, OutputExists
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.models.zoo import row
-from lichen.lab.training.filters import learn_filters_of
+from lichen.lab.training.learn_filters import learn_filters_of
 from lichen.metrics import psnr_db
 from tests.command import run
 from tests.small import scene, small_checkpoint

@@ -1,6 +1,6 @@
 """The one registry of fixed-point modules: which class stands for which layer of a prior.
 
-A room that has layers registers theirs here; `convert.to_fixed_point` looks them up. A module may instead make its
+A package that has layers registers theirs here; `convert.to_fixed_point` looks them up. A module may instead make its
 fixed-point module itself (`HasFixedPoint`), as those do whose meaning is not that of one layer.
 """
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lichen.coding.scales import SCALE_MIN
 from lichen.errors import UsageError
 from lichen.lab.losses.channel_rates import channel_bits
-from lichen.lab.losses.processes import process_count, sum_over_processes
+from lichen.lab.losses.process_sums import process_count, sum_over_processes
 from lichen.lab.prior.families import lower_bound
 
 PAPER_TERMS = 16 * 192 * 14 * 14  # under the paper's mean: batch 16, 192 channels, the centres of crops of 256 pixels

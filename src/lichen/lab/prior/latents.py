@@ -1,4 +1,4 @@
-"""The shapes that travel between the rooms.
+"""The shapes that travel between the packages.
 
 Legend: B pictures, C latent channels, H x W pixels, h x w latent positions (H/16 x W/16 for the
 default model). `y` is the latent that the coder quantises, `z` the hyper-latent, both float.

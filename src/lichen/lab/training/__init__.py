@@ -1,4 +1,4 @@
 """Trainings: recipes, training pictures, the loop over steps, checkpoints, what is printed and logged.
 
-May import the codec wing and, of the lab, models, losses, engine, prior and post_filter; of the rest nothing.
+May import the codec and, of the lab, models, losses, engine, prior and post_filter; of the rest nothing.
 """

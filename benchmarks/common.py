@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lichen.image.files import write_atomically
+from lichen.runtime.processor import processor_name
 from lichen.runtime.weights import find_by_name, hash_of
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -46,16 +46,7 @@ def machine() -> dict[str, Any]:
     import torch  # late: a process begins with the peak memory of the one that starts it
 
     versions = {name: version(name) for name in ("torch", "onnxruntime")}
-    return {"cpu": _cpu_name(), "threads": torch.get_num_threads(), **versions}
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return {"cpu": processor_name(), "threads": torch.get_num_threads(), **versions}
 
 
 def weights_hash(path: Path | None = None) -> str:

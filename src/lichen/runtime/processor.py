@@ -1,8 +1,9 @@
-"""What the processor of this machine multiplies in, as far as its system says."""
+"""The processor of this machine: its name and what it multiplies in, as far as its system says."""
 
 from __future__ import annotations
 
 import functools
+import platform
 from pathlib import Path
 
 _INFO = Path("/proc/cpuinfo")
@@ -17,3 +18,12 @@ def native_bfloat16() -> bool:
     except OSError:
         return False
     return not _BFLOAT16.isdisjoint(words)
+
+
+def processor_name() -> str:
+    """The name of the processor, or of its kind where the system does not say more."""
+    if _INFO.exists():
+        for line in _INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

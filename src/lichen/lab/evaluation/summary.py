@@ -8,13 +8,13 @@ import platform
 import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from lichen.errors import BadInput
 from lichen.lab.engine.precision import native_bfloat16
 from lichen.lab.evaluation.data_set import DataSet
 from lichen.lab.evaluation.results_table import Measurement
+from lichen.runtime.processor import processor_name
 
 TIMING_DROPPED = 6  # pictures, the papers' warm-up
 
@@ -106,13 +106,4 @@ def _highest(values: Sequence[float]) -> float | None:
 
 def machine() -> dict[str, str]:
     """Processor and versions that seconds depend on."""
-    return {"cpu": _cpu_name(), "torch": version("torch"), "python": platform.python_version()}
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return {"cpu": processor_name(), "torch": version("torch"), "python": platform.python_version()}

@@ -31,7 +31,7 @@ class FileResult:
     """
 
     codec: str
-    size_bytes: int
+    data: bytes
     over_ours_percent: float
     bpp: float
     psnr_db: float
@@ -39,6 +39,11 @@ class FileResult:
     encode_s: float
     decode_s: float
     decoded: Image.Image
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return len(self.data)
 
 
 def compare(
@@ -98,7 +103,7 @@ def _result(name: str, image: Image.Image, made: _Coded, ours_bytes: int) -> Fil
     original, back = np.asarray(image), np.asarray(made.decoded)
     return FileResult(
         codec=name,
-        size_bytes=len(made.data),
+        data=made.data,
         over_ours_percent=100 * (len(made.data) / ours_bytes - 1),
         bpp=8 * len(made.data) / (image.width * image.height),
         psnr_db=psnr_db(original, back),

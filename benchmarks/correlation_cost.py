@@ -38,12 +38,12 @@ class Steps:
         self.model: Model = self.config.build().to(device).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-5)
         self.x = torch.rand(batch, 3, crop, crop, device=device).contiguous(memory_format=torch.channels_last)
-        self.level = torch.zeros(batch, device=device)
+        self.rate_level = torch.zeros(batch, device=device)
 
     def step(self, objective: Objective) -> None:
         noise = Noise(range(len(self.x)), self.device)
-        coded = self.model(self.x, self.level, noise)
-        objective(coded, self.x, self.level, 0, noise=noise).loss.backward()
+        coded = self.model(self.x, self.rate_level, noise)
+        objective(coded, self.x, self.rate_level, 0, noise=noise).loss.backward()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 

@@ -149,23 +149,23 @@ def seconds_of(work: Callable[[], object]) -> float:
 def measure(row: Row, weights: Path, image: Image.Image, seconds: float) -> dict[str, Any]:
     """Median seconds of a decode and of both priors."""
     engine, pixels = TorchEngine.load(weights, torch.device("cpu")), np.asarray(image)
-    level = (engine.levels - 1) * LEVEL_STEPS // 2
-    y, z = engine.latents(pixels, level)
-    payloads, _ = engine.write(y, z, level)
+    quality_index = (engine.levels - 1) * LEVEL_STEPS // 2
+    y, z = engine.latents(pixels, quality_index)
+    payloads, _ = engine.write(y, z, quality_index)
     exact, plain = engine.prior, float_prior(engine.checkpoint.model.prior)
-    shape, position = (z.shape[2], z.shape[3]), torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
+    shape, rate_level = (z.shape[2], z.shape[3]), torch.tensor([quality_index / LEVEL_STEPS], dtype=torch.float64)
     heard = Heard(FileReader(payloads))
-    exact.walk(heard, position, shape)
+    exact.walk(heard, rate_level, shape)
     as_floats = [latents.float() for latents in heard.latents]
 
     def decode() -> None:
-        y_hat = engine.read(payloads, level, *pixels.shape[:2])
-        engine.pixels(y_hat, level, *pixels.shape[:2])
+        y_hat = engine.read(payloads, quality_index, *pixels.shape[:2])
+        engine.pixels(y_hat, quality_index, *pixels.shape[:2])
 
     works: dict[str, Callable[[], object]] = {
         "decode": decode,
-        "exact": lambda: exact.walk(Told(heard.latents), position, shape),
-        "float": lambda: plain.walk(Told(as_floats), position.float(), shape),
+        "exact": lambda: exact.walk(Told(heard.latents), rate_level, shape),
+        "float": lambda: plain.walk(Told(as_floats), rate_level.float(), shape),
     }
     times: dict[str, list[float]] = {name: [seconds_of(work)] for name, work in works.items()}
     each = sum(first for (first,) in times.values())

@@ -146,13 +146,13 @@ class Case:
     halos: PriorHalos | None
     y: Tensor
     z: Tensor
-    level: Tensor
+    rate_level: Tensor
     trellis: bool = False
 
     def walk(self, coder: FileWriter | FileReader, setting: Setting, reading: bool) -> Tensor:
         """y_hat of writing, or of reading, under a setting."""
         prior = copy.deepcopy(self.prior).to(setting.device)
-        y, z, level = (x.double().to(setting.device) for x in (self.y, self.z, self.level))
+        y, z, rate_level = (x.double().to(setting.device) for x in (self.y, self.z, self.rate_level))
         shape = (z.shape[2], z.shape[3])
         with torch.inference_mode(), setting.applied():
             if self.halos is not None:
@@ -160,13 +160,13 @@ class Case:
                 halos = EVERYWHERE if setting.whole_map else self.halos
                 tiling = PriorTiling(whole, tuple(coding_tiles(*shape)), halos)
                 known = (None, None) if reading else (y, z)
-                walked = walk_tiles(prior, coder, level, tiling, y=known[0], z=known[1], trellis=self.trellis)
+                walked = walk_tiles(prior, coder, rate_level, tiling, y=known[0], z=known[1], trellis=self.trellis)
                 return walked.y_hat
             beside = setting.neighbour and not reading  # files are read one at a time
             if beside:
-                y, z, level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, level))
+                y, z, rate_level = (torch.cat([x, x.flip(-1) * 1.5 if x.dim() > 1 else x]) for x in (y, z, rate_level))
             known = (None, None) if reading else (y, z)
-            walked = prior.walk(Beside(coder) if beside else coder, level, shape, *known, trellis=self.trellis)
+            walked = prior.walk(Beside(coder) if beside else coder, rate_level, shape, *known, trellis=self.trellis)
             return walked.y_hat[:1].cpu()
 
 
@@ -201,37 +201,36 @@ def _reads(case: Case, payload: tuple[bytes, ...], setting: Setting, expected: T
 
 def cases_of(name: str, engine: TorchEngine, size: tuple[int, int]) -> list[Case]:
     """The whole picture in one tile and, if the model can, in several."""
-    level = round(0.7 * (engine.levels - 1) * LEVEL_STEPS)
+    quality_index = round(0.7 * (engine.levels - 1) * LEVEL_STEPS)
     with torch.inference_mode():
-        y, z = engine.latents(np.asarray(scene(*size)), level)
-    position = torch.tensor([level / LEVEL_STEPS], dtype=torch.float64)
+        y, z = engine.latents(np.asarray(scene(*size)), quality_index)
+    rate_level = torch.tensor([quality_index / LEVEL_STEPS], dtype=torch.float64)
     cases = []
     for trellis in (False, True) if engine.trellis else (False,):
         said = f"{name}, trellis" if trellis else name
-        cases.append(Case(said, engine.prior, None, y, z=z, level=position, trellis=trellis))
+        cases.append(Case(said, engine.prior, None, y, z=z, rate_level=rate_level, trellis=trellis))
         if engine._prior_halos is not None:
             halos = engine._prior_halos
-            cases.append(Case(f"{said}, tiles", engine.prior, halos, y, z=z, level=position, trellis=trellis))
+            cases.append(Case(f"{said}, tiles", engine.prior, halos, y, z=z, rate_level=rate_level, trellis=trellis))
     return cases
 
 
 def fixed_point_cost(engine: TorchEngine, folder: Path, count: int) -> list[tuple[str, int, float, float]]:
-    """For some pictures and levels: estimated bits with float and with fixed-point parameters."""
+    """For some pictures and qualities: estimated bits with float and with fixed-point parameters."""
     found = []
     model = engine.checkpoint.model
     for path, share in itertools.product(sorted(folder.glob("*.png"))[:count], (0.1, 0.4, 0.7, 1.0)):
-        level = round(share * (engine.levels - 1) * LEVEL_STEPS)
+        quality_index = round(share * (engine.levels - 1) * LEVEL_STEPS)
         pixels = np.asarray(Image.open(path).convert("RGB"))
         with torch.inference_mode():
-            y, z = engine.latents(pixels, level)
+            y, z = engine.latents(pixels, quality_index)
             bits = []
             for prior, kind in ((model.prior, torch.float32), (engine.prior, torch.float64)):
                 estimator = Estimator(None)
-                prior.walk(
-                    estimator, torch.tensor([level / LEVEL_STEPS], dtype=kind), z.shape[2:], y.to(kind), z=z.to(kind)
-                )
+                rate_level = torch.tensor([quality_index / LEVEL_STEPS], dtype=kind)
+                prior.walk(estimator, rate_level, z.shape[2:], y.to(kind), z=z.to(kind))
                 bits.append(float(torch.stack(estimator.bits).sum()))
-        found.append((path.stem, level, *bits))
+        found.append((path.stem, quality_index, *bits))
     return found
 
 
@@ -247,24 +246,24 @@ class Runner:
     def name(self) -> str:
         return f"{self.kind.value}, {self.threads} threads"
 
-    def latents(self, pixels: NDArray[np.uint8], level: int) -> Latents:
+    def latents(self, pixels: NDArray[np.uint8], quality_index: int) -> Latents:
         """y and z of a picture; each engine's own differ by roundings."""
         set_threads(self.threads)
-        y, z = (np.asarray(plane) for plane in self.engine.latents(pixels, level))
+        y, z = (np.asarray(plane) for plane in self.engine.latents(pixels, quality_index))
         return y, z
 
-    def write(self, latents: Latents, level: int) -> Written:
+    def write(self, latents: Latents, quality_index: int) -> Written:
         """The payloads of y and z, and y_hat."""
         set_threads(self.threads)
         y, z = (torch.from_numpy(x) if self.kind is EngineName.TORCH else x for x in latents)
-        payloads, y_hat = self.engine.write(y, z, level, trellis=True)
+        payloads, y_hat = self.engine.write(y, z, quality_index, trellis=True)
         return payloads, np.asarray(y_hat)
 
-    def reads(self, written: Written, level: int, size: tuple[int, int]) -> bool:
+    def reads(self, written: Written, quality_index: int, size: tuple[int, int]) -> bool:
         """Whether payloads of a picture of this height and width give the y_hat that was written."""
         set_threads(self.threads)
         try:
-            y_hat, _ = self.engine.read_filtered(written[0], level, *size, trellis=True)
+            y_hat, _ = self.engine.read_filtered(written[0], quality_index, *size, trellis=True)
         except Exception:  # a decoder that has gone astray may fail anywhere
             return False
         return bool(np.array_equal(np.asarray(y_hat), written[1]))
@@ -292,17 +291,17 @@ def cross_engines(
 
 def compare_engines(name: str, runners: Sequence[Runner], pixels: NDArray[np.uint8]) -> tuple[int, list[str]]:
     """How many write/read pairs were tried on a picture (H, W, 3), and what differed."""
-    level, size = round(0.7 * (runners[0].engine.levels - 1) * LEVEL_STEPS), (pixels.shape[0], pixels.shape[1])
-    shared = runners[0].latents(pixels, level)
-    first, wrong, pairs = runners[0].write(shared, level), [], 0
+    quality_index, size = round(0.7 * (runners[0].engine.levels - 1) * LEVEL_STEPS), (pixels.shape[0], pixels.shape[1])
+    shared = runners[0].latents(pixels, quality_index)
+    first, wrong, pairs = runners[0].write(shared, quality_index), [], 0
     for writer in runners:
-        payloads, y_hat = writer.write(shared, level)
+        payloads, y_hat = writer.write(shared, quality_index)
         if payloads != first[0] or not np.array_equal(y_hat, first[1]):
             wrong.append(f"{name}: written otherwise by {writer.name}")
-        for written in ((payloads, first[1]), writer.write(writer.latents(pixels, level), level)):
+        for written in ((payloads, first[1]), writer.write(writer.latents(pixels, quality_index), quality_index)):
             for reader in runners:
                 pairs += 1
-                if not reader.reads(written, level, size):
+                if not reader.reads(written, quality_index, size):
                     wrong.append(f"{name}: written by {writer.name}, read otherwise by {reader.name}")
     return pairs, wrong
 
@@ -350,7 +349,7 @@ def main() -> None:
         "wrong": wrong,
     }
     if cost:
-        show("bits by float and by fixed-point parameters", ("picture", "level", "float", "fixed"), cost)
+        show("bits by float and by fixed-point parameters", ("picture", "quality index", "float", "fixed"), cost)
         facts["fixed_point_cost"] = cost
         excess = sum(fixed for *_, fixed in cost) / sum(bits for *_, bits, _ in cost) - 1
         bars.append(Bar("rate of fixed point above that of float parameters", excess, COST_MAX))

@@ -275,11 +275,11 @@ def _applies(wanted: Requirement) -> bool:
 @torch.inference_mode()
 def multiply_adds_of(codec: Codec, filtered: bool) -> dict[str, int]:
     """Of the transforms, to encode and to decode; where a filter is chosen the encoder runs both."""
-    model, level = codec.checkpoint.model, torch.zeros(1)
+    model, rate_level = codec.checkpoint.model, torch.zeros(1)
     latents = torch.zeros(1, codec.checkpoint.model.prior.context.latents, SIZE[1] // 16, SIZE[0] // 16)
-    analysis = multiply_adds(model.analysis, torch.zeros(1, 3, SIZE[1], SIZE[0]), level)
-    encode = analysis + multiply_adds(model.hyper_analysis, latents, level)
-    decode = multiply_adds(model.synthesis, latents, level)
+    analysis = multiply_adds(model.analysis, torch.zeros(1, 3, SIZE[1], SIZE[0]), rate_level)
+    encode = analysis + multiply_adds(model.hyper_analysis, latents, rate_level)
+    decode = multiply_adds(model.synthesis, latents, rate_level)
     return {"encode": encode + decode if filtered else encode, "decode": decode}
 
 

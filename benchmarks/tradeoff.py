@@ -30,9 +30,9 @@ STEP = 0.25  # levels
 
 
 @torch.inference_mode()
-def point(model: Model, x: Tensor, level: float) -> list[float]:
+def point(model: Model, x: Tensor, rate_level: float) -> list[float]:
     """Estimated bpp, 255^2 MSE and 1 - MS-SSIM of a picture (1, 3, H, W) at a level."""
-    coded = model(x, torch.tensor([level]))
+    coded = model(x, torch.tensor([rate_level]))
     x_hat = coded.x_hat.clamp(0, 1)
     return [float(coded.bits) / x[0, 0].numel(), float(mse(x_hat, x)), float(one_minus_ms_ssim(x_hat, x))]
 
@@ -52,7 +52,7 @@ def main() -> None:
     print("level    lambda      bpp     MSE   1-MS-SSIM  -dbpp/dMSE  -dbpp/dMS-SSIM  ms-ssim lam")
     for i in range(rates.count):
         ends = (max(i - STEP, 0), min(i + STEP, rates.count - 1))
-        low, high = (np.mean([point(model, x, level) for x in pictures], axis=0) for level in ends)
+        low, high = (np.mean([point(model, x, rate_level) for x in pictures], axis=0) for rate_level in ends)
         (bpp, error, difference), (by_mse, by_ms_ssim) = (low + high) / 2, (low[0] - high[0]) / (high - low)[1:]
         steeper = (by_mse if rates.distortion is Distortion.MSE else by_ms_ssim) / rates.lam(i)
         figures = f"{rates.lam(i):9.5f} {bpp:8.3f} {error:7.2f} {difference:11.5f} {by_mse:11.5f} {by_ms_ssim:15.3f}"

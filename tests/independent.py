@@ -197,19 +197,20 @@ class Weights:
         most = MOST_SINGLE if self.single else MOST
         return np.clip(halved(total, bits), -most, most)
 
-    def at(self, name: str, level: int) -> Ints:
-        """A level table at `level` / 512."""
+    def at(self, name: str, quality_index: int) -> Ints:
+        """A level table at `quality_index` / 512."""
         table = clamped(units(self.tensors[name + ".table"], 12))
-        need(level <= (len(table) - 1) * 512, "a level beyond its model's")
-        below = min(level // 512, max(len(table) - 2, 0))
+        need(quality_index <= (len(table) - 1) * 512, "a quality index beyond its model's")
+        below = min(quality_index // 512, max(len(table) - 2, 0))
         low, high = table[below], table[min(below + 1, len(table) - 1)]
-        return rounded(low * 512 + (high - low) * (level - below * 512), 9)
+        return rounded(low * 512 + (high - low) * (quality_index - below * 512), 9)
 
 
-def hyper_synthesis(weights: Weights, z_hat: Ints, level: int) -> Ints:
+def hyper_synthesis(weights: Weights, z_hat: Ints, quality_index: int) -> Ints:
     """(h, w, Z) -> features (4 h, 4 w, F)."""
     name = "synthesis.body."
-    x = leaky(weights.pointwise("synthesis.enter", z_hat) + weights.at("synthesis.level", level), weights.single)
+    entered = weights.pointwise("synthesis.enter", z_hat) + weights.at("synthesis.level", quality_index)
+    x = leaky(entered, weights.single)
     for place in range(1, 6):
         if place % 2:
             x = weights.depthwise(f"{name}{place}.0", x, edge=True)
@@ -307,7 +308,7 @@ def y_tables(folder: Path, kind: str, trellis: bool) -> tuple[Tables, Ints | Non
 
 def read_y(weights: Weights, file: File, folder: Path, decoder: Decoder, features: Ints) -> list[Ints]:
     """Symbols, y_hat, means and scale indices, (h, w, M) each."""
-    config, base = weights.config["context"], weights.at("context.base_raw_scale", file.level)
+    config, base = weights.config["context"], weights.at("context.base_raw_scale", file.quality_index)
     shift = np.zeros((64, 3), np.int64)
     if config.get("centroids"):
         shift[:, 1:] = np.clip(units(weights.tensors["context.centroids.table"], 12), -1792, 1792)  # 0.4375
@@ -351,10 +352,10 @@ def decode(data: bytes, weights: Weights, tables: Path) -> Decoded:
     need(weights.config.get("hyper_prior", {"kind": LEVEL})["kind"] == LEVEL, "a z of another kind")
     height, width = -(-file.height // 64), -(-file.width // 64)
     decoder = Decoder(file.sections[1])
-    mean, raw_scale = weights.at("hyper_prior.mean", file.level), weights.at("hyper_prior.raw_scale", file.level)
+    mean, raw_scale = (weights.at(f"hyper_prior.{name}", file.quality_index) for name in ("mean", "raw_scale"))
     index = np.tile(scale_index(raw_scale), height * width)
     z = decoder.block(index, read_tables(tables / "gaussian_tables.npz"), 3).reshape(height, width, -1)
-    features = hyper_synthesis(weights, mean + z * ONE, file.level)
+    features = hyper_synthesis(weights, mean + z * ONE, file.quality_index)
     symbols, y_hat, means, indices = read_y(weights, file, tables, decoder, features)
     own = read_filter(weights, file, decoder, tables) if file.flags & FILTERED else None
     return Decoded(file, z, mean + z * ONE, symbols, y_hat, means, indices, decoder.escapes, own)
@@ -364,5 +365,5 @@ def read_filter(weights: Weights, file: File, decoder: Decoder, tables: Path) ->
     """Section 6: how many steps of each principal filter, (K)."""
     need(weights.raw_scales is not None, "a filter, and weights without any")
     half_octaves = (-(-file.height // 64) * -(-file.width // 64)).bit_length() - 7
-    raw_scale = units(weights.raw_scales[(file.level + 256) // 512], 12) + half_octaves * (ONE // 2)
+    raw_scale = units(weights.raw_scales[(file.quality_index + 256) // 512], 12) + half_octaves * (ONE // 2)
     return decoder.block(scale_index(raw_scale), read_tables(tables / "logistic_tables.npz"), 3)

@@ -34,7 +34,7 @@ class File:
     weights: bytes
     width: int
     height: int
-    level: int
+    quality_index: int
     flags: int
     sections: dict[int, bytes] = field(default_factory=dict)
 
@@ -61,9 +61,9 @@ def parse(data: bytes) -> File:
     cursor = Cursor(data)
     need(cursor.take(4) == b"\x8bLC\x01", "not a .lic file of version 1")
     model, weights = cursor.varint(), cursor.take(4)
-    width, height, level, flags = (cursor.varint() for _ in range(4))
+    width, height, quality_index, flags = (cursor.varint() for _ in range(4))
     need(min(width, height) > 0 and max(width, height) < 2**24 and flags < 8, "an impossible header")
-    file = File(model, weights, width, height, level, flags)
+    file = File(model, weights, width, height, quality_index, flags)
     start, check, more = 0, 0, True
     while more:
         tag = cursor.take(1)[0]

@@ -29,11 +29,11 @@ def read_synthesis(path: Path) -> Tensors:
     return {name: tensor.astype(np.float64) for name, tensor in named.items()}
 
 
-def at_level(table: Map, level: int) -> Map:
+def at_rate_level(table: Map, quality_index: int) -> Map:
     """(levels, C) -> (C), between two rows."""
-    below = min(level // 512, max(len(table) - 2, 0))
+    below = min(quality_index // 512, max(len(table) - 2, 0))
     above = min(below + 1, len(table) - 1)
-    found: Map = table[below] + (table[above] - table[below]) * (level / 512 - below)
+    found: Map = table[below] + (table[above] - table[below]) * (quality_index / 512 - below)
     return found
 
 
@@ -74,10 +74,10 @@ def through(tensors: Tensors, stage: str, x: Map) -> Map:
     return x
 
 
-def synthesised(tensors: Tensors, y_hat: Map, level: int) -> Map:
+def synthesised(tensors: Tensors, y_hat: Map, quality_index: int) -> Map:
     """(4 h, 4 w, M) in steps of the quantiser -> (64 h, 64 w, 3), black 0 and white 1, neither clamped nor cut."""
-    y = y_hat * np.exp(at_level(tensors["gains.backward_log.table"], level))
-    deep = convolved(tensors, "synthesis.enter", y) + at_level(tensors["synthesis.level.table"], level)
+    y = y_hat * np.exp(at_rate_level(tensors["gains.backward_log.table"], quality_index))
+    deep = convolved(tensors, "synthesis.enter", y) + at_rate_level(tensors["synthesis.level.table"], quality_index)
     deep = through(tensors, "synthesis.coarse", deep)
     deep = shuffled(convolved(tensors, "synthesis.up.0", deep), 2)
     deep = through(tensors, "synthesis.fine", through(tensors, "synthesis.dense", deep))
@@ -88,7 +88,8 @@ def synthesised(tensors: Tensors, y_hat: Map, level: int) -> Map:
 def filtered(tensors: Tensors, x: Map, file: File, own: Ints) -> Map:
     """Section 6: by the whole numbers `own` (K) of principal filters."""
     hyper_latents = -(-file.height // 64) * -(-file.width // 64)
-    step = 2.0 ** (tensors["post_filter.steps"][(file.level + 256) // 512] - (hyper_latents.bit_length() - 7) / 2)
+    steps = tensors["post_filter.steps"][(file.quality_index + 256) // 512]
+    step = 2.0 ** (steps - (hyper_latents.bit_length() - 7) / 2)
     weight = tensors["post_filter.filters"]
     side, change = weight.shape[2], np.tensordot(own * step, weight.reshape(len(own), 3, *weight.shape[1:]), 1)
     padded = np.pad(x, ((side // 2,), (side // 2,), (0,)), mode="edge")
@@ -100,7 +101,7 @@ def filtered(tensors: Tensors, x: Map, file: File, own: Ints) -> Map:
 
 def pixels(file: File, y_hat: Ints, tensors: Tensors, own: Ints | None = None) -> Bytes:
     """The picture of latents in units of 2^-12 and a filter's numbers: (H, W, 3), or (H, W, 1) of a greyscale file."""
-    whole = synthesised(tensors, y_hat / ONE, file.level)
+    whole = synthesised(tensors, y_hat / ONE, file.quality_index)
     x = (whole if own is None else filtered(tensors, whole, file, own))[: file.height, : file.width]
     samples = np.rint(255 * np.clip(x, 0, 1)).astype(np.int64)
     if file.flags & GREY:

@@ -42,8 +42,8 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     container, engine = read_container(path.read_bytes()), codec.engine
     header, stride = container.header, engine.checkpoint.model.hyper_stride
     shape = (-(-header.height // stride), -(-header.width // stride))
-    position = torch.tensor([header.quality_index / LEVEL_STEPS], dtype=torch.float64)
-    z_hat = engine.prior.code_hyper(FileReader(container.latents), position, shape, None)
+    rate_level = torch.tensor([header.quality_index / LEVEL_STEPS], dtype=torch.float64)
+    z_hat = engine.prior.code_hyper(FileReader(container.latents), rate_level, shape, None)
     filtered, trellis = bool(header.flags & FILTERED), bool(header.flags & TRELLIS)
     y_hat, coefficients = engine.read_filtered(
         container.latents, header.quality_index, header.height, header.width, filtered=filtered, trellis=trellis

@@ -6,7 +6,7 @@ import type { Source } from "./runtime/assets.js";
 import { rint } from "./runtime/fixed_point.js";
 import { LEVEL_STEPS, mapOf, type Model, Models } from "./runtime/models.js";
 import { Plane, Tile, transformTiles } from "./runtime/tiles.js";
-import type { Coder } from "./runtime/walk.js";
+import { type Coder, scalar } from "./runtime/walk.js";
 
 const SYMBOL_MAX = 2 ** 20;
 const MAX_PIXELS = 2 ** 26;
@@ -34,14 +34,14 @@ export class Encoder {
     const [first] = await this.models.entries();
     if (!first) throw new UsageError("the site has no weights; build it with some");
     const model = await this.models.named(first.hash, first.model);
-    const level = Math.round((quality / 100) * (model.weights.rates - 1) * LEVEL_STEPS);
-    const payload = await this.written(model, picture, level / LEVEL_STEPS);
+    const qualityIndex = Math.round((quality / 100) * (model.weights.rates - 1) * LEVEL_STEPS);
+    const payload = await this.written(model, picture, qualityIndex / LEVEL_STEPS);
     const sections = new Map<number, Uint8Array>([[Kind.LATENTS, payload]]);
     const alpha = data.filter((_, i) => i % 4 === 3);
     if (alpha.some((value) => value < 255)) {
       sections.set(Kind.ALPHA, await writePng({ width, height, channels: 1, data: alpha }, {}));
     }
-    return writeContainer({ model: first.model, weights: first.hash, width, height, level, flags: 0 }, sections);
+    return writeContainer({ model: first.model, weights: first.hash, width, height, qualityIndex, flags: 0 }, sections);
   }
 
   private async written(model: Model, { width, height, data }: Samples, rateLevel: number): Promise<Uint8Array> {
@@ -89,8 +89,7 @@ async function mapped(
   for (const tile of tiles) {
     const outer = tile.grown(tiles.length > 1 ? halo : 0, whole);
     const near = of(outer);
-    const level = { data: Float64Array.of(rateLevel), shape: [1] };
-    const [part] = await graphs.run(name, { x: near, y: near, rate_level: level });
+    const [part] = await graphs.run(name, { x: near, y: near, rate_level: scalar(rateLevel) });
     const plane = new Plane(channels, outer.height * unit, outer.width * unit, part as Float32Array);
     found.put(tile, unit, plane, tile.seenFrom(outer));
   }

@@ -7,7 +7,7 @@ import type { Source } from "./runtime/assets.js";
 import { rint } from "./runtime/fixed_point.js";
 import { LEVEL_STEPS, mapOf, type Model, Models } from "./runtime/models.js";
 import { Plane, Tile, transformTiles } from "./runtime/tiles.js";
-import type { Coder } from "./runtime/walk.js";
+import { type Coder, scalar } from "./runtime/walk.js";
 
 export const MAX_PIXELS = 2 ** 26;
 
@@ -17,7 +17,7 @@ export interface Info {
   height: number;
   bytes: number;
   bpp: number;
-  level: number;
+  qualityIndex: number;
   quality: number | null;
   model: string | null;
   trainedFor: string | null;
@@ -55,8 +55,8 @@ export class Engine {
       height: header.height,
       bytes: data.length,
       bpp: (8 * data.length) / (header.width * header.height),
-      level: header.level,
-      quality: top ? (100 * header.level) / top : null,
+      qualityIndex: header.qualityIndex,
+      quality: top ? (100 * header.qualityIndex) / top : null,
       model: entry?.name ?? null,
       trainedFor: entry?.trained_for ?? null,
       weights: header.weights,
@@ -95,7 +95,7 @@ export class Engine {
   private async opened({ header, groups }: Container, maxPixels: number): Promise<Model> {
     checkSize(header.width, header.height, maxPixels);
     const model = await this.models.named(header.weights, header.model);
-    if (header.level > (model.weights.rates - 1) * LEVEL_STEPS) {
+    if (header.qualityIndex > (model.weights.rates - 1) * LEVEL_STEPS) {
       throw new BadFile("the file's quality is beyond its model's: the file is damaged; get it anew");
     }
     if (groups.length > 0)
@@ -110,10 +110,12 @@ export class Engine {
     const decoder = new RangeDecoder(sections.get(Kind.LATENTS)!);
     const coder: Coder = { code: (index, tables, skip) => readBlock(decoder, index, tables, skip) };
     const whole = mapOf(model.manifest, header.height, header.width);
-    const latents = await model.walk.run(coder, header.level / LEVEL_STEPS, whole, {
+    const latents = await model.walk.run(coder, header.qualityIndex / LEVEL_STEPS, whole, {
       trellis: (header.flags & TRELLIS) !== 0,
     });
-    const coefficients = filtered ? model.filter!.read(coder, header.level, whole.height * whole.width) : undefined;
+    const coefficients = filtered
+      ? model.filter!.read(coder, header.qualityIndex, whole.height * whole.width)
+      : undefined;
     return { latents, coefficients };
   }
 
@@ -129,11 +131,11 @@ export class Engine {
     const whole = mapOf(manifest, height, width);
     const tiles = transformTiles(whole);
     const data = new Uint8ClampedArray(width * height * 4);
-    const level = { data: Float64Array.of(header.level / LEVEL_STEPS), shape: [1] };
+    const rateLevel = scalar(header.qualityIndex / LEVEL_STEPS);
     for (const tile of tiles) {
       const outer = tile.grown(tiles.length > 1 ? manifest.halos.synthesis : 0, whole);
       const near = latents.of(outer, stride / manifest.stride);
-      let [made] = (await graphs.run("synthesis", { y_hat: near, rate_level: level })) as Float32Array[];
+      let [made] = (await graphs.run("synthesis", { y_hat: near, rate_level: rateLevel })) as Float32Array[];
       const rows = outer.height * stride;
       const columns = outer.width * stride;
       if (coefficients) made = await filter!.apply(new Plane(3, rows, columns, made), coefficients);

@@ -7,13 +7,13 @@ const MAGIC = [0x8b, 0x4c, 0x43];
 const VERSION = 1;
 const SIDE_MAX = 2 ** 24 - 1;
 
-/** What stands before the sections. `level` counts 1/512 of the way between two trained rates. */
+/** What stands before the sections. `qualityIndex` counts 1/512 of the way between two trained rates. */
 export interface Header {
   model: number;
   weights: string;
   width: number;
   height: number;
-  level: number;
+  qualityIndex: number;
   flags: number;
 }
 
@@ -70,7 +70,7 @@ export function readHeader(cursor: Cursor): Header {
     weights: hex(cursor.take(4)),
     width: cursor.varint(1, SIDE_MAX),
     height: cursor.varint(1, SIDE_MAX),
-    level: cursor.varint(0, 2 ** 16 - 1),
+    qualityIndex: cursor.varint(0, 2 ** 16 - 1),
     flags: cursor.varint(0, 2 ** 28 - 1),
   };
   if (header.flags & ~(GREY | FILTERED | TRELLIS)) {
@@ -82,8 +82,8 @@ export function readHeader(cursor: Cursor): Header {
 /** The inverse of `readHeader`. */
 export function writeHeader(header: Header): Uint8Array {
   const weights = header.weights.match(/../g)!.map((digits) => parseInt(digits, 16));
-  const { model, width, height, level, flags } = header;
-  const fields = [varint(model), weights, varint(width), varint(height), varint(level), varint(flags)];
+  const { model, width, height, qualityIndex, flags } = header;
+  const fields = [varint(model), weights, varint(width), varint(height), varint(qualityIndex), varint(flags)];
   return Uint8Array.from([...MAGIC, VERSION, ...fields.flat()]);
 }
 

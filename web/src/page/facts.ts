@@ -34,7 +34,7 @@ export function panel(name: string, info: Info, picture: Picture | undefined, ms
     ["Colour", `${info.grey ? "grey" : "RGB"}${info.alpha ? " and alpha" : ""}`],
   ];
   const coding: [string, string][] = [
-    ["Quality", info.quality === null ? `level ${info.level}` : info.quality.toFixed(1)],
+    ["Quality", info.quality === null ? `index ${info.qualityIndex}` : info.quality.toFixed(1)],
     ["Model", info.model ?? "unknown"],
     ["Trained for", info.trainedFor?.toUpperCase() ?? "unknown"],
     ["Weights", info.weights],

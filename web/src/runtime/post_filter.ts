@@ -27,9 +27,9 @@ export class PostFilter {
   }
 
   /** The coefficients (K) that stand behind the latents of a picture of so many hyper-latents. */
-  read(coder: Coder, level: number, hyperLatents: number): Float64Array {
+  read(coder: Coder, qualityIndex: number, hyperLatents: number): Float64Array {
     const octaves = (32 - Math.clz32(hyperLatents) - USUAL) / 2;
-    const row = Math.floor(level / 512 + 0.5);
+    const row = Math.floor(qualityIndex / 512 + 0.5);
     const [rates, count] = this.rawScales.shape;
     const raw = this.rawScales.values.subarray(row * count, (row + 1) * count);
     const index = Uint8Array.from(raw, (value) => scaleIndex(onGrid(value, LIMIT) + octaves));

@@ -102,7 +102,7 @@ export class Walk {
     for (const tile of tiles) {
       const outer = tile.grown(tiles.length > 1 ? manifest.halos.prior_synthesis : 0, whole);
       const near = zHat.of(outer, 1);
-      const [part] = await this.graphs.run("hyper_synthesis", { z_hat: near, rate_level: level(rateLevel) });
+      const [part] = await this.graphs.run("hyper_synthesis", { z_hat: near, rate_level: scalar(rateLevel) });
       const found = new Plane(manifest.features, outer.height * unit, outer.width * unit, part as Float32Array);
       features.put(tile, unit, found, tile.seenFrom(outer));
     }
@@ -131,7 +131,7 @@ export class Walk {
       features: seen.features.of(outer, unit),
       known,
       counts: { data: counts.data, shape: [1, 2, manifest.latents, counts.height, counts.width] },
-      rate_level: level(rateLevel),
+      rate_level: scalar(rateLevel),
     });
     const cut = <T extends Float32Array | Uint8Array>(values: T) =>
       within(values, cells.length, outer, tile.seenFrom(outer), unit / 2);
@@ -160,8 +160,9 @@ export class Walk {
   }
 }
 
-function level(rateLevel: number): { data: Float64Array; shape: number[] } {
-  return { data: Float64Array.of(rateLevel), shape: [1] };
+/** What graphs take for a number, such as a rate level. */
+export function scalar(value: number): { data: Float64Array; shape: number[] } {
+  return { data: Float64Array.of(value), shape: [1] };
 }
 
 /** Calls `visit` for each latent of a tile's cells in coding order, with its place in the map (C, h, w), its number. */

@@ -120,6 +120,11 @@ def _print_deltas(rows: list[dict[str, Any]], measure: str, max_bpp: float | Non
     Console(width=max(console.width, 110)).print(table)
 
 
+Effort = Annotated[
+    int | None, typer.Option(min=0, max=3, help="As of encode; its curve is named by it.", show_default=False)
+]
+
+
 @app.command(name="eval")
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of pictures.", show_default=False)],
@@ -137,6 +142,7 @@ def evaluate(
     quality: Annotated[
         list[float] | None, typer.Option("-q", min=0, max=100, help="Of a codec's range; default: 0, 10 ... 100.")
     ] = None,
+    effort: Effort = None,
     refine: Annotated[int, typer.Option(min=0, help="Encode with so many steps of refinement (slow).")] = 0,
     replace: Annotated[bool, typer.Option(help="Measure anew what other weights or libraries have left.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as memory allows. Disturbs timing.")] = 1,
@@ -151,7 +157,7 @@ def evaluate(
     require("torch", "pytorch_msssim")
     from lichen.lab.evaluation.evaluate import evaluate as run
 
-    entries = _entries(models or [], peers, peer or [], quality, device=device, refine=refine)
+    entries = _entries(models or [], peers, peer or [], quality, device=device, tried=(effort, refine))
     work = functools.partial(run, entries, data, output, jobs=jobs, threads=threads, replace=replace)
     outcome = with_progress(_reporting(work), lambda bar, counts: bar.update(*counts), _how_far, "files")
     _print_means([entry.name for entry in entries], output)
@@ -194,7 +200,12 @@ def _how_far(bar: Bar) -> str:
 
 
 def _entries(
-    models: list[str], peers: bool, named: list[str], quality: list[float] | None, device: str, refine: int
+    models: list[str],
+    peers: bool,
+    named: list[str],
+    quality: list[float] | None,
+    device: str,
+    tried: tuple[int | None, int],
 ) -> list[Any]:
     """Who is measured; peers that this machine lacks are named. Raises `UsageError` for nobody, or twice one name."""
     from lichen.lab.evaluation.codecs import QUALITIES, ModelEntry, PeerEntry, apart
@@ -205,7 +216,7 @@ def _entries(
     for absent in (p for p in wanted if not p.there):
         say(f"lichen: {absent.name} is left out here; {absent.remedy}")
     found = [ModelEntry.of(model, sorted(set(quality or QUALITIES)), device) for model in models]
-    entries: list[Any] = [entry.refined(refine) for entry in apart(models, found)]
+    entries: list[Any] = [entry.tried(tried[0]).refined(tried[1]) for entry in apart(models, found)]
     entries += [PeerEntry(p.name, tuple(quality or ())) for p in wanted if p.there]
     if not entries:
         raise UsageError("name a model to measure, or --peers")

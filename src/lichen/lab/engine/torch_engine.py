@@ -236,7 +236,7 @@ class TorchEngine(Engine):
     ) -> tuple[tuple[bytes, ...], Tensor, Tensor | None]:
         """Payloads, y_hat and the post-filter's coefficients; None where none is asked for, or none pays."""
         writer, pixels = FileWriter(), how.pixels
-        correct = self._corrections(how, quality_index)
+        correct = self.corrections(how, quality_index)
         y_hat = self._walk(writer, quality_index, z.shape[2:], y=y, z=z, trellis=how.trellis, correct=correct)
         principal, rates, coefficients = self.checkpoint.model.post_filter, self.checkpoint.config.rates, None
         if not how.filtered or pixels is None:
@@ -290,8 +290,8 @@ class TorchEngine(Engine):
             return y_hat, None
         return y_hat, principal.code(reader, Level(quality_index).rate_level, math.prod(shape), group=groups - 1)
 
-    def _corrections(self, how: Writing, quality_index: int) -> Corrections | None:
-        """Those of a walk; None where none are asked for, or the model is not made for them."""
+    def corrections(self, how: Writing, quality_index: int) -> Corrections | None:
+        """Those of a walk (`lab.engine.correction`); None where none are asked for, or the model is not made for them."""
         model, rates, pixels = self.checkpoint.model, self.checkpoint.config.rates, how.pixels
         if not how.corrected_every or pixels is None or rates.distortion is not Distortion.MSE:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from PIL import Image
 
 from lichen.codec import Codec
 from lichen.errors import BadInput
-from lichen.lab.engine.torch_engine import find_device
+from lichen.lab.engine.estimate import estimated_bits
+from lichen.lab.engine.torch_engine import TorchEngine, find_device
 from lichen.lab.evaluation.peers import Peer, peer, peer_errors
 from lichen.lab.models.checkpoint import load_checkpoint
 from lichen.lab.tensors import to_float
+from lichen.options import Effort, EncodeOptions
+from lichen.runtime.engine import Writing
 from lichen.runtime.level import Level
 from lichen.runtime.weights import find_by_name, find_named
 
@@ -103,13 +107,15 @@ class PeerEntry:
 class ModelEntry:
     """Weights of ours that make one curve: a variable-rate model at some qualities, or fixed-rate models by lambda.
 
-    `members` are (setting, weights file, hash). With `refine_steps` files are refined (`lab.engine.refinement`).
+    `members` are (setting, weights file, hash). With `refine_steps` files are refined (`lab.engine.refinement`);
+    `effort` is that of `EncodeOptions`.
     """
 
     name: str
     members: tuple[tuple[float, Path, str], ...]
     device: str
     refine_steps: int = 0
+    effort: int | None = None
 
     @property
     def versions(self) -> dict[float, str]:
@@ -118,7 +124,14 @@ class ModelEntry:
 
     def open(self) -> CodecUnderTest:
         """The models, ready to run."""
-        return _RunningModel({setting: path for setting, path, _ in self.members}, self.device, self.refine_steps)
+        options = EncodeOptions(refine_steps=self.refine_steps, effort=self.effort)
+        return _RunningModel({setting: path for setting, path, _ in self.members}, self.device, options)
+
+    def tried(self, effort: int | None) -> ModelEntry:
+        """The same with this effort, and a name that says so; itself for that of the weights, None."""
+        if effort is None:
+            return self
+        return dataclasses.replace(self, name=f"{self.name}-effort{effort}", effort=effort)
 
     def refined(self, steps: int) -> ModelEntry:
         """The same with this many steps of refinement, and a name that says so; itself for 0 steps."""
@@ -193,27 +206,38 @@ class _RunningPeer:
 
 
 class _RunningModel:
-    def __init__(self, files: dict[float, Path], device: str, refine_steps: int) -> None:
-        self._device, self._refine_steps = find_device(device), refine_steps
+    def __init__(self, files: dict[float, Path], device: str, options: EncodeOptions) -> None:
+        self._device, self._options = find_device(device), options
         loaded = {path: Codec(weights=path, device=device) for path in set(files.values())}
         self._codecs = {setting: loaded[path] for setting, path in files.items()}
 
     def encode(self, image: Image.Image, setting: float) -> bytes:
-        return self._codecs[setting].encode(image, self._quality(setting), refine_steps=self._refine_steps)
+        options = dataclasses.replace(self._options, quality=self._quality(setting))
+        return self._codecs[setting].encode_with(image, options)
 
     def decode(self, data: bytes, setting: float) -> Image.Image:
         return Image.fromarray(self._codecs[setting].decode_picture(data).pixels)
 
     @torch.inference_mode()
     def estimated_rate(self, image: Image.Image, setting: float) -> EstimatedRate:
-        if self._refine_steps:
+        if self._options.refine_steps:
             return EstimatedRate()  # a pass of the model would estimate other latents
-        checkpoint = self._codecs[setting].checkpoint
-        rate_level = Level.of_quality(self._quality(setting), checkpoint.config.rates.count).rate_level
+        codec, pixels = self._codecs[setting], image.width * image.height
+        level = Level.of_quality(self._quality(setting), codec.engine.levels)
+        effort = codec.engine.effort if self._options.effort is None else Effort.of(self._options.effort)
+        if effort >= Effort.TRELLIS:
+            engine = self._engine(codec.engine.path)
+            samples = np.asarray(image)
+            how = Writing(trellis=True, pixels=samples, corrected_every=effort.corrected_every)
+            z_bits, *y_bits = estimated_bits(engine, samples, level.index, how)
+            return EstimatedRate(sum(y_bits) / pixels, z_bits / pixels)
         x = to_float(np.asarray(image)).to(self._device)
-        coded = checkpoint.model(x, torch.tensor([rate_level], device=self._device))
-        pixels = image.width * image.height
+        coded = codec.checkpoint.model(x, torch.tensor([level.rate_level], device=self._device))
         return EstimatedRate(float(coded.bits_y) / pixels, float(coded.bits_z) / pixels)
+
+    @functools.cache  # noqa: B019 - as long as the models run
+    def _engine(self, path: Path) -> TorchEngine:
+        return TorchEngine.load(path, self._device)
 
     def _quality(self, setting: float) -> float:
         """The setting of a fixed-rate model is its lambda, and it has but one quality."""

@@ -37,8 +37,12 @@ class LinearBranch:
         below = min(int(rate_level), max(len(self.log_gain) - 2, 0))
         low, high = self.log_gain[below], self.log_gain[min(below + 1, len(self.log_gain) - 1)]
         gain = np.exp(low + (high - low) * np.float32(rate_level - below))
-        found: Floats = ((blocks @ self.weight) * gain).T.reshape(-1, rows, columns)
+        found: Floats = (self.product(blocks) * gain).T.reshape(-1, rows, columns)
         return found
+
+    def product(self, blocks: Floats) -> Floats:
+        """(n, 3 s^2) times the weight: (n, M)."""
+        return blocks @ self.weight
 
 
 @dataclass(kw_only=True)

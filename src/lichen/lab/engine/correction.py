@@ -16,6 +16,15 @@ from lichen.runtime.correction import Corrector, LinearBranch
 from lichen.runtime.tiles import Tile, Tiling
 
 
+class TorchBranch(LinearBranch):
+    """As `LinearBranch`, its product by PyTorch: a second library's threads would wait for PyTorch's."""
+
+    def product(self, blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """blocks (n, 3 s^2) -> (n, M)."""
+        found: NDArray[np.float32] = (torch.from_numpy(blocks) @ torch.from_numpy(self.weight)).numpy()
+        return found
+
+
 @dataclass(frozen=True)
 class Corrections:
     """The corrections of one picture's walk (`prior.walk.Correction`)."""
@@ -57,7 +66,7 @@ def corrections(
         return pixels
 
     corrector = Corrector(
-        branch=LinearBranch(*(x.detach().float().cpu().numpy() for x in found)),
+        branch=TorchBranch(*(x.detach().float().cpu().numpy() for x in found)),
         tiling=tiling,
         unit=model.hyper_stride // model.stride,
         rate_level=rate_level,

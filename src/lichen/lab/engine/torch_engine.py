@@ -291,7 +291,7 @@ class TorchEngine(Engine):
         return y_hat, principal.code(reader, Level(quality_index).rate_level, math.prod(shape), group=groups - 1)
 
     def corrections(self, how: Writing, quality_index: int) -> Corrections | None:
-        """Those of a walk (`lab.engine.correction`); None where none are asked for, or the model is not made for them."""
+        """Those of a walk (`lab.engine.correction`); None where none are asked for, or the model has no such branch."""
         model, rates, pixels = self.checkpoint.model, self.checkpoint.config.rates, how.pixels
         if not how.corrected_every or pixels is None or rates.distortion is not Distortion.MSE:
             return None

@@ -34,7 +34,7 @@ PARTS = {
     "lab.export": "image.files runtime lab.engine lab.fixed_point lab.models lab.prior lab.transforms",
     "lab.training": "codec metrics batch.runner image runtime lab.models lab.losses lab.engine lab.prior"
     " lab.post_filter lab.tensors",
-    "lab.evaluation": "codec coding.scales metrics image runtime lab.engine lab.models lab.prior lab.post_filter"
+    "lab.evaluation": "options codec coding.scales metrics image runtime lab.engine lab.models lab.prior lab.post_filter"
     " lab.transforms lab.tensors lab.training.data",
     "lab.inspection": "image runtime.level lab.models lab.prior lab.losses lab.tensors",
     "lab.reporting": "codec metrics image lab.evaluation lab.models.zoo lab.training.data",

@@ -34,8 +34,8 @@ PARTS = {
     "lab.export": "image.files runtime lab.engine lab.fixed_point lab.models lab.prior lab.transforms",
     "lab.training": "codec metrics batch.runner image runtime lab.models lab.losses lab.engine lab.prior"
     " lab.post_filter lab.tensors",
-    "lab.evaluation": "options codec coding.scales metrics image runtime lab.engine lab.models lab.prior lab.post_filter"
-    " lab.transforms lab.tensors lab.training.data",
+    "lab.evaluation": "options codec coding.scales metrics image runtime lab.engine lab.models lab.prior"
+    " lab.post_filter lab.transforms lab.tensors lab.training.data",
     "lab.inspection": "image runtime.level lab.models lab.prior lab.losses lab.tensors",
     "lab.reporting": "codec metrics image lab.evaluation lab.models.zoo lab.training.data",
     "lab.papers": "codec metrics image runtime lab",

@@ -151,13 +151,13 @@ def _enliven_ours(model: Model, picture: Tensor) -> None:
 @torch.no_grad()
 def enliven(model: Model, picture: Tensor) -> None:
     """y of about 4, z of about 3; a prior of random weights whose scales are about 5."""
-    level = torch.zeros(1)
+    rate_level = torch.zeros(1)
     if isinstance(model.analysis, RateIndependent):  # ours starts lively
-        amplify(model.analysis, 4 / model.analyse(picture, level).std())
-    y = model.analyse(picture, level)
+        amplify(model.analysis, 4 / model.analyse(picture, rate_level).std())
+    y = model.analyse(picture, rate_level)
     if isinstance(model.prior.context, FactorizedModel):
         return
-    amplify(model.hyper_analysis, 3 / model.hyper_analyse(y, level).std())
+    amplify(model.hyper_analysis, 3 / model.hyper_analyse(y, rate_level).std())
     randomise(model.prior.synthesis, model.prior.context)
     widen(model.prior)
 
@@ -187,10 +187,10 @@ def randomise(*modules: nn.Module) -> None:
 
 
 @torch.no_grad()
-def calm(layer: nn.Module, rows: slice, level: float) -> None:
-    """Let these outputs of a layer vary little about `level`."""
+def calm(layer: nn.Module, rows: slice, centre: float) -> None:
+    """Let these outputs of a layer vary little about `centre`."""
     layer.weight[rows] *= 0.2
-    layer.bias[rows] = level
+    layer.bias[rows] = centre
 
 
 def calm_scales(context: nn.Module, latents: int) -> None:

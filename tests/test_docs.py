@@ -153,14 +153,14 @@ def test_the_added_model_does_not_see_ahead(added: Model):
 
 @torch.no_grad()
 def test_the_added_model_writes_what_it_estimates_and_reads_what_it_wrote(added: Model):
-    prior, level = added.fixed_point_prior(), torch.tensor([1.5])
-    y = added.analyse(torch.from_numpy(np.asarray(scene(384, 256)) / 255).permute(2, 0, 1)[None].float(), level)
-    z = added.hyper_analyse(y, level)
+    prior, rate_level = added.fixed_point_prior(), torch.tensor([1.5])
+    y = added.analyse(torch.from_numpy(np.asarray(scene(384, 256)) / 255).permute(2, 0, 1)[None].float(), rate_level)
+    z = added.hyper_analyse(y, rate_level)
     writer, estimator = FileWriter(), Estimator(None)
-    y_hat = prior.walk(writer, level.double(), z.shape[2:], y.double(), z.double()).y_hat
+    y_hat = prior.walk(writer, rate_level.double(), z.shape[2:], y.double(), z.double()).y_hat
     payloads = writer.finish()
-    assert torch.equal(prior.walk(FileReader(payloads), level.double(), z.shape[2:]).y_hat, y_hat)
-    added.prior.walk(estimator, level, z.shape[2:], y, z)
+    assert torch.equal(prior.walk(FileReader(payloads), rate_level.double(), z.shape[2:]).y_hat, y_hat)
+    added.prior.walk(estimator, rate_level, z.shape[2:], y, z)
     estimated, size = float(torch.stack(estimator.bits).sum()) / 8, sum(map(len, payloads))
     assert size > 1000 and abs(estimated - size) <= 0.01 * size + 64
 

@@ -119,5 +119,5 @@ def test_files_of_others_are_not_weights_info(both, tmp_path, monkeypatch):
 
 def test_rates_for_either_end_mean_files_of_like_size():
     """Level by level, the rates of MS-SSIM know those of MSE."""
-    for level in range(8):
-        assert MsSsimRates().mse_lam(level) == pytest.approx(Rates().mse_lam(level), rel=0.02)
+    for rate_level in range(8):
+        assert MsSsimRates().mse_lam(rate_level) == pytest.approx(Rates().mse_lam(rate_level), rel=0.02)

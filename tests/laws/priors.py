@@ -21,7 +21,7 @@ from tests.laws.laws import Given, distance_from_grid
 from tests.small import calm, calm_scales, randomise
 
 M, Z, SIZE = 16, 5, (12, 8)
-LEVEL = torch.zeros(1)
+RATE_LEVEL = torch.zeros(1)
 
 CONTEXTS: dict[str, configs.AnyContext] = {
     "ours-hp": configs.Context(AllAtOnce(), 8, 12),
@@ -59,7 +59,7 @@ class Upsample(nn.Module):
             nn.Conv2d(12, features, 3, padding=1),
         )
 
-    def forward(self, z_hat: Tensor, level: Tensor) -> Tensor:
+    def forward(self, z_hat: Tensor, rate_level: Tensor) -> Tensor:
         out: Tensor = self.body(z_hat)
         return out
 
@@ -67,7 +67,7 @@ class Upsample(nn.Module):
 class Nothing(nn.Module):
     """The hyper synthesis of a model without hyper-latents."""
 
-    def forward(self, z_hat: Tensor, level: Tensor) -> Tensor:
+    def forward(self, z_hat: Tensor, rate_level: Tensor) -> Tensor:
         return z_hat
 
     def fixed_point(self) -> Nothing:
@@ -128,7 +128,7 @@ def parameters_of(prior: Prior, name: str) -> tuple[EntropyParameters, Tensor]:
     """Those of all steps, (1, M, 12, 8), and y, of which they are made, with a gradient."""
     y, z = latents(name)
     y.requires_grad_()
-    return merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y), y
+    return merge(prior.walk(Given(), RATE_LEVEL, z.shape[2:], y, z).predicted, y), y
 
 
 def leaks(prior: Prior, name: str) -> float:
@@ -146,7 +146,7 @@ def sees_ahead(prior: Prior, name: str, position: int) -> bool:
     y, z = latents(name)
     other = y.clone()
     other.flatten(2)[:, :, position] *= -3
-    maps = [merge(prior.walk(Given(), LEVEL, z.shape[2:], x, z).predicted, x) for x in (y, other)]
+    maps = [merge(prior.walk(Given(), RATE_LEVEL, z.shape[2:], x, z).predicted, x) for x in (y, other)]
     seen = [[m.flatten(2)[:, :, : position + 1] for m in (own.mean, own.raw_scale)] for own in maps]
     return not all(torch.equal(*pair) for pair in zip(*seen, strict=True))
 
@@ -160,29 +160,28 @@ def disagreement(prior: Prior, name: str) -> float:
     """The largest difference between the parameters in training and in coding, given the same y_hat."""
     y, z = latents(name)
     y = torch.round(y)
-    rough = merge(prior.walk(Given(), LEVEL, z.shape[2:], y, z).predicted, y)
-    exact = merge(
-        to_fixed_point(prior).walk(Given(), LEVEL.double(), z.shape[2:], y.double(), z.double()).predicted, y.double()
-    )
+    rough = merge(prior.walk(Given(), RATE_LEVEL, z.shape[2:], y, z).predicted, y)
+    exact_walk = to_fixed_point(prior).walk(Given(), RATE_LEVEL.double(), z.shape[2:], y.double(), z.double())
+    exact = merge(exact_walk.predicted, y.double())
     return max(float((rough.mean - exact.mean).abs().max()), float((rough.raw_scale - exact.raw_scale).abs().max()))
 
 
 def written(exact: Prior, name: str, seed: int = 1) -> tuple[tuple[bytes, ...], Tensor]:
     y, z = latents(name, seed)
     writer = FileWriter()
-    y_hat = exact.walk(writer, LEVEL.double(), z.shape[2:], y.double(), z.double()).y_hat
+    y_hat = exact.walk(writer, RATE_LEVEL.double(), z.shape[2:], y.double(), z.double()).y_hat
     return writer.finish(), y_hat
 
 
 def read(exact: Prior, name: str, payloads: tuple[bytes, ...]) -> Tensor:
     shape = SIZE if name in WITHOUT_HYPER else (3, 2)
-    return exact.walk(FileReader(payloads), LEVEL.double(), shape).y_hat
+    return exact.walk(FileReader(payloads), RATE_LEVEL.double(), shape).y_hat
 
 
 def estimated_bytes(prior: Prior, name: str, seed: int = 1) -> float:
     y, z = latents(name, seed)
     estimator = Estimator(None)
-    prior.walk(estimator, LEVEL, z.shape[2:], y, z)
+    prior.walk(estimator, RATE_LEVEL, z.shape[2:], y, z)
     return float(torch.stack(estimator.bits).sum()) / 8
 
 
@@ -195,7 +194,7 @@ def off_the_grid(exact: Prior, name: str) -> float:
         for leaf in leaves
     ]
     y, z = latents(name)
-    walked = exact.walk(Given(), LEVEL.double(), z.shape[2:], torch.round(y).double(), z.double().round())
+    walked = exact.walk(Given(), RATE_LEVEL.double(), z.shape[2:], torch.round(y).double(), z.double().round())
     for hook in hooks:
         hook.remove()
     return max(*seen, *(distance_from_grid(own.mean, own.raw_scale) for _, own in walked.predicted))

@@ -24,7 +24,7 @@ from lichen.lab.prior.walk import ContextModel, merge, walk_latents
 from tests.laws.laws import Given, leaks, mask_of, threads, uses_context
 from tests.small import scene, small
 
-LEVEL = 700  # between two trained levels
+QUALITY_INDEX = 700  # between two trained rates
 
 
 def ways_of(codec: Codec) -> list[bool]:
@@ -35,12 +35,12 @@ def ways_of(codec: Codec) -> list[bool]:
 def latents_of(codec: Codec, seed: int = 0) -> tuple[Tensor, Tensor]:
     pixels = np.asarray(scene(150, 90, seed))
     with torch.no_grad():
-        return codec.engine.latents(pixels, levels_of(codec)[-1])
+        return codec.engine.latents(pixels, quality_indices_of(codec)[-1])
 
 
-def levels_of(codec: Codec) -> list[int]:
-    """Levels to try, the last of them between trained ones; one where one quality is trained."""
-    return [0, 1024, LEVEL] if codec.engine.levels > 1 else [0]
+def quality_indices_of(codec: Codec) -> list[int]:
+    """Quality indices to try, the last of them between trained ones; one where one quality is trained."""
+    return [0, 1024, QUALITY_INDEX] if codec.engine.levels > 1 else [0]
 
 
 def lively(context: ContextModel) -> ContextModel:
@@ -107,9 +107,9 @@ def test_a_shifted_mask_is_caught(schedule):
 def test_training_parameters_are_coding_parameters(codec):
     y, z = latents_of(codec)
     model, prior = codec.checkpoint.model, codec.engine.prior
-    rough = merge(model.prior.walk(Given(), torch.tensor([LEVEL / 512]), z.shape[2:], y, z).predicted, y)
-    position = torch.tensor([LEVEL / 512], dtype=torch.float64)
-    exact = merge(prior.walk(Given(), position, z.shape[2:], y.double(), z.double()).predicted, y.double())
+    rough = merge(model.prior.walk(Given(), torch.tensor([QUALITY_INDEX / 512]), z.shape[2:], y, z).predicted, y)
+    rate_level = torch.tensor([QUALITY_INDEX / 512], dtype=torch.float64)
+    exact = merge(prior.walk(Given(), rate_level, z.shape[2:], y.double(), z.double()).predicted, y.double())
     for a, b in ((rough.mean, exact.mean), (rough.raw_scale, exact.raw_scale)):
         assert float((a.double() - b).abs().max()) < 0.02 * max(1.0, float(b.abs().max()))
     assert float((rough.mean.double() - exact.mean).abs().mean()) < 2e-3
@@ -118,11 +118,11 @@ def test_training_parameters_are_coding_parameters(codec):
 @torch.no_grad()
 def test_decode_of_encode_is_y_hat(codec):
     y, z = latents_of(codec)
-    for level, trellis in itertools.product(levels_of(codec), ways_of(codec)):
-        payload, y_hat = codec.engine.write(y, z, level, trellis=trellis)
-        assert torch.equal(codec.engine.read(payload, level, 90, 150, trellis=trellis), y_hat)
+    for quality_index, trellis in itertools.product(quality_indices_of(codec), ways_of(codec)):
+        payload, y_hat = codec.engine.write(y, z, quality_index, trellis=trellis)
+        assert torch.equal(codec.engine.read(payload, quality_index, 90, 150, trellis=trellis), y_hat)
         assert float((y_hat - y.double()).abs().max()) <= 256  # skipped latents aside they are near
-        assert payload == codec.engine.write(y, z, level, trellis=trellis)[0]
+        assert payload == codec.engine.write(y, z, quality_index, trellis=trellis)[0]
 
 
 def test_what_has_no_trellis_says_so(codec):
@@ -138,21 +138,21 @@ def test_what_has_no_trellis_says_so(codec):
 @torch.no_grad()
 def test_estimate_is_the_file(codec):
     picture = torch.from_numpy(np.array(scene(300, 200))).permute(2, 0, 1)[None] / 255
-    for level in levels_of(codec):
-        coded = codec.checkpoint.model(picture, torch.tensor([level / 512]))
-        y, z = codec.engine.latents(np.asarray(scene(300, 200)), level)
-        size_bytes = sum(map(len, codec.engine.write(y, z, level)[0]))
+    for quality_index in quality_indices_of(codec):
+        coded = codec.checkpoint.model(picture, torch.tensor([quality_index / 512]))
+        y, z = codec.engine.latents(np.asarray(scene(300, 200)), quality_index)
+        size_bytes = sum(map(len, codec.engine.write(y, z, quality_index)[0]))
         assert abs(float(coded.bits) / 8 - size_bytes) <= 0.01 * size_bytes + 64
 
 
 @torch.no_grad()
 def test_estimate_is_the_file_of_a_trellis(codec):
     pixels, sizes = np.asarray(scene(300, 200)), []
-    for level in levels_of(codec) if codec.engine.trellis else ():
-        y, z = codec.engine.latents(pixels, level)
-        estimator, place = Estimator(None), torch.tensor([level / 512])
+    for quality_index in quality_indices_of(codec) if codec.engine.trellis else ():
+        y, z = codec.engine.latents(pixels, quality_index)
+        estimator, place = Estimator(None), torch.tensor([quality_index / 512])
         walked = codec.checkpoint.model.prior.walk(estimator, place, z.shape[2:], y, z, trellis=True)
-        payloads, y_hat = codec.engine.write(y, z, level, trellis=True)
+        payloads, y_hat = codec.engine.write(y, z, quality_index, trellis=True)
         sizes.append(sum(map(len, payloads)))
         assert abs(float(sum(estimator.bits)) / 8 - sizes[-1]) <= 0.01 * sizes[-1] + 64
         assert float((walked.y_hat - y_hat).abs().mean()) < 0.2  # the paths part where a mean is rounded
@@ -163,22 +163,22 @@ def test_estimate_is_the_file_of_a_trellis(codec):
 @pytest.mark.parametrize("count", [2, 7])
 def test_same_bytes_and_latents_under_other_thread_counts(codec, count):
     y, z = latents_of(codec)
-    payload, y_hat = codec.engine.write(y, z, LEVEL)
+    payload, y_hat = codec.engine.write(y, z, QUALITY_INDEX)
     with threads(count):
-        assert codec.engine.write(y, z, LEVEL)[0] == payload
-        assert torch.equal(codec.engine.read(payload, LEVEL, 90, 150), y_hat)
+        assert codec.engine.write(y, z, QUALITY_INDEX)[0] == payload
+        assert torch.equal(codec.engine.read(payload, QUALITY_INDEX, 90, 150), y_hat)
         with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
-            assert torch.equal(codec.engine.read(payload, LEVEL, 90, 150), y_hat)
+            assert torch.equal(codec.engine.read(payload, QUALITY_INDEX, 90, 150), y_hat)
 
 
 @torch.no_grad()
 def test_same_parameters_with_batch_neighbours(codec):
-    prior, level = codec.engine.prior, torch.tensor([LEVEL / 512], dtype=torch.float64)
+    prior, rate_level = codec.engine.prior, torch.tensor([QUALITY_INDEX / 512], dtype=torch.float64)
     pairs = [latents_of(codec, seed) for seed in range(3)]
     y, z = (torch.cat(tensors).double() for tensors in zip(*pairs, strict=True))
-    joint = merge(prior.walk(Given(), level.expand(3), z.shape[2:], y, z).predicted, y)
+    joint = merge(prior.walk(Given(), rate_level.expand(3), z.shape[2:], y, z).predicted, y)
     for i in range(3):
-        alone = merge(prior.walk(Given(), level, z.shape[2:], y[i : i + 1], z[i : i + 1]).predicted, y[i : i + 1])
+        alone = merge(prior.walk(Given(), rate_level, z.shape[2:], y[i : i + 1], z[i : i + 1]).predicted, y[i : i + 1])
         assert torch.equal(joint.mean[i], alone.mean[0]) and torch.equal(joint.raw_scale[i], alone.raw_scale[0])
 
 

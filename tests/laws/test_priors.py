@@ -11,7 +11,7 @@ from lichen.lab.prior.estimator import Estimator
 from lichen.lab.prior.file_coder import FileReader
 from tests.laws import priors
 from tests.laws.laws import mask_of, threads
-from tests.laws.priors import CONTEXTS, LEVEL, SEES_NOTHING, SIZE, WITHOUT_HYPER, M
+from tests.laws.priors import CONTEXTS, RATE_LEVEL, SEES_NOTHING, SIZE, WITHOUT_HYPER, M
 
 # How far floats may be; in single precision from weights of nine bits, of few channels, where deviations are about 6.
 NEAR = {name: 0.4 if name == priors.FLOAT32 else 0.02 for name in CONTEXTS}
@@ -77,7 +77,7 @@ def test_training_y_hat_is_coding_y_hat(name):
     """Teacher-forced or step by step, in float or fixed point: y_hat differs by the grid at most."""
     prior = priors.small_prior(name)
     y, z = priors.latents(name)
-    trained = prior.walk(Estimator(None), LEVEL, z.shape[2:], y, z).y_hat
+    trained = prior.walk(Estimator(None), RATE_LEVEL, z.shape[2:], y, z).y_hat
     _, coded = priors.written(to_fixed_point(prior), name)
     # A residual near a half may round the other way, and all that sees it.
     far = (trained - coded).abs() > NEAR[name]
@@ -107,6 +107,6 @@ def test_any_prefix_decodes(name):
     for count in range(len(steps) + 1):
         known = sum((mask_of(step, y_hat.shape) for step in steps[:count]), torch.zeros(1, dtype=torch.int32)) > 0
         for fill_mean in (False, True):
-            partial = exact.walk(First(payload, 1 + count, fill_mean), LEVEL.double(), shape).y_hat
+            partial = exact.walk(First(payload, 1 + count, fill_mean), RATE_LEVEL.double(), shape).y_hat
             assert torch.equal(partial * known, y_hat * known)
     assert torch.equal(partial, y_hat)

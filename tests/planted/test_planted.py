@@ -81,7 +81,7 @@ def test_a_planted_float_path_is_caught(name):
     exact = to_fixed_point(priors.small_prior(name))
     assert priors.off_the_grid(exact, name) == 0
     honest = exact.synthesis.forward
-    exact.synthesis.forward = lambda z_hat, level: honest(z_hat, level) * 1.0001
+    exact.synthesis.forward = lambda z_hat, rate_level: honest(z_hat, rate_level) * 1.0001
     assert priors.off_the_grid(exact, name) > 0
 
 

@@ -25,7 +25,7 @@ from lichen.runtime.weights import find_by_name
 from tests.small import scene
 
 SIZES = [(1, 1), (64, 64), (130, 70), (257, 191)]
-LEVELS = [0, 511, 1792, 3584]
+QUALITY_INDICES = [0, 511, 1792, 3584]
 
 
 @pytest.fixture(scope="module", params=list(Tune), ids=lambda tune: tune.value)
@@ -42,18 +42,18 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(MemoryEstimate, "transform_side", lambda self, stride: 4)
 
 
-def same_bits(engines, pixels, level):
+def same_bits(engines, pixels, quality_index):
     onnx, lab = engines
-    y, z = lab.latents(pixels, level)
+    y, z = lab.latents(pixels, quality_index)
     for trellis in (True, False):
         how = Writing(pixels=pixels, filtered=True, trellis=trellis)
-        payloads, y_hat, coefficients = lab.write_filtered(y, z, level, how)
-        place, plain = (level, *pixels.shape[:2]), lab.write(y, z, level, trellis=trellis)[0]
+        payloads, y_hat, coefficients = lab.write_filtered(y, z, quality_index, how)
+        place, plain = (quality_index, *pixels.shape[:2]), lab.write(y, z, quality_index, trellis=trellis)[0]
         for source, filtered in ((payloads, coefficients is not None), (plain, False)):
             ours, own = onnx.read_filtered(source, *place, filtered=filtered, trellis=trellis)
             assert ours.dtype == np.float32 and np.array_equal(ours, y_hat.numpy())
             assert (own is None) == (not filtered) and (own is None or np.array_equal(own, coefficients.numpy()))
-        written, known = onnx.write(y.numpy(), z.numpy(), level, trellis=trellis)
+        written, known = onnx.write(y.numpy(), z.numpy(), quality_index, trellis=trellis)
         assert written == plain and np.array_equal(known, y_hat.numpy())
     return y_hat, coefficients
 
@@ -61,8 +61,8 @@ def same_bits(engines, pixels, level):
 @pytest.mark.parametrize("size", SIZES)
 def test_latents_and_bytes_are_the_same(engines, size):
     pixels = np.asarray(scene(*size, seed=sum(size)))
-    for level in LEVELS if size == (130, 70) else LEVELS[2:3]:
-        same_bits(engines, pixels, level)
+    for quality_index in QUALITY_INDICES if size == (130, 70) else QUALITY_INDICES[2:3]:
+        same_bits(engines, pixels, quality_index)
 
 
 def test_latents_that_no_picture_has(engines):
@@ -91,13 +91,13 @@ def test_tiles_are_the_same(engines, small_tiles):
 def test_pixels_are_within_a_rounding_and_as_good(engines):
     onnx, lab = engines
     pixels = np.asarray(scene(257, 191))
-    for level in LEVELS:
+    for quality_index in QUALITY_INDICES:
         how = Writing(pixels=pixels, filtered=True, trellis=True, corrected_every=2)
-        payloads, y_hat, coefficients = lab.write_filtered(*lab.latents(pixels, level), level, how)
+        payloads, y_hat, coefficients = lab.write_filtered(*lab.latents(pixels, quality_index), quality_index, how)
         filtered = coefficients is not None
-        ours, own = onnx.read_filtered(payloads, level, 191, 257, filtered=filtered, trellis=True)
-        made = onnx.pixels(ours, level, 191, 257, None, own)
-        theirs = lab.pixels(y_hat, level, 191, 257, None, coefficients)
+        ours, own = onnx.read_filtered(payloads, quality_index, 191, 257, filtered=filtered, trellis=True)
+        made = onnx.pixels(ours, quality_index, 191, 257, None, own)
+        theirs = lab.pixels(y_hat, quality_index, 191, 257, None, coefficients)
         assert np.abs(made.astype(int) - theirs).max() <= 1
         assert psnr_db(made, pixels) == pytest.approx(psnr_db(theirs, pixels), abs=0.02)
 

@@ -17,7 +17,7 @@ from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.tiles import Tile, evenly, split
 from tests.small import scene
 
-LEVEL = 900
+QUALITY_INDEX = 900
 SIZE = (700, 390)  # 11 x 7 hyper-latents
 
 
@@ -30,8 +30,8 @@ def small_tiles(monkeypatch):
 
 def whole_walk(codec, y, z):
     """The walk over the whole picture: y_hat."""
-    position = torch.tensor([LEVEL / 512], dtype=torch.float64)
-    return codec.engine.prior.walk(FileWriter(), position, z.shape[2:], y.double(), z.double()).y_hat
+    rate_level = torch.tensor([QUALITY_INDEX / 512], dtype=torch.float64)
+    return codec.engine.prior.walk(FileWriter(), rate_level, z.shape[2:], y.double(), z.double()).y_hat
 
 
 @torch.inference_mode()
@@ -39,26 +39,26 @@ def test_latents_in_tiles_are_those_of_the_whole(codec, small_tiles):
     engine, pixels = codec.engine, np.asarray(scene(*SIZE))
     if engine._prior_halos is None:
         pytest.skip(f"{codec.checkpoint.name} is walked on whole pictures only")
-    y, z = engine.latents(pixels, LEVEL)
-    model, position = codec.checkpoint.model, torch.tensor([LEVEL / 512])
+    y, z = engine.latents(pixels, QUALITY_INDEX)
+    model, rate_level = codec.checkpoint.model, torch.tensor([QUALITY_INDEX / 512])
     assert len(engine.tiling(*pixels.shape[:2]).transforms.tiles) == 6
-    whole_y = model.analyse(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None], position)
+    whole_y = model.analyse(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None], rate_level)
     assert torch.allclose(y, whole_y, atol=1e-3) and torch.allclose(
-        z, model.hyper_analyse(whole_y, position), atol=1e-2
+        z, model.hyper_analyse(whole_y, rate_level), atol=1e-2
     )
-    payload, y_hat = engine.write(y, z, LEVEL)
+    payload, y_hat = engine.write(y, z, QUALITY_INDEX)
     assert torch.equal(y_hat.double(), whole_walk(codec, y, z))
-    assert torch.equal(engine.read(payload, LEVEL, *pixels.shape[:2]), y_hat)
+    assert torch.equal(engine.read(payload, QUALITY_INDEX, *pixels.shape[:2]), y_hat)
 
 
 @torch.inference_mode()
 def test_pixels_in_tiles_are_those_of_the_whole(codec, small_tiles, monkeypatch):
     engine, pixels = codec.engine, np.asarray(scene(*SIZE))
     assert engine._transform_halos is not None
-    y_hat = engine.write(*engine.latents(pixels, LEVEL), LEVEL)[1]
-    parts = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
+    y_hat = engine.write(*engine.latents(pixels, QUALITY_INDEX), QUALITY_INDEX)[1]
+    parts = engine.pixels(y_hat, QUALITY_INDEX, *pixels.shape[:2])
     monkeypatch.setattr(MemoryEstimate, "transform_side", lambda self, stride: 64)
-    whole = engine.pixels(y_hat, LEVEL, *pixels.shape[:2])
+    whole = engine.pixels(y_hat, QUALITY_INDEX, *pixels.shape[:2])
     assert np.abs(parts.astype(int) - whole).max() <= 1
 
 
@@ -84,9 +84,9 @@ def test_a_crop_costs_what_it_needs(codec):
     """Also of a picture that is one tile; networks that look at the whole map see the whole of it."""
     engine, (width, height) = codec.engine, SIZE
     y_hat = torch.randn(1, engine.prior.context.latents, 4 * 7, 4 * 11).round()
-    whole = engine.pixels(y_hat, LEVEL, height, width)
+    whole = engine.pixels(y_hat, QUALITY_INDEX, height, width)
     for x, y, across, down in ((0, 0, 1, 1), (500, 200, 64, 64), (690, 380, 10, 10)):
-        part = engine.pixels(y_hat, LEVEL, height, width, (x, y, across, down))
+        part = engine.pixels(y_hat, QUALITY_INDEX, height, width, (x, y, across, down))
         assert np.abs(part.astype(int) - whole[y : y + down, x : x + across]).max() <= 1
     (needed,) = engine.tiling(height, width).placed((0, 0, 1, 1))
     halo = engine.tiling(height, width).transforms.halos.synthesis

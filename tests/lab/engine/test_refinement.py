@@ -20,7 +20,7 @@ from lichen.progress import Stage, listening
 from lichen.runtime.memory import MemoryEstimate
 from tests.small import scene
 
-LEVEL = 900
+QUALITY_INDEX = 900
 LESS = 0.995  # weights that are trained for longer leave less to find: 0.991 and 0.993 are measured
 
 
@@ -36,10 +36,10 @@ def cost(codec, picture, data, quality=50):
 def test_every_row_finds_latents_that_cost_no_more(codec):
     picture = scene(60, 40)
     engine, pixels = codec.engine, np.asarray(picture)
-    level = min(LEVEL, (engine.levels - 1) * 512)
+    quality_index = min(QUALITY_INDEX, (engine.levels - 1) * 512)
     with torch.inference_mode():
-        y, _ = engine.latents(pixels, level)
-        refined, _ = engine.latents(pixels, level, 2)
+        y, _ = engine.latents(pixels, quality_index)
+        refined, _ = engine.latents(pixels, quality_index, 2)
     assert refined.shape == y.shape and not refined.is_inference()
     assert not torch.equal(refined, y)
     data = codec.encode(picture, refine_steps=1)
@@ -99,9 +99,9 @@ def test_what_got_worse_is_not_kept(tiny, monkeypatch):
 
 def test_margins_stay(tiny):
     engine, pixels = tiny.engine, np.asarray(scene(192, 128))
-    y, _ = engine.latents(pixels, LEVEL)
-    x, level = torch.rand(1, 3, *pixels.shape[:2]), torch.tensor([LEVEL / 512])
-    place = refinement._Place(engine.checkpoint.model, x, y.clone(), level, 0.1, nullcontext)
+    y, _ = engine.latents(pixels, QUALITY_INDEX)
+    x, rate_level = torch.rand(1, 3, *pixels.shape[:2]), torch.tensor([QUALITY_INDEX / 512])
+    place = refinement._Place(engine.checkpoint.model, x, y.clone(), rate_level, 0.1, nullcontext)
     moved = place.search((4, 0, 4, 0), 3)
     kept = torch.zeros_like(y, dtype=torch.bool)
     kept[..., :4, :] = kept[..., :4] = True

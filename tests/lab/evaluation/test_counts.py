@@ -34,8 +34,8 @@ def test_decoder_of_minnen_is_the_papers():
     with torch.device("meta"):
         _, synthesis = MinnenTransform().build(1)
         _, hyper = ConvHyper().build(192, 1)
-        y, z, level = torch.zeros(1, 192, 16, 16), torch.zeros(1, 128, 4, 4), torch.zeros(1)
-    made = multiply_adds(synthesis, y, level) + multiply_adds(hyper, z, level)
+        y, z, rate_level = torch.zeros(1, 192, 16, 16), torch.zeros(1, 128, 4, 4), torch.zeros(1)
+    made = multiply_adds(synthesis, y, rate_level) + multiply_adds(hyper, z, rate_level)
     assert made / 256**2 == pytest.approx(42_000, rel=0.01)
 
 

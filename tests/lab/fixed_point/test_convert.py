@@ -80,8 +80,8 @@ def test_large_weights_take_a_coarser_grid():
 
 def test_interpolation_of_levels_is_exact_in_any_grouping():
     table = to_fixed_point(nn.Sequential(LevelTable(torch.randn(8, 4) * 5)))[0]
-    level = torch.arange(0, 3585).double() / 512
-    values = table(level)[:, :, 0, 0]
+    rate_level = torch.arange(0, 3585).double() / 512
+    values = table(rate_level)[:, :, 0, 0]
     assert torch.equal(values * 2**21, torch.round(values * 2**21))
     assert torch.equal(values[::512], table.table)
 

@@ -52,12 +52,12 @@ def test_far_values_do_no_harm():
 @torch.no_grad()
 def test_a_whole_hyper_synthesis_is_the_same_in_any_order():
     synthesis = lively(SwinHyper((64, 64), (2, 2)).build(24, 1)[1])
-    exact, level = to_fixed_point(synthesis), torch.zeros(1)
+    exact, rate_level = to_fixed_point(synthesis), torch.zeros(1)
     z = torch.round(torch.randn(1, 64, 3, 2) * 4).double()
-    out = exact(z, level)
-    assert float((out - synthesis.double()(z, level)).abs().max()) < 0.02 * float(out.abs().max())
+    out = exact(z, rate_level)
+    assert float((out - synthesis.double()(z, rate_level)).abs().max()) < 0.02 * float(out.abs().max())
     for count in (2, 7):
         with threads(count):
-            assert torch.equal(exact(z, level), out)
-    assert torch.equal(exact(torch.cat([z + 1, z]), level)[1], out[0])
-    assert torch.equal(exact(z.contiguous(memory_format=torch.channels_last), level), out)
+            assert torch.equal(exact(z, rate_level), out)
+    assert torch.equal(exact(torch.cat([z + 1, z]), rate_level)[1], out[0])
+    assert torch.equal(exact(z.contiguous(memory_format=torch.channels_last), rate_level), out)

@@ -158,8 +158,8 @@ def _estimate(checkpoint, pictures) -> tuple[float, float]:
     """Bits per pixel of y and of z, by the model's own pass."""
     from lichen.lab.tensors import to_float
 
-    level = torch.tensor([0.5 * (checkpoint.config.rates.count - 1)])
-    coded = [checkpoint.model(to_float(p.pixels), level) for p in pictures]
+    rate_level = torch.tensor([0.5 * (checkpoint.config.rates.count - 1)])
+    coded = [checkpoint.model(to_float(p.pixels), rate_level) for p in pictures]
     pixels = sum(p.pixels.shape[0] * p.pixels.shape[1] for p in pictures)
     return sum(float(c.bits_y) for c in coded) / pixels, sum(float(c.bits_z) for c in coded) / pixels
 

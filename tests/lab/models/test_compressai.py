@@ -44,14 +44,14 @@ def weights(name: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", ROWS)
 @torch.no_grad()
 def test_latents_picture_and_bits_are_the_librarys(name):
-    given, level = vectors(name), torch.zeros(1)
+    given, rate_level = vectors(name), torch.zeros(1)
     imported = compressai.load(weights(name))
     assert (imported.row, imported.architecture) == (ROWS[name], name)
     assert from_json(to_json(imported.config)) == imported.config
     model = imported.model
-    y = model.analyse(given["in.x"], level)
+    y = model.analyse(given["in.x"], rate_level)
     assert float((y - given["out.y"]).abs().max()) < 1e-4
-    coded = model(given["in.x"], level)
+    coded = model(given["in.x"], rate_level)
     assert float((coded.x_hat - given["out.x_hat"]).abs().max()) < 1e-4
     bits_y = -torch.log2(given["out.likelihoods.y"]).sum()
     if "out.likelihoods.z" in given:

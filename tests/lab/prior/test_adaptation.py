@@ -163,7 +163,7 @@ def test_no_step_sees_itself_or_what_comes_later():
     steps = prior.context.schedule.steps(*priors.SIZE, y.device)
 
     def raw_scales(latents: torch.Tensor) -> list[torch.Tensor]:
-        walked = prior.walk(Given(), priors.LEVEL, z.shape[2:], latents, z)
+        walked = prior.walk(Given(), priors.RATE_LEVEL, z.shape[2:], latents, z)
         return [parameters.raw_scale for _, parameters in walked.predicted]
 
     plain = raw_scales(y)
@@ -183,7 +183,7 @@ def test_a_latent_that_is_not_a_number_stops_no_training_step(name):
     y, z = priors.latents(name)
     y[0, 3, 2, 1] = torch.nan
     estimator = Estimator(Noise([0], y.device))
-    prior.walk(estimator, priors.LEVEL, z.shape[2:], y, z)
+    prior.walk(estimator, priors.RATE_LEVEL, z.shape[2:], y, z)
     assert torch.stack(estimator.bits).isnan().any()
 
 

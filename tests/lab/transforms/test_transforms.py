@@ -47,10 +47,10 @@ HYPERS = [
 def test_transform_shapes_and_gradients(config):
     torch.manual_seed(0)
     analysis, synthesis = config.build(2)
-    level = torch.tensor([0.0, 1.0])
-    y = analysis(torch.rand(2, 3, 64, 96), level)
+    rate_level = torch.tensor([0.0, 1.0])
+    y = analysis(torch.rand(2, 3, 64, 96), rate_level)
     assert y.shape == (2, config.latents, 64 // config.stride, 96 // config.stride)
-    x_hat = synthesis(y, level)
+    x_hat = synthesis(y, rate_level)
     assert x_hat.shape == (2, 3, 64, 96)
     (x_hat**2).mean().backward()
     silent = {n for n, p in [*analysis.named_parameters(), *synthesis.named_parameters()] if p.grad is None}
@@ -98,10 +98,10 @@ def test_start_of_gains(config):
 @torch.no_grad()
 def test_hyper_shapes(config):
     analysis, synthesis = config.build(24, 2)
-    level = torch.tensor([0.5])
-    z = analysis(torch.randn(1, 24, 8, 12), level)
+    rate_level = torch.tensor([0.5])
+    z = analysis(torch.randn(1, 24, 8, 12), rate_level)
     assert z.shape == (1, config.hyper_latents, 8 // config.stride, 12 // config.stride)
-    assert synthesis(z, level).shape == (1, config.outputs(24), 8, 12)
+    assert synthesis(z, rate_level).shape == (1, config.outputs(24), 8, 12)
 
 
 def millions(*modules: torch.nn.Module) -> float:

@@ -94,10 +94,10 @@ def connected(address: str, threads: int) -> Iterator[Shape]:
 def _begin(address: str) -> None:
     import ray
 
-    local = {"include_dashboard": False} if address == LOCAL else {}
+    dashboard = False if address == LOCAL else None  # None: as the cluster has it
     try:
         with _without_stderr():  # on which Ray says that it says nothing
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=dashboard)
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:  # `ConnectionError` is of the first kind
         reason = str(error).strip().partition("\n")[0]
         raise ClusterError(f"no cluster of Ray at {address} ({reason}); start one with `ray start --head`") from error

@@ -56,6 +56,17 @@ def test_the_server(stub):
         assert answer(address, "/", host="localhost:80")[0] == 200
 
 
+def test_a_page_is_served_beside_the_decoder(stub, capsys):
+    shown = stub / "photo-compare.html"
+    shown.write_text("<p>a comparison</p>")
+    site = Site.with_models(Models(b"{}", {}), [shown])
+    with serving(serve(site, 0)) as address:
+        assert answer(address, f"/{site.start()}")[2] == shown.read_bytes()
+        assert answer(address, "/")[2] == b"<p>a page</p>"
+    assert run("view", str(shown), str(PICTURE)) == 2
+    assert "alone" in errors_of(capsys)
+
+
 def test_a_picture_that_is_gone_is_said(stub):
     path = stub / "a.lic"
     path.write_bytes(PICTURE.read_bytes())

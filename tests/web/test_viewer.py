@@ -45,7 +45,7 @@ def address(small_site, pictures):
         small_site, files=small_site.files | {f"pictures/{i}/{path.name}": path for i, path in enumerate(pictures)}
     )
     with serving(serve(shown, 0)) as base:
-        yield f"{base}?{shown.query()}"
+        yield f"{base}{shown.start()}"
 
 
 def opened(browser, address, **options):

@@ -17,7 +17,8 @@ from lichen.image.files import read_whole
 @app.command()
 def view(
     files: Annotated[
-        list[Path] | None, typer.Argument(help=".lic files.", show_default=False, metavar="FILES...")
+        list[Path] | None,
+        typer.Argument(help=".lic files, or a page of compare or report.", show_default=False, metavar="FILES..."),
     ] = None,
     site: Annotated[
         Path | None,
@@ -31,9 +32,10 @@ def view(
 ) -> None:
     """Show `.lic` files in the browser, which decodes them itself; until Ctrl-C.
 
-    Nothing leaves this machine. The page also opens files that are dropped on it.
+    Nothing leaves this machine. The page also opens files that are dropped on it. A page of `lichen compare` or
+    `lichen report`, given instead, shows Lichen's pictures from the `.lic` files in it.
 
-    Examples: `lichen view photo.lic` · `lichen view holidays/*.lic` · `lichen view --site public/lichen`
+    Examples: `lichen view photo.lic` · `lichen view photo-compare.html` · `lichen view --site public/lichen`
     """
     from lichen.viewer.models import Models
     from lichen.viewer.server import HOST, serve
@@ -46,7 +48,7 @@ def view(
         say(f"{site} has the viewer and the decoder, {made.write(site, force) / 1e6:.0f} MB")
         return
     with serve(made, port) as server:
-        address = f"http://{HOST}:{server.server_address[1]}/?{made.query()}"
+        address = f"http://{HOST}:{server.server_address[1]}/{made.start()}"
         say(f"the viewer is at {address} until Ctrl-C")
         if browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -12,6 +12,7 @@ from lichen.viewer.models import INDEX, Models
 
 PAGE = Path(__file__).parent / "page"
 START = "index.html"
+SHOWN_PAGE = "page.html"  # a page of `lichen compare` or `report`, which finds the decoder beside it
 
 
 def built_page() -> dict[str, Path]:
@@ -31,9 +32,15 @@ class Site:
     files: dict[str, Path]
 
     @staticmethod
-    def with_models(models: Models, pictures: list[Path] | None = None) -> Site:
-        """The page and the models, and pictures that it is to open. Raises `UsageError`."""
-        shown = {f"pictures/{i}/{path.name}": path for i, path in enumerate(pictures or [])}
+    def with_models(models: Models, opened: list[Path] | None = None) -> Site:
+        """The page and the models, and what is to be opened: pictures, or one HTML page. Raises `UsageError`."""
+        files = opened or []
+        if any(path.suffix.lower() in (".html", ".htm") for path in files):
+            if len(files) > 1:
+                raise UsageError("a page is served alone; give it without other files")
+            shown = {SHOWN_PAGE: files[0]}
+        else:
+            shown = {f"pictures/{i}/{path.name}": path for i, path in enumerate(files)}
         return Site(models.index, built_page() | models.files | shown)
 
     def read(self, path: str) -> bytes | None:
@@ -43,10 +50,12 @@ class Site:
         found = self.files.get(path or START)
         return None if found is None else read_whole(found)
 
-    def query(self) -> str:
-        """What the page's address ends with to open the pictures."""
+    def start(self) -> str:
+        """What follows the site's address to open the pictures or the page."""
+        if SHOWN_PAGE in self.files:
+            return SHOWN_PAGE
         sources = [quote(path) for path in self.files if path.startswith("pictures/")]
-        return "&".join(["local", *(f"src={source}" for source in sources)])
+        return "?" + "&".join(["local", *(f"src={source}" for source in sources)])
 
     def write(self, folder: Path, overwrite: bool) -> int:
         """Write all of it into a folder; gives how many bytes. Raises `OutputError`, `BadInput`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 
 import pytest
@@ -30,6 +31,9 @@ def test_a_page_opens_on_avif(tiny):
     made = pair_data("a", image, results)
     assert [made["versions"][i]["name"] for i in made["opens"]] == ["AVIF", "Lichen"]
     assert " %)" in made["versions"][3]["note"] and " %)" not in made["versions"][1]["note"]
+    assert [version.get("file", {}).get("name") for version in made["versions"]] == [None, "a.lic", None, None]
+    head, _, data = made["versions"][1]["file"]["src"].partition(",")
+    assert head == "data:image/x-lichen;base64" and base64.b64decode(data) == tiny.encode(image, 100)
     without = pair_data("a", image, results[:2])
     assert [without["versions"][i]["name"] for i in without["opens"]] == ["Original", "Lichen"]
 

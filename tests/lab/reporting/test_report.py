@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -342,6 +343,12 @@ def test_the_slider_in_a_browser(browser, tmp_path):
     assert "scale(4)" in tab.locator(".stage img").first.get_attribute("style")
     assert tab.locator(".stage img").first.evaluate("image => image.complete && image.naturalWidth") == 192
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert "decoded before, by Python" in tab.inner_text(".notes")
+    with tab.expect_download() as waiting:
+        tab.get_by_role("link", name="a.lic").click()
+    assert waiting.value.suggested_filename == "a.lic"
+    held = data_of(tmp_path / "a-compare.html")["pictures"][0]["versions"][1]["file"]["src"]
+    assert waiting.value.path().read_bytes() == base64.b64decode(held.partition(",")[2])
     assert complaints == []
 
 

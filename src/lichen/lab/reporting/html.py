@@ -1,4 +1,4 @@
-"""Pages of one file each: style, script, data and pictures inside, nothing fetched."""
+"""Pages of one file each: style, script, data and pictures inside; only slider.js looks for a decoder beside them."""
 
 from __future__ import annotations
 

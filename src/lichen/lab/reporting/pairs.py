@@ -38,7 +38,7 @@ def part_to_show(image: Image.Image) -> Shown:
 
 
 def pair_data(name: str, image: Image.Image, results: Sequence[FileResult]) -> dict[str, Any]:
-    """A picture and its versions as the page's slider reads them; all pixels lossless."""
+    """A picture and its versions as the page's slider reads them; all pixels lossless, and Lichen's file itself."""
     shown = part_to_show(image)
     part = image.crop(shown.box)
     side = min(160, *part.size)
@@ -47,27 +47,36 @@ def pair_data(name: str, image: Image.Image, results: Sequence[FileResult]) -> d
         "name": name,
         "width": part.width,
         "height": part.height,
+        "left": shown.box[0],
+        "top": shown.box[1],
         "whole": shown.whole,
         "full": [image.width, image.height],
         "crop": [*busiest(part, side, side), side],
-        "versions": [originals, *(_version(result, shown) for result in results)],
+        "versions": [originals, *(_version(name, result, shown) for result in results)],
         "opens": [1 + next((i for i, result in enumerate(results) if result.codec == _FIRST), -1), 1],  # left, right
     }
 
 
-def _version(result: FileResult, shown: Shown) -> dict[str, Any]:
+def _version(name: str, result: FileResult, shown: Shown) -> dict[str, Any]:
     similarity = "" if np.isnan(result.ms_ssim) else f" · MS-SSIM {result.ms_ssim:.4f}"
     over = "" if result.codec == OURS else f" ({signed(result.over_ours_percent)})"
     note = f"{result.size_bytes:,} bytes{over} · {result.bpp:.3f} bpp · {result.psnr_db:.2f} dB{similarity}".replace(
         ",", " "
     )
-    return {"name": result.codec, "note": note, "src": _embedded(result.decoded.crop(shown.box))}
+    version: dict[str, Any] = {"name": result.codec, "note": note, "src": _embedded(result.decoded.crop(shown.box))}
+    if result.codec == OURS:
+        version["file"] = {"name": f"{Path(name).stem}.lic", "src": _data_url("image/x-lichen", result.data)}
+    return version
 
 
 def _embedded(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", lossless=True, method=6)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _data_url("image/webp", buffer.getvalue())
+
+
+def _data_url(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 Photo = tuple[str, Image.Image, list[FileResult]]  # a name, the original, and what each codec made of it
@@ -97,7 +106,8 @@ def comparison_page(pictures: Sequence[Photo]) -> bytes:
         "Each codec got the bytes of Lichen's file, or as many as its settings allow without more; where even its "
         "smallest file is larger, that one is shown. The bytes are of whole files; beside them stands by how many per "
         "cent they differ from Lichen's.",
-        "What you see is embedded losslessly: the decoded pixels, not another compression.",
+        "What you see is embedded losslessly: the decoded pixels, not another compression. Lichen's file can be saved "
+        "from under its picture. Where lichen view serves this page, Lichen's pixels are decoded from it in the page.",
     ]
     for pair in pairs:
         if not pair["whole"]:

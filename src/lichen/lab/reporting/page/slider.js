@@ -9,11 +9,32 @@ const make = (name, attributes = {}, parent = null, text = null) => {
   return node;
 };
 
-/* A data URI as a blob's URL: decoded once, shared by the slider and the crops. */
-const blobUrl = (uri) => {
+/* A data URI as a blob: decoded once, shared by the slider and the crops. */
+const blobOf = (uri) => {
   const [head, body] = uri.split(",", 2);
   const bytes = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
-  return URL.createObjectURL(new Blob([bytes], { type: head.slice(5, head.indexOf(";")) }));
+  return new Blob([bytes], { type: head.slice(5, head.indexOf(";")) });
+};
+
+/* The decoder that `lichen view` serves beside a page; none for a page on disk, or on a server without one. */
+const DECODER = "./lichen.js";
+const decoder = async () => {
+  if (location.protocol === "file:") return null;
+  try {
+    return await import(DECODER);
+  } catch (error) {
+    if (error instanceof TypeError) return null; // cannot be fetched
+    throw error;
+  }
+};
+
+/* The part that the page shows of a .lic file, as a PNG. */
+const decodedPart = async ({ decode }, file, { left, top, width, height }) => {
+  const bitmap = await decode(file);
+  const canvas = make("canvas", { width, height });
+  canvas.getContext("2d").drawImage(bitmap, -left, -top);
+  bitmap.close();
+  return new Promise((done) => canvas.toBlob(done));
 };
 
 function slider(host, pictures) {
@@ -21,8 +42,33 @@ function slider(host, pictures) {
   const chosen = { left: 0, right: 1 };
   const urls = new Map();
   const url = (version) => {
-    if (!urls.has(version)) urls.set(version, blobUrl(version.src));
+    if (!urls.has(version)) urls.set(version, URL.createObjectURL(blobOf(version.src)));
     return urls.get(version);
+  };
+
+  const offer = (version, note) => {
+    const { name, src } = version.file;
+    version.file.url ??= URL.createObjectURL(blobOf(src));
+    note.append(" · ");
+    make("a", { href: version.file.url, download: name, title: "Save the file" }, note, name);
+    note.append(` · ${version.file.said ?? "decoded before, by Python"}`);
+  };
+  /* Lichen's version from its file, where the page has a decoder; once for each picture. */
+  const decodeFile = async (shown) => {
+    const version = shown.versions.find(({ file }) => file && !file.asked);
+    if (!version) return;
+    version.file.asked = true;
+    try {
+      const found = await decoder();
+      if (!found) return;
+      urls.set(version, URL.createObjectURL(await decodedPart(found, blobOf(version.file.src), shown)));
+      version.file.said = "decoded in this page";
+    } catch (error) {
+      version.file.said = `decoded before, by Python; not in this page: ${error.message}`;
+    }
+    if (shown !== picture) return;
+    show();
+    drawCrops();
   };
 
   host.classList.add("slider");
@@ -82,6 +128,7 @@ function slider(host, pictures) {
       const note = make("div", {}, notes);
       make("b", {}, note, version.name);
       note.append(` ${version.note}`);
+      if (version.file) offer(version, note);
     }
     place();
   };
@@ -156,6 +203,7 @@ function slider(host, pictures) {
     zoomTo(1);
     show();
     drawCrops();
+    decodeFile(next);
   };
   if (pictures.length > 1) for (const each of pictures) make("button", { "aria-pressed": false }, tabs, each.name).addEventListener("click", () => tab(each));
   tabs.hidden = pictures.length < 2;

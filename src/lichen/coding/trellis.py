@@ -31,7 +31,7 @@ POINT_BITS = 12  # fractional bits of a point
 # analysis' latents are targets that pay in pixels, so the search stays nearer to them.
 ERROR_BITS = 40.0
 _LATTICES = np.arange(STATES) & 1  # odd states use the mirrored lattice
-_AT_ONCE = 512  # chains that are searched together: bounds memory
+_AT_ONCE = 256  # chains that are searched together: what fits a processor's cache
 _FAR = np.float32(1e9)
 
 Symbols = NDArray[np.int64]
@@ -103,13 +103,14 @@ def search(
     """
     count = len(residual)
     apart = -(-count // CHAIN)
-    costs, symbols = _candidates(residual, scale_index, kind, bits)
     chosen = np.empty(count, np.int64)
     for start in range(0, apart, _AT_ONCE):
         some = _of_chains(np.arange(start, min(start + _AT_ONCE, apart)), apart, count)
-        path = _cheapest(costs[:, np.minimum(some, count - 1)], some < count)
         inside = some < count
-        chosen[some[inside]] = symbols[path[inside], some[inside]]
+        place = np.minimum(some, count - 1).ravel()
+        costs, symbols = _candidates(residual[place], scale_index[place], kind, bits)
+        path = _cheapest(costs.reshape(4, *some.shape), inside)
+        chosen[some[inside]] = symbols[path.ravel(), np.arange(len(place))][inside.ravel()]
     return chosen
 
 
@@ -121,12 +122,12 @@ def _of_chains(chains: Symbols, apart: int, count: int) -> Symbols:
 
 def _candidates(
     residual: Floats, scale_index: NDArray[np.uint8], kind: str, bits: Callable[[NDArray[Any], Symbols], Floats]
-) -> tuple[Floats, Symbols]:
+) -> tuple[Floats, NDArray[np.int32]]:
     """Costs and symbols (4, m) of the best symbol of each lattice and parity: row 2 * lattice + parity."""
-    costs, symbols, own = np.empty((4, len(residual)), np.float32), np.empty((4, len(residual)), np.int64), points(kind)
+    costs, symbols, own = np.empty((4, len(residual)), np.float32), np.empty((4, len(residual)), np.int32), points(kind)
     for lattice in (0, 1):
         wanted = residual if lattice == 0 else -residual
-        below = np.floor(wanted + OFFSET).astype(np.int64)
+        below = np.floor(wanted + OFFSET).astype(np.int32)
         for parity in (0, 1):
             low = below - (below + parity & 1)
             row = 2 * lattice + parity

@@ -71,11 +71,11 @@ class Corrector:
     def __call__(self, y_hat: NDArray[np.floating], y: NDArray[np.floating], left: NDArray[np.bool_]) -> Floats:
         """y (1, M, h, w) with the latents that are `left` corrected; y_hat holds what is decoded of the others."""
         transforms, alone = self.tiling.transforms, len(self.tiling.transforms.tiles) == 1
-        now = np.where(left, y, y_hat).astype(np.float32)
-        moved = now.copy()
+        moved, step = np.array(y, np.float32), np.float32(STRENGTH * self.lam * 255**2)
         for tile in transforms.tiles:
             outer = tile.grown(transforms.halos.synthesis, transforms.whole)
-            seen = tile.seen_from(outer).of(self.synthesise(outer.of(now, self.unit)), self.tiling.stride)[0]
+            now = np.where(*(outer.of(x, self.unit) for x in (left, moved, y_hat))).astype(np.float32)
+            seen = tile.seen_from(outer).of(self.synthesise(now), self.tiling.stride)[0]
             wanted = self.original(tile)[0]
             height, width = self.tiling.seen(tile)
             self.samples = [(seen[:, :height, :width], wanted[:, :height, :width])] if alone else []
@@ -83,5 +83,5 @@ class Corrector:
             error[:, height:] = 0
             error[:, :, width:] = 0
             gradient = self.branch.gradient(error, self.rate_level)
-            tile.of(moved, self.unit)[0] -= np.float32(STRENGTH * self.lam * 255**2) * gradient
-        return np.where(left, moved, y).astype(np.float32)
+            tile.of(moved, self.unit)[0] -= step * gradient * tile.of(left, self.unit)[0]
+        return moved

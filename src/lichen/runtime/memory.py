@@ -39,9 +39,7 @@ class MemoryEstimate:
 
     def bytes(self, pixels: int, transformed: int, walked: int, refined: int = 0) -> int:
         """For a picture of which so many pixels are transformed, walked and refined at once."""
-        held = (
-            3 + 8 + 4 * 4 * self.latents + 3 * self.latents
-        )  # pixels, copies; y, corrected, y_hat; features
+        held = 3 + 8 + 4 * 4 * self.latents + 3 * self.latents  # pixels, copies; y, corrected, y_hat; features
         maps, walk = _MAPS * 4 * self.widest, 8 * 10 * self.latents  # maps that pass, for each pixel worked on
         passing = max(maps * transformed + walk * walked, _MAPS_KEPT**2 * maps * refined)
         return round(program_bytes() + _COPIES * self.weights_bytes + held * pixels + passing)

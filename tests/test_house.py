@@ -26,7 +26,7 @@ PARTS = {
     "lab.transforms": "",
     "lab.fixed_point": "runtime.fixed_point lab.transforms",
     "lab.prior": "coding lab.transforms lab.fixed_point",
-    "lab.post_filter": "coding.scales runtime.filter_choice runtime.filter_sums lab.transforms lab.prior",
+    "lab.post_filter": "lab.tensors coding.scales runtime.filter_choice runtime.filter_sums lab.transforms lab.prior",
     "lab.models": "coding.scales image.files options runtime.level runtime.migration runtime.weights"
     " runtime.weights_file lab.transforms lab.fixed_point lab.prior lab.post_filter lab.tensors",
     "lab.losses": "coding.scales lab.models.config lab.prior.families lab.prior.latents",

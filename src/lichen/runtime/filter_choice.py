@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lichen.coding.scales import FLOOR, SCALE_MAX, SCALE_MIN
-from lichen.runtime.filter_sums import Sample, Sums, sums
+from lichen.runtime.filter_sums import Product, Sample, Sums, sums
 
 LARGEST = 1023  # whole numbers beyond are not tried
 _STATED_BITS = 8  # what stating a filter at all may cost beside its numbers: the last word of a stream may end later
@@ -27,13 +27,14 @@ _TRUE = 0.8  # the share of what was expected that must come true
 class Choice:
     """The filters that a file may state: each weight on `taps` (F, 3, K), what is counted in `step`, `prices` (K, n).
 
-    A filter sees a square of `side` pixels; prices are bits of whole numbers by their size.
+    A filter sees a square of `side` pixels; prices are bits of whole numbers by their size; `product` is of matrices.
     """
 
     side: int
     taps: NDArray[np.float64]
     step: float
     prices: NDArray[np.float64]
+    product: Product = np.matmul
 
     def best(
         self, samples: Sequence[Sample], lam: float, error_left: Callable[[NDArray[np.float64]], float]
@@ -45,7 +46,8 @@ class Choice:
         compared (a page with few lines on it) all are, and if that does not help either there is no filter.
         """
         for every_pixel in (False, True):
-            found = functools.reduce(operator.add, (sums(*sample, self.side, every_pixel) for sample in samples))
+            each = (sums(*sample, self.side, every_pixel, product=self.product) for sample in samples)
+            found = functools.reduce(operator.add, each)
             projected = project(found, self.taps)
             numbers, expected = best_numbers(projected, self.step, self.prices, lam / found.pixels)
             if numbers is None:

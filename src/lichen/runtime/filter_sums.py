@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ _SAMPLES, _CHUNK = 2**14, 2**14  # places of a tile that are compared, about; an
 _STRIP = 2**14  # pixels at once where all are: what is copied of them stays in the processor's cache
 
 Floats = NDArray[np.float32]
+Product = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]  # of matrices: numpy's, or that of an engine's library
 Sample = tuple[Floats, Floats]  # what was decoded (3, H, W), and the picture (3, h, w) at its top left
 
 
@@ -31,7 +34,7 @@ class Sums:
         return Sums(gram, cross, self.error + other.error, self.pixels + other.pixels)
 
 
-def sums(x_hat: Floats, x: Floats, side: int, every_pixel: bool = False) -> Sums:
+def sums(x_hat: Floats, x: Floats, side: int, every_pixel: bool = False, product: Product = np.matmul) -> Sums:
     """x_hat (3, H, W) and the picture at its top left, x (3, h, w): over the pixels of x.
 
     What correlates with the error is taken from all pixels; what taps have in common with one another, which is dearer
@@ -41,13 +44,13 @@ def sums(x_hat: Floats, x: Floats, side: int, every_pixel: bool = False) -> Sums
     error = np.ascontiguousarray(x - x_hat[:, :height, :width])
     around = np.pad(x_hat, ((0, 0), (middle, middle), (middle, middle)), mode="edge")
     around = around[:, : height + side - 1, : width + side - 1]
-    cross = _cross(around, error, side).reshape(-1, 3)
+    cross = _cross(around, error, side, product).reshape(-1, 3)
     crossed = np.concatenate([cross, error.sum(axis=(1, 2), dtype=np.float64)[None]])
-    gram = _gram(around, side, 1 if every_pixel else spacing(height * width))
+    gram = _gram(around, side, 1 if every_pixel else spacing(height * width), product)
     return Sums(gram, crossed, float(np.square(error).sum(dtype=np.float64)), height * width)
 
 
-def _cross(around: Floats, error: Floats, side: int) -> NDArray[np.float64]:
+def _cross(around: Floats, error: Floats, side: int, product: Product) -> NDArray[np.float64]:
     """Products of what is seen in (3, h + side - 1, w + side - 1) and errors (3, h, w), summed: (3, side, side, 3).
 
     Rows are shifted of what is seen and columns of the errors, so that a product of two narrow matrices has them all.
@@ -61,7 +64,7 @@ def _cross(around: Floats, error: Floats, side: int) -> NDArray[np.float64]:
             seen[:, place, :rows] = around[:, top + place : top + place + rows]
             shifted[:, place, :rows, place : place + width] = error[:, top : top + rows]
         both = (plane[:, :, :rows].reshape(3 * side, -1) for plane in (seen, shifted))
-        total += next(both) @ next(both).T
+        total += product(next(both), next(both).T)
     cross: NDArray[np.float64] = total.reshape(3, side, 3, side).transpose(0, 1, 3, 2)
     return cross
 
@@ -74,7 +77,7 @@ def spacing(pixels: int) -> int:
     return every
 
 
-def _gram(around: Floats, side: int, every: int) -> NDArray[np.float64]:
+def _gram(around: Floats, side: int, every: int, product: Product) -> NDArray[np.float64]:
     """Products of what places (h, w) see in (3, h + side - 1, w + side - 1), and 1, summed for all: (F, F).
 
     From one row and column of each `every`, by chance: at even distances a picture's own period might hide.
@@ -85,7 +88,7 @@ def _gram(around: Floats, side: int, every: int) -> NDArray[np.float64]:
     for some in np.array_split(rows, max(len(rows) * len(columns) // _CHUNK, 1)):
         taps = seen[:, some[:, None], columns].transpose(1, 2, 0, 3, 4).reshape(len(some) * len(columns), -1)
         with_one = np.concatenate([taps, np.ones((len(taps), 1), np.float32)], axis=1).astype(np.float64)
-        total += with_one.T @ with_one
+        total += product(with_one.T, with_one)
     gram: NDArray[np.float64] = total * (seen.shape[1] * seen.shape[2] / (len(rows) * len(columns)))
     return gram
 

@@ -269,8 +269,8 @@ def test_steps_that_are_not_finite_are_skipped_then_stop(folder, monkeypatch):
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     objective = trainer.objective
 
-    def broken(*inputs):
-        terms = objective(*inputs)
+    def broken(*inputs, **said):
+        terms = objective(*inputs, **said)
         return dataclasses.replace(terms, loss=terms.loss * torch.nan)
 
     monkeypatch.setattr(trainer, "objective", broken)

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from lichen.lab.models.model import Model
 from lichen.lab.prior.schedules import Schedule
+from lichen.lab.tensors import product
 from lichen.runtime.correction import Corrector, LinearBranch
 from lichen.runtime.tiles import Tile, Tiling
 
 
 class TorchBranch(LinearBranch):
-    """As `LinearBranch`, its product by PyTorch: a second library's threads would wait for PyTorch's."""
+    """As `LinearBranch`, its product by PyTorch (`lab.tensors.product`)."""
 
     def product(self, blocks: NDArray[np.float32]) -> NDArray[np.float32]:
         """blocks (n, 3 s^2) -> (n, M)."""
-        found: NDArray[np.float32] = (torch.from_numpy(blocks) @ torch.from_numpy(self.weight)).numpy()
-        return found
+        return product(blocks, self.weight)
 
 
 @dataclass(frozen=True)

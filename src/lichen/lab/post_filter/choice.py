@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from lichen.lab.post_filter.filters import PostFilter
+from lichen.lab.tensors import product
 from lichen.runtime import filter_sums
 from lichen.runtime.filter_choice import Choice, prices_at
 from lichen.runtime.filter_sums import Sums
@@ -18,7 +19,7 @@ Sample = tuple[Tensor, Tensor]  # what was decoded (1, 3, H, W), and the picture
 
 def sums(x_hat: Tensor, x: Tensor, side: int, every_pixel: bool = False) -> Sums:
     """x_hat (1, 3, H, W) and the picture at its top left, x (1, 3, h, w): as `filter_sums.sums`."""
-    return filter_sums.sums(*_arrays((x_hat, x)), side, every_pixel)
+    return filter_sums.sums(*_arrays((x_hat, x)), side, every_pixel, product=product)
 
 
 def _arrays(sample: Sample) -> filter_sums.Sample:
@@ -36,7 +37,7 @@ def choose(
     parameters = principal.entropy_parameters(rate_level, hyper_latents)
     prices = prices_at(parameters.scale[0, 0].double().numpy(), parameters.skipped[0, 0].numpy())
     taps = principal.taps().double().cpu().numpy()
-    choice = Choice(principal.side, taps, principal.step(rate_level, hyper_latents), prices)
+    choice = Choice(principal.side, taps, principal.step(rate_level, hyper_latents), prices, product=product)
 
     def error_left(coefficients: NDArray[np.float64]) -> float:
         return sum(_error(principal, from_numpy(coefficients), *sample) for sample in samples)

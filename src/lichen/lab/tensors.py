@@ -41,5 +41,6 @@ def extend_to(x: Tensor, height: int, width: int) -> Tensor:
 
 def product(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """The product (n, m) of matrices (n, k) and (k, m) by PyTorch: numpy's threads would hold up PyTorch's."""
-    found: NDArray[Any] = (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
+    with torch.autocast("cpu", enabled=False):  # the calling program's is not asked for
+        found: NDArray[Any] = (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
     return found

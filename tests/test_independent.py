@@ -18,6 +18,7 @@ from lichen.codec import Codec
 from lichen.coding.scales import THRESHOLDS
 from lichen.lab.engine.torch_engine import TorchEngine
 from lichen.lab.prior.file_coder import FileReader
+from lichen.runtime.engine import Reading
 from tests import independent
 from tests.independent import Decoded, Weights, decode
 from tests.independent_bits import Damaged
@@ -49,7 +50,9 @@ def assert_same(data: bytes, path: Path) -> Decoded:
     filtered = bool(header.flags & FILTERED)
     place = header.quality_index, header.height, header.width
     trellis = bool(header.flags & TRELLIS)
-    y_hat, coefficients = engine.read_filtered(container.latents, *place, filtered=filtered, trellis=trellis)
+    y_hat, coefficients = engine.read_filtered(
+        container.latents, *place, how=Reading(filtered=filtered, trellis=trellis)
+    )
     assert (found.own is not None) == (coefficients is not None) == filtered
     if coefficients is not None and found.own is not None:
         principal, area = engine.checkpoint.model.post_filter, math.prod(found.z_hat.shape[:2])

@@ -29,7 +29,7 @@ from lichen.metrics import psnr_db
 from lichen.options import Crop, Effort, EncodeOptions, EngineName, FirstGroups, Tune, check_crop
 from lichen.rate_control import Encoder, Measured, MeasuredEncoder, fit_size, reach_psnr
 from lichen.runtime import engines
-from lichen.runtime.engine import Writing
+from lichen.runtime.engine import Reading, Writing
 from lichen.runtime.level import Level
 
 if TYPE_CHECKING:
@@ -252,9 +252,9 @@ class OpenFile:
     def latents(self) -> tuple[Tensor, Tensor | None]:
         """y_hat (1, M, h, w), and the coefficients of the adaptive post-filter. Raises `BadFile`, `UsageError`."""
         header = self.container.header
-        place, filtered = (header.quality_index, header.height, header.width), bool(header.flags & FILTERED)
-        trellis, payloads = bool(header.flags & TRELLIS), self.container.latents
-        return self.engine.read_filtered(payloads, *place, first=self.first, filtered=filtered, trellis=trellis)
+        place, flags = (header.quality_index, header.height, header.width), header.flags
+        how = Reading(first=self.first, filtered=bool(flags & FILTERED), trellis=bool(flags & TRELLIS))
+        return self.engine.read_filtered(self.container.latents, *place, how=how)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from lichen.coding import tables, trellis
 from lichen.coding.coders import Reader, Writer
 from lichen.coding.scales import SCALE_MAX, SCALE_MIN, SCALES
 from lichen.coding.table_index import zero_mean_index
+from lichen.coding.tables import trellis_price as price
 
 KINDS = {
     "gaussian": lambda x: 0.5 * math.erfc(-x / math.sqrt(2)),
@@ -78,14 +79,8 @@ def test_chains_begin_anew_and_interleave():
 
 
 def cost_of(symbols, residual, index, kind):
-    bits, widest = tables.trellis_bits(kind)
     error = residual - trellis.values(symbols, index, kind)
-    return float(bits[index, symbols + widest].sum() + trellis.ERROR_BITS * np.square(error).sum())
-
-
-def price(kind):
-    bits, widest = tables.trellis_bits(kind)
-    return lambda index, symbols: bits[index, np.clip(symbols, -widest, widest) + widest]
+    return float(price(kind)(index, symbols).sum() + trellis.ERROR_BITS * np.square(error).sum())
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,13 +114,12 @@ def test_half_a_step_is_worth_its_bits():
     index, scale = np.full(20000, 16, np.uint8), SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (16 / 63)
     residual = (rng.logistic(0, scale * math.sqrt(3) / math.pi, 20000)).astype(np.float32)
     symbols = trellis.search(residual, index, "logistic", price("logistic"))
-    bits, widest = tables.trellis_bits("logistic")
     plain = tables.zero_mean("logistic").frequencies(16) / 2**24
     middle = int(tables.zero_mean("logistic").radii[16])
     rounded = np.rint(residual).astype(int)
     coded = np.abs(rounded) <= middle
     rounded_bits = -np.log2(plain[rounded[coded] + middle]).mean()
-    trellis_bits = bits[16, symbols + widest].mean()
+    trellis_bits = price("logistic")(index, symbols).mean()
     error = np.square(residual - trellis.values(symbols, index, "logistic")).mean()
     rounded_error = np.square(residual - rounded).mean()
     gain = rounded_bits - trellis_bits + 0.5 * math.log2(rounded_error / error)  # by 6 dB a bit

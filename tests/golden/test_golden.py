@@ -17,6 +17,7 @@ from lichen.errors import BadFile
 from lichen.lab.models.config import LEVEL_STEPS
 from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.runtime import tiles
+from lichen.runtime.engine import Reading
 
 HERE = Path(__file__).parent
 DIGESTS = json.loads((HERE / "digests.json").read_text())
@@ -46,7 +47,11 @@ def test_their_latents_are_written_to_the_same_bytes(name):
     z_hat = engine.prior.code_hyper(FileReader(container.latents), rate_level, shape, None)
     filtered, trellis = bool(header.flags & FILTERED), bool(header.flags & TRELLIS)
     y_hat, coefficients = engine.read_filtered(
-        container.latents, header.quality_index, header.height, header.width, filtered=filtered, trellis=trellis
+        container.latents,
+        header.quality_index,
+        header.height,
+        header.width,
+        how=Reading(filtered=filtered, trellis=trellis),
     )
     writer, last = FileWriter(), engine.channel_groups - 1
     again = engine._walk(writer, header.quality_index, shape, y=y_hat, z=z_hat, trellis=trellis)

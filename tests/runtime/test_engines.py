@@ -17,7 +17,7 @@ from lichen.metrics import psnr_db
 from lichen.options import EngineName, FirstGroups, Tune
 from lichen.runtime import engines as engines_module
 from lichen.runtime import processor, tiles
-from lichen.runtime.engine import Writing
+from lichen.runtime.engine import Reading, Writing
 from lichen.runtime.engines import suited
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.onnx_engine import OnnxEngine
@@ -50,7 +50,7 @@ def same_bits(engines, pixels, quality_index):
         payloads, y_hat, coefficients = lab.write_filtered(y, z, quality_index, how)
         place, plain = (quality_index, *pixels.shape[:2]), lab.write(y, z, quality_index, trellis=trellis)[0]
         for source, filtered in ((payloads, coefficients is not None), (plain, False)):
-            ours, own = onnx.read_filtered(source, *place, filtered=filtered, trellis=trellis)
+            ours, own = onnx.read_filtered(source, *place, how=Reading(filtered=filtered, trellis=trellis))
             assert ours.dtype == np.float32 and np.array_equal(ours, y_hat.numpy())
             assert (own is None) == (not filtered) and (own is None or np.array_equal(own, coefficients.numpy()))
         written, known = onnx.write(y.numpy(), z.numpy(), quality_index, trellis=trellis)
@@ -95,7 +95,7 @@ def test_pixels_are_within_a_rounding_and_as_good(engines):
         how = Writing(pixels=pixels, filtered=True, trellis=True, corrected_every=2)
         payloads, y_hat, coefficients = lab.write_filtered(*lab.latents(pixels, quality_index), quality_index, how)
         filtered = coefficients is not None
-        ours, own = onnx.read_filtered(payloads, quality_index, 191, 257, filtered=filtered, trellis=True)
+        ours, own = onnx.read_filtered(payloads, quality_index, 191, 257, how=Reading(filtered=filtered, trellis=True))
         made = onnx.pixels(ours, quality_index, 191, 257, None, own)
         theirs = lab.pixels(y_hat, quality_index, 191, 257, None, coefficients)
         assert np.abs(made.astype(int) - theirs).max() <= 1

@@ -36,15 +36,9 @@ class TableIndex:
         """Residuals (n,) of those that are coded -> integers (n,): rounded, or by the search for the cheapest path."""
         rounded = np.rint(residual).clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.int64)
         if self.family is not None:
-            where, index = trellis.taking_part(self.index), self.index
-            bits, widest = tables.trellis_bits(self.family)
-
-            def price(scale_index: NDArray[Any], symbols: NDArray[np.int64]) -> NDArray[np.float32]:
-                found: NDArray[np.float32] = bits[scale_index, np.clip(symbols, -widest, widest) + widest]
-                return found
-
+            where, price = trellis.taking_part(self.index), tables.trellis_price(self.family)
             wanted = residual[where].clip(-SYMBOL_MAX, SYMBOL_MAX).astype(np.float32)
-            rounded[where] = trellis.search(wanted, index[where], self.family, price)
+            rounded[where] = trellis.search(wanted, self.index[where], self.family, price)
         return rounded
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lichen.coding.trellis import FIRST
+from lichen.coding.trellis import FIRST, Price
 
 PRECISION = 24  # frequencies of a table sum to 2^24
 FRACTIONS = 33  # a mean's fraction as 0 ... 32 units of 1/64; negative ones mirror the symbols
@@ -68,17 +68,17 @@ def trellis(shape: str) -> Tables:
 
 
 @functools.cache
-def trellis_bits(shape: str) -> tuple[NDArray[np.float32], int]:
-    """For the search: bits of symbols -R ... R by scale index, (64, 2R + 1), and R, the widest table's."""
+def trellis_price(shape: str) -> Price:
+    """What the search reckons with: bits by scale indices and symbols, (n,) each; of an escape about what it costs."""
     tables = trellis(shape)
     widest = int(tables.radii.max())
     bits = np.empty((len(tables.radii), 2 * widest + 1), np.float32)
     for index, radius in enumerate(tables.radii):
         own = PRECISION - np.log2(tables.frequencies(index))
         excess = np.abs(np.arange(-widest, widest + 1)) - radius
-        bits[index] = own[-1] + 2 * np.log2(2.0 * np.maximum(excess, 1)) + 1  # an escape, by about what it costs
+        bits[index] = own[-1] + 2 * np.log2(2.0 * np.maximum(excess, 1)) + 1
         bits[index, widest - radius : widest + radius + 1] = own[:-1]
-    return bits, widest
+    return lambda scale_index, symbols: bits[scale_index, np.clip(symbols, -widest, widest) + widest]
 
 
 @functools.cache

@@ -36,6 +36,7 @@ _FAR = np.float32(1e9)
 
 Symbols = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Price = Callable[[NDArray[Any], NDArray[Any]], Floats]  # bits, by scale index and symbol
 
 
 def _edges() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -47,7 +48,18 @@ def _edges() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return found[:, 0], found[:, 1]
 
 
+def _eights() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Of eight symbols at once, by state and parities as bits (8, 256): their lattices as bits, and the state after."""
+    state, eight = np.repeat(np.arange(STATES), 256), np.tile(np.arange(256), STATES)
+    lattices = np.zeros_like(eight)
+    for place in range(8):
+        lattices |= (state & 1) << place
+        state = NEXT[state, eight >> place & 1]
+    return lattices.astype(np.uint8).reshape(STATES, 256), state.astype(np.uint8).reshape(STATES, 256)
+
+
 BEFORE, PARITY = _edges()
+_LATTICES_OF_EIGHT, _AFTER_EIGHT = _eights()
 _PATH_OF_EDGE = 2 * _LATTICES[BEFORE] + PARITY  # of the four costs of a latent: 2 * lattice + parity
 
 
@@ -72,16 +84,14 @@ def mirrored(symbols: Symbols) -> NDArray[np.bool_]:
 
     They make ceil(m / 256) chains, one latent of each chain after the other; every chain begins in state 0.
     """
-    apart = -(-len(symbols) // CHAIN)
-    found, parities = np.empty(len(symbols), bool), (symbols & 1).astype(np.int8)
-    states = np.zeros(apart, np.int8)
-    following = NEXT.astype(np.int8).ravel()
-    for start in range(0, len(symbols), max(apart, 1)):
-        now = parities[start : start + apart]
-        states = states[: len(now)]
-        found[start : start + apart] = states & 1
-        states = following[2 * states + now]
-    return found
+    apart = max(-(-len(symbols) // CHAIN), 1)
+    parities = np.zeros(-(-len(symbols) // (8 * apart)) * 8 * apart, np.uint8)
+    parities[: len(symbols)] = symbols & 1
+    eights = np.packbits(parities.reshape(-1, 8, apart), axis=1, bitorder="little")[:, 0]
+    lattices, state = np.empty_like(eights), np.zeros(apart, np.uint8)
+    for place, eight in enumerate(eights):
+        lattices[place], state = _LATTICES_OF_EIGHT[state, eight], _AFTER_EIGHT[state, eight]
+    return np.unpackbits(lattices[:, None], axis=1, bitorder="little").ravel()[: len(symbols)].astype(bool)
 
 
 def values(symbols: Symbols, scale_index: NDArray[np.uint8], kind: str) -> NDArray[np.float64]:
@@ -94,34 +104,27 @@ def values(symbols: Symbols, scale_index: NDArray[np.uint8], kind: str) -> NDArr
     return np.where(mirrored(symbols), -away, away)
 
 
-def search(
-    residual: Floats, scale_index: NDArray[np.uint8], kind: str, bits: Callable[[NDArray[Any], Symbols], Floats]
-) -> Symbols:
+def search(residual: Floats, scale_index: NDArray[np.uint8], kind: str, price: Price) -> Symbols:
     """The symbols (m,) of a block's trellis latents that cost least, from y - mean and scale indices (m,).
 
-    The cost is `bits(scale index, symbol)` + `ERROR_BITS` x squared error.
+    The cost is `price(scale index, symbol)` in bits + `ERROR_BITS` x squared error.
     """
     count = len(residual)
     apart = -(-count // CHAIN)
     chosen = np.empty(count, np.int64)
     for start in range(0, apart, _AT_ONCE):
-        some = _of_chains(np.arange(start, min(start + _AT_ONCE, apart)), apart, count)
+        chains = np.arange(start, min(start + _AT_ONCE, apart))
+        some = np.arange(0, count, apart)[:, None] + chains  # flat positions (length, chains); none beyond `count`
         inside = some < count
         place = np.minimum(some, count - 1).ravel()
-        costs, symbols = _candidates(residual[place], scale_index[place], kind, bits)
+        costs, symbols = _candidates(residual[place], scale_index[place], kind, price)
         path = _cheapest(costs.reshape(4, *some.shape), inside)
         chosen[some[inside]] = symbols[path.ravel(), np.arange(len(place))][inside.ravel()]
     return chosen
 
 
-def _of_chains(chains: Symbols, apart: int, count: int) -> Symbols:
-    """The flat positions (length, chains) of what is in these chains; beyond `count` there is nothing."""
-    found: Symbols = np.arange(0, max(count, 1), max(apart, 1))[:, None] + chains
-    return found
-
-
 def _candidates(
-    residual: Floats, scale_index: NDArray[np.uint8], kind: str, bits: Callable[[NDArray[Any], Symbols], Floats]
+    residual: Floats, scale_index: NDArray[np.uint8], kind: str, price: Price
 ) -> tuple[Floats, NDArray[np.int32]]:
     """Costs and symbols (4, m) of the best symbol of each lattice and parity: row 2 * lattice + parity."""
     costs, symbols, own = np.empty((4, len(residual)), np.float32), np.empty((4, len(residual)), np.int32), points(kind)
@@ -134,7 +137,7 @@ def _candidates(
             costs[row] = _FAR
             for symbol in (low, low + 2, *((np.zeros_like(low),) if parity == 0 else ())):
                 away = symbol - np.float32(OFFSET) + own[scale_index, np.clip(symbol, -POINTS, POINTS) + POINTS]
-                cost = bits(scale_index, symbol) + np.float32(ERROR_BITS) * np.square(wanted - away, dtype=np.float32)
+                cost = price(scale_index, symbol) + np.float32(ERROR_BITS) * np.square(wanted - away, dtype=np.float32)
                 better = cost < costs[row]
                 costs[row] = np.where(better, cost, costs[row])
                 symbols[row] = np.where(better, symbol, symbols[row])

@@ -270,10 +270,11 @@ def from_tensor(tensor: TensorLike) -> Picture:
     for flag, remedy in _WITHOUT_VALUES.items():
         if getattr(tensor, flag, False) is True:
             raise BadPicture(f"the tensor cannot be read as a picture: {remedy}")
+    plain = tensor.detach().cpu()  # what fails here fails for want of memory
+    plain = plain.float() if getattr(plain, "is_floating_point", bool)() else plain
     try:
-        plain = tensor.detach().cpu()
-        array = plain.float().numpy() if getattr(plain, "is_floating_point", bool)() else plain.numpy()
-    except (TypeError, RuntimeError, NotImplementedError) as error:
+        array = plain.numpy()
+    except (TypeError, RuntimeError) as error:
         raise BadPicture(f"the tensor cannot be read as a picture ({error}); pass a dense one on the CPU") from error
     if array.ndim != 3 or array.shape[0] not in {1, 3}:
         raise BadPicture(f"a tensor must be (C, H, W) with 1 or 3 channels, not {array.shape}; {_ONE}")

@@ -28,7 +28,19 @@ class Writing:
     filtered: bool = False
 
 
-PLAIN = Writing()
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What of payloads is read, and what their file says of them.
+
+    `first`: the first channel groups only. `trellis`: y is trellis-coded; `filtered`: the payload states the
+    coefficients of an adaptive post-filter.
+    """
+
+    first: FirstGroups | None = None
+    trellis: bool = False
+    filtered: bool = False
+
+
 Latents = Any  # maps (1, C, h, w) float32 as the engine keeps them: numpy arrays, or tensors
 
 
@@ -104,35 +116,20 @@ class Engine(Protocol):
         return self.write_filtered(y, z, quality_index, Writing(trellis=trellis))[:2]
 
     def read(
-        self,
-        payloads: Sequence[bytes],
-        quality_index: int,
-        height: int,
-        width: int,
-        *,
-        first: FirstGroups | None = None,
-        trellis: bool = False,
+        self, payloads: Sequence[bytes], quality_index: int, height: int, width: int, *, trellis: bool = False
     ) -> Latents:
-        """Payloads -> y_hat (1, M, h, w), the same on every machine; with `first` only its first channel groups.
+        """Payloads -> y_hat (1, M, h, w), the same on every machine.
 
-        Raises `UsageError` where there are no such groups, `BadFile` where there are not as many as the model has.
+        Raises `BadFile` where there are not as many as the model has.
         """
-        return self.read_filtered(payloads, quality_index, height, width, first=first, trellis=trellis)[0]
+        return self.read_filtered(payloads, quality_index, height, width, how=Reading(trellis=trellis))[0]
 
     def read_filtered(
-        self,
-        payloads: Sequence[bytes],
-        quality_index: int,
-        height: int,
-        width: int,
-        *,
-        first: FirstGroups | None = None,
-        filtered: bool = False,
-        trellis: bool = False,
+        self, payloads: Sequence[bytes], quality_index: int, height: int, width: int, *, how: Reading
     ) -> tuple[Latents, Any]:
-        """y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None. Raises `BadFile`, `UsageError`.
+        """y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None, also where channel groups are left out.
 
-        `filtered`: the payload states them; `trellis`: its latents are trellis-coded.
+        Raises `UsageError` where there are no such groups, `BadFile` where the payloads cannot be of the model.
         """
         ...
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lichen.errors import BadCheckpoint, BadFile, UsageError
-from lichen.options import DEFAULT_EFFORT, Crop, Effort, FirstGroups, Tune
+from lichen.options import DEFAULT_EFFORT, Crop, Effort, Tune
 from lichen.progress import tell
 from lichen.runtime.correction import Corrector, LinearBranch
-from lichen.runtime.engine import Engine, Writing
+from lichen.runtime.engine import Engine, Reading, Writing
 from lichen.runtime.filter_sums import Sample
 from lichen.runtime.graphs import Bundle, Graphs
 from lichen.runtime.level import Level
@@ -154,29 +154,20 @@ class OnnxEngine(Engine):
         return coder.finish(), y_hat, coefficients
 
     def read_filtered(
-        self,
-        payloads: Sequence[bytes],
-        quality_index: int,
-        height: int,
-        width: int,
-        *,
-        first: FirstGroups | None = None,
-        filtered: bool = False,
-        trellis: bool = False,
+        self, payloads: Sequence[bytes], quality_index: int, height: int, width: int, *, how: Reading
     ) -> tuple[Floats, NDArray[np.float64] | None]:
-        """Payloads -> y_hat (1, M, h, w), and the post-filter's coefficients where the payload is said to state some.
-
-        Raises `UsageError` where channel groups are asked for, `BadFile` where the payload cannot be of this model.
-        """
-        if first is not None and first.count is not None:
+        """Payloads -> y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None (`Engine.read_filtered`)."""
+        if how.first is not None and how.first.count is not None:
             raise UsageError(f"the latents of {self.name} do not come in channel groups: decode it whole")
         if len(payloads) != 1:
             raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
-        if filtered and self._filters is None:
+        if how.filtered and self._filters is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
         tiling, coder = self.tiling(height, width).prior, FileCoder(payloads[0])
-        y_hat = self._walk.run(coder, Level(quality_index).rate_level, tiling, y=None, z=None, trellis_coded=trellis)
-        if not filtered or self._filters is None:
+        y_hat = self._walk.run(
+            coder, Level(quality_index).rate_level, tiling, y=None, z=None, trellis_coded=how.trellis
+        )
+        if not how.filtered or self._filters is None:
             return y_hat, None
         return y_hat, self._filters.read(coder, quality_index, tiling.whole.area)
 

@@ -1,5 +1,6 @@
 import { configure as configureEncoder, encode } from "../encode.js";
 import { configure, decodePicture } from "../index.js";
+import { onDrop } from "./drop.js";
 import { sizeOf } from "./facts.js";
 import { Zoom } from "./zoom.js";
 
@@ -176,16 +177,6 @@ addEventListener("keydown", ({ key, ctrlKey, metaKey, altKey }) => {
   else if (key === "-") zoom.smaller();
   else if (key === "s") save();
 });
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) document.body.classList.remove("dropping");
-});
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  const [given] = event.dataTransfer?.files ?? [];
+onDrop(([given]) => {
   if (given) void open(given);
 });

@@ -1,5 +1,6 @@
 import { configure, decodePicture, info, type Info, type Picture, prepare } from "../index.js";
 import { toBitmap, toPng } from "../picture.js";
+import { onDrop } from "./drop.js";
 import { panel, sizeOf } from "./facts.js";
 import { Zoom } from "./zoom.js";
 
@@ -219,18 +220,7 @@ element<HTMLInputElement>("files").addEventListener("change", ({ target }) => {
   addFiles(input.files ?? []);
   input.value = "";
 });
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) document.body.classList.remove("dropping");
-});
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  addFiles(event.dataTransfer?.files ?? []);
-});
+onDrop(addFiles);
 
 async function fetched(url: string): Promise<Uint8Array> {
   const response = await fetch(url);

@@ -30,10 +30,10 @@ from lichen.lab.prior.file_coder import FileReader, FileWriter
 from lichen.lab.prior.prior import Prior
 from lichen.lab.prior.walk import Coder, Correction
 from lichen.lab.tensors import extend_to, to_float, to_uint8
-from lichen.options import DEFAULT_EFFORT, Crop, Effort, FirstGroups, Tune
+from lichen.options import DEFAULT_EFFORT, Crop, Effort, Tune
 from lichen.progress import tell
 from lichen.runtime.allocator import keep_freed_memory
-from lichen.runtime.engine import Engine, Writing
+from lichen.runtime.engine import Engine, Reading, Writing
 from lichen.runtime.level import Level
 from lichen.runtime.memory import MemoryEstimate
 from lichen.runtime.threads import alone_after_forks, apply_to_torch
@@ -256,23 +256,12 @@ class TorchEngine(Engine):
     @own_defaults()
     @torch.inference_mode()
     def read_filtered(
-        self,
-        payloads: Sequence[bytes],
-        quality_index: int,
-        height: int,
-        width: int,
-        *,
-        first: FirstGroups | None = None,
-        filtered: bool = False,
-        trellis: bool = False,
+        self, payloads: Sequence[bytes], quality_index: int, height: int, width: int, *, how: Reading
     ) -> tuple[Tensor, Tensor | None]:
-        """As `read`, y_hat (1, M, h, w), and the coefficients (K,) of the adaptive post-filter.
-
-        These are None unless `filtered` says that the last payload states them, and where channel groups are left out.
-        Raises `UsageError` and `BadFile` as `read`, the latter also where the model has no filter.
-        """
+        """Payloads -> y_hat (1, M, h, w), and the post-filter's coefficients (K,) or None (`Engine.read_filtered`)."""
         shape, principal = self.tiling(height, width).whole.shape, self.checkpoint.model.post_filter
-        groups, asked = self.channel_groups, None if first is None else first.count
+        first, groups = how.first, self.channel_groups
+        asked = None if first is None else first.count
         if asked is not None and groups == 1:
             raise UsageError(f"the latents of {self.checkpoint.name} do not come in channel groups: decode it whole")
         if asked is not None and asked > groups:
@@ -280,13 +269,13 @@ class TorchEngine(Engine):
         wanted = groups if first is None else asked or min(len(payloads), groups)
         if len(payloads) < wanted or len(payloads) > groups:
             raise BadFile("the file has other channel groups than its model: it is damaged; get it anew")
-        if filtered and principal is None:
+        if how.filtered and principal is None:
             raise BadFile("the file states a filter and its model has none: it is damaged; get it anew")
-        if trellis and not self.trellis:
+        if how.trellis and not self.trellis:
             raise BadFile("its latents are said to be trellis-coded, its model's are not: it is damaged; get it anew")
         reader = FileReader(payloads[:wanted], first is None or first.fill_mean)
-        y_hat = self._walk(reader, quality_index, shape, trellis=trellis)
-        if principal is None or not filtered or wanted < groups:
+        y_hat = self._walk(reader, quality_index, shape, trellis=how.trellis)
+        if principal is None or not how.filtered or wanted < groups:
             return y_hat, None
         return y_hat, principal.code(reader, Level(quality_index).rate_level, math.prod(shape), group=groups - 1)
 
